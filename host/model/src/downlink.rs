@@ -1,0 +1,36 @@
+//! All that can be said to a device, before it becomes bytes.
+
+use crate::value::Sample;
+
+/// One command or answer on its way to a device.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Downlink {
+    /// Shared attributes were written: all keys of one write.
+    AttributeUpdate(Vec<Sample>),
+    /// Shared attributes were deleted.
+    AttributeDelete(Vec<String>),
+    /// The answer to an attribute request.
+    AttributeResponse {
+        /// As the device chose it.
+        id: i32,
+        /// Client attributes found.
+        client: Vec<Sample>,
+        /// Shared attributes found.
+        shared: Vec<Sample>,
+    },
+    /// The session ends now, for this reason.
+    Close(CloseReason),
+}
+
+/// Why the server ends a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// Another session of the same device took its place (0x8E).
+    TakenOver,
+    /// Credentials changed or the device was deleted (0x98).
+    Administrative,
+    /// Nothing was heard for the inactivity time-out (0x83).
+    Inactive,
+    /// The server shuts down (0x8B).
+    ShuttingDown,
+}

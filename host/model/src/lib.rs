@@ -1,0 +1,27 @@
+//! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
+//!
+//! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
+//! what is said to it (`downlink`), what kind of device it is (`profile`), the stored records (`record`),
+//! whose fault a failure is (`fault`), and every bound there is (`limits`).
+#![warn(missing_docs)]
+
+pub mod downlink;
+pub mod fault;
+pub mod id;
+pub mod limits;
+pub mod profile;
+pub mod record;
+pub mod time;
+pub mod uplink;
+pub mod value;
+
+pub use downlink::Downlink;
+pub use fault::Fault;
+pub use id::{
+    CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
+};
+pub use profile::{OnFailure, PayloadKind, Profile, TransportKind};
+pub use record::{Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, Scope, User};
+pub use time::Timestamp;
+pub use uplink::{Decoded, Measurement, Uplink, UplinkBody};
+pub use value::{Sample, Value};

@@ -1,0 +1,79 @@
+//! Every bound of the product, and how they relate. Each is crossed by a test.
+
+/// Largest MQTT packet: the remaining length of one packet (device API §2.8).
+pub const PACKET_BYTES_MAX: usize = 65_536;
+/// Publishes of one connection that may wait for their acknowledgement (device API §2.9).
+pub const IN_FLIGHT_MAX: u16 = 100;
+/// Filters in one SUBSCRIBE.
+pub const SUBSCRIBE_FILTERS_MAX: usize = 64;
+/// How long a client may take from TCP accept to a whole CONNECT.
+pub const CONNECT_TIMEOUT_S: u16 = 10;
+/// Connections without activity end after this, whatever their keep alive (device API §4.2).
+pub const INACTIVITY_TIMEOUT_S: u16 = 600;
+/// Commands waiting in one worker's mailbox.
+pub const MAILBOX_COMMANDS_MAX: usize = 4_096;
+
+/// Longest telemetry or attribute key, in characters (device API §8.4).
+pub const KEY_CHARS_MAX: usize = 255;
+/// Nesting of a JSON payload (device API §8.1).
+pub const JSON_DEPTH_MAX: usize = 255;
+/// Largest exponent magnitude of a JSON number that is expanded (device API §8.3).
+pub const JSON_EXPONENT_MAX: u32 = 400;
+
+/// Longest codec name.
+pub const CODEC_NAME_BYTES_MAX: usize = 64;
+/// Largest component file.
+pub const CODEC_MODULE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Linear memory of one codec instance.
+pub const CODEC_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a codec may make the host allocate for one result (wasmtime's hostcall fuel).
+pub const CODEC_RESULT_BYTES_MAX: usize = 1024 * 1024;
+/// Messages in one result.
+pub const CODEC_MESSAGES_MAX: usize = 1_024;
+/// Samples in one result, over all messages.
+pub const CODEC_SAMPLES_MAX: usize = 8_192;
+/// Warnings kept of one result.
+pub const CODEC_WARNINGS_MAX: usize = 16;
+/// Longest warning or reason kept, in bytes.
+pub const CODEC_REASON_BYTES_MAX: usize = 512;
+/// Fuel of one call: about 20 ms of compiled code on a slow machine.
+pub const CODEC_FUEL_PER_CALL: u64 = 20_000_000;
+/// Wall-clock deadline of one call, behind the fuel, in ticks of 1 ms.
+pub const CODEC_DEADLINE_TICKS: u64 = 20;
+/// Native stack of a codec.
+pub const CODEC_STACK_BYTES_MAX: usize = 1024 * 1024;
+/// Stack of a worker thread.
+pub const WORKER_STACK_BYTES: usize = 8 * 1024 * 1024;
+/// Calls after which an instance is replaced by a fresh one.
+pub const CODEC_CALLS_PER_INSTANCE_MAX: u32 = 10_000;
+/// Live instances in the whole process.
+pub const CODEC_INSTANCES_MAX: u32 = 4_096;
+/// Versions of one codec that are kept for a rollback.
+pub const CODEC_VERSIONS_KEPT_MAX: usize = 16;
+
+/// Bytes of batches that may wait for the commit thread before workers stop reading.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Batches that may wait for the commit thread.
+pub const COMMIT_QUEUE_BATCHES_MAX: usize = 65_536;
+/// Distinct telemetry keys in the whole installation.
+pub const KEYS_MAX: usize = 1_000_000;
+/// Dead letters kept per installation; the oldest go first.
+pub const DEAD_LETTERS_MAX: usize = 100_000;
+/// Bytes of dead letters kept.
+pub const DEAD_LETTER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Events a slow listener of the live feed may lag behind before it loses some.
+pub const FEED_EVENTS_MAX: usize = 4_096;
+
+/// Points that one REST answer may hold.
+pub const HISTORY_POINTS_MAX: usize = 100_000;
+/// Largest REST body, apart from codec uploads.
+pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Items of one page.
+pub const PAGE_ITEMS_MAX: usize = 1_000;
+
+// A codec holds the payload, its copy, and the largest result we accept from it.
+const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);
+// A codec's stack lies on its worker's.
+const _: () = assert!(4 * CODEC_STACK_BYTES_MAX <= WORKER_STACK_BYTES);
+// One message of the largest kind always fits the queue, or it could never be committed.
+const _: () = assert!(4 * CODEC_RESULT_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);

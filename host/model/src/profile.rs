@@ -1,0 +1,113 @@
+//! A device profile: what kind of device this is, where it publishes and how its payload is read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CodecName, ProfileId};
+use crate::time::Timestamp;
+
+/// Where telemetry goes unless a profile says otherwise.
+pub const TELEMETRY_TOPIC: &str = "v1/devices/me/telemetry";
+/// Where client attributes go, and where shared ones come from, unless a profile says otherwise.
+pub const ATTRIBUTES_TOPIC: &str = "v1/devices/me/attributes";
+
+/// A device profile as stored.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Profile {
+    /// Identity.
+    pub id: ProfileId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Unique; shown as the `type` of its devices.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// The profile of devices that name none. Exactly one has it.
+    pub is_default: bool,
+    /// How devices of this kind connect.
+    pub transport: TransportKind,
+    /// Counts saves, for clients that check.
+    pub version: u64,
+    /// Members of the REST shape that Wireglot keeps but does not act on (image, rule chain ids, …), as JSON text.
+    pub passthrough: String,
+    /// Telemetry older than this is removed; `None` keeps it for ever.
+    pub retention_days: Option<u32>,
+}
+
+/// The transport of a profile.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum TransportKind {
+    /// Default topics and JSON.
+    Default,
+    /// MQTT with its own topics and payload.
+    Mqtt(MqttTransport),
+    /// COAP, LWM2M or SNMP: devices of such a profile are refused here (CONNACK 0x03 / 0x88).
+    Other(String),
+}
+
+/// The MQTT part of a profile.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct MqttTransport {
+    /// Topic filter for telemetry.
+    pub telemetry_topic: String,
+    /// Topic filter for client attributes; tested before the one for telemetry.
+    pub attributes_topic: String,
+    /// Which SUBSCRIBE filters mean attribute updates.
+    pub attributes_subscribe_topic: String,
+    /// How payloads are read.
+    pub payload: PayloadKind,
+    /// What a bad payload gets.
+    pub on_failure: OnFailure,
+}
+
+/// How the payloads of a profile are read.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum PayloadKind {
+    /// The JSON of the device API.
+    Json,
+    /// A codec from the codecs folder.
+    Codec {
+        /// Which one.
+        codec: CodecName,
+        /// A JSON object for `configure`, as text.
+        settings: String,
+        /// A fresh instance for every message instead of a reused one.
+        isolate_messages: bool,
+    },
+}
+
+/// The answer to a payload that is the device's fault. Refused payloads are kept as dead letters in every case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// MQTT 5: PUBACK 0x99. MQTT 3.1.1: PUBACK, as it has no negative one.
+    #[default]
+    Refuse,
+    /// PUBACK with success in both versions.
+    Accept,
+    /// The connection is closed (MQTT 5: DISCONNECT 0x99).
+    Disconnect,
+}
+
+impl MqttTransport {
+    /// Default topics, JSON.
+    pub fn json() -> Self {
+        Self {
+            telemetry_topic: TELEMETRY_TOPIC.into(),
+            attributes_topic: ATTRIBUTES_TOPIC.into(),
+            attributes_subscribe_topic: ATTRIBUTES_TOPIC.into(),
+            payload: PayloadKind::Json,
+            on_failure: OnFailure::Refuse,
+        }
+    }
+}
+
+impl Profile {
+    /// The topics and payload in force, whatever the transport kind; `None` where devices may not connect here.
+    pub fn mqtt(&self) -> Option<MqttTransport> {
+        match &self.transport {
+            TransportKind::Default => Some(MqttTransport::json()),
+            TransportKind::Mqtt(mqtt) => Some(mqtt.clone()),
+            TransportKind::Other(_) => None,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is stored about devices, users and failures, apart from profiles and time series.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CodecStamp, CredentialsId, DeviceId, ProfileId, UserId};
+use crate::time::Timestamp;
+use crate::value::Value;
+
+/// A device.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// Identity.
+    pub id: DeviceId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Unique.
+    pub name: String,
+    /// Free text.
+    pub label: Option<String>,
+    /// Its kind.
+    pub profile: ProfileId,
+    /// `additionalInfo` of the REST shape, a JSON object as text, or `null`.
+    pub additional_info: String,
+    /// Acts for devices behind it (`additionalInfo.gateway`).
+    pub is_gateway: bool,
+    /// Counts saves.
+    pub version: u64,
+}
+
+/// How a device proves who it is. One per device.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Credentials {
+    /// Identity of the record.
+    pub id: CredentialsId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whose.
+    pub device: DeviceId,
+    /// Type and secret parts.
+    pub kind: CredentialsKind,
+    /// The globally unique lookup text: the token, the user name, or a SHA3-256 hash (device API §3.3).
+    pub lookup: String,
+    /// Counts saves.
+    pub version: u64,
+}
+
+/// The types of credentials.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum CredentialsKind {
+    /// The lookup text is the token.
+    AccessToken,
+    /// MQTT client id, user name and password, as far as given.
+    MqttBasic {
+        /// Must match where given.
+        client_id: Option<String>,
+        /// Must match where given.
+        user_name: Option<String>,
+        /// Must match where given.
+        password: Option<String>,
+    },
+    /// One-line base64 of the certificate's DER.
+    X509 {
+        /// The certificate.
+        certificate: String,
+    },
+}
+
+/// Who may see and write an attribute.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Scope {
+    /// Written by the device.
+    Client,
+    /// Written by the server, pushed to the device.
+    Shared,
+    /// Never seen by the device.
+    Server,
+}
+
+/// One attribute.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Attribute {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// When the value last changed.
+    pub updated: Timestamp,
+}
+
+/// A user of the management side.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct User {
+    /// Identity.
+    pub id: UserId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Login name.
+    pub email: String,
+    /// Argon2 hash in PHC format.
+    pub password_hash: String,
+    /// First name, where known.
+    pub first_name: Option<String>,
+    /// Last name, where known.
+    pub last_name: Option<String>,
+}
+
+/// Where on its way a payload failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureStage {
+    /// The profile names a codec that is not live.
+    NoCodec,
+    /// The codec, or the JSON reader, refused the payload.
+    Refused,
+    /// The codec trapped.
+    Trapped,
+    /// The codec passed its time or fuel.
+    Deadline,
+    /// The result was larger than allowed.
+    OverLarge,
+    /// The result broke a rule: a bad key, a number that is not finite, JSON that is not JSON.
+    InvalidResult,
+    /// Decoded, but the device may not say this.
+    NotAccepted,
+}
+
+/// A payload that was not decoded, kept for the operator.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// From whom.
+    pub device: DeviceId,
+    /// Its name at the time.
+    pub device_name: String,
+    /// Its profile's name at the time.
+    pub profile: String,
+    /// The topic it was published on.
+    pub topic: String,
+    /// The bytes as they came.
+    pub payload: Vec<u8>,
+    /// When they came.
+    pub received: Timestamp,
+    /// Which codec version failed, where one was reached.
+    pub codec: Option<CodecStamp>,
+    /// Where it failed.
+    pub stage: FailureStage,
+    /// Why, for people.
+    pub reason: String,
+}
