@@ -1,1 +1,97 @@
-//! Placeholder.
+//! Who is connected where, and who listens: the only ways from one thread into another one's sessions.
+//!
+//! `mailbox` is the bounded way into a worker, `presence` knows which worker holds a device's session,
+//! `feed` carries live events to REST. Nothing here waits: a full mailbox is an answer, a slow listener loses events.
+
+mod feed;
+mod mailbox;
+mod presence;
+
+pub use feed::{Event, FeedItem, FeedReceiver};
+pub use mailbox::{Mailbox, MailboxReceiver, mailbox};
+
+use std::sync::Arc;
+
+use wireglot_model::{DeviceId, Downlink, SessionId};
+
+use feed::Feed;
+use presence::Presence;
+
+/// What became of a downlink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// The device has no session here.
+    NotConnected,
+    /// It lies in the mailbox of the worker that holds the session.
+    Sent,
+    /// The worker has fallen behind; the downlink was dropped.
+    MailboxFull,
+}
+
+/// The doors between threads. Cheap to clone; all clones are the same bus.
+#[derive(Clone, Default)]
+pub struct Bus(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    presence: Presence,
+    feed: Feed,
+}
+
+impl Bus {
+    /// A bus with nobody on it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes `session` the one session of `device`. An older one is told to close (taken over) and returned.
+    pub fn attach(&self, device: DeviceId, session: SessionId, mailbox: &Mailbox) -> Option<SessionId> {
+        self.0.presence.attach(device, session, mailbox)
+    }
+
+    /// Forgets `session`, unless another one has taken its place. Says whether it was still the device's session.
+    pub fn detach(&self, device: DeviceId, session: SessionId) -> bool {
+        self.0.presence.detach(device, session)
+    }
+
+    /// Puts `downlink` into the mailbox of the worker that holds the device's session.
+    ///
+    /// A `Close` always arrives, and the session counts as gone from here on.
+    pub fn send(&self, device: DeviceId, downlink: Downlink) -> Delivery {
+        self.0.presence.send(device, downlink)
+    }
+
+    /// How many devices have a session.
+    pub fn connected(&self) -> usize {
+        self.0.presence.connected()
+    }
+
+    /// Whether `device` has a session.
+    pub fn is_connected(&self, device: DeviceId) -> bool {
+        self.0.presence.is_connected(device)
+    }
+
+    /// Hands `event` to every listener. Check `has_listeners` before building one.
+    pub fn announce(&self, event: Event) {
+        self.0.feed.announce(event);
+    }
+
+    /// Whether an event would reach anybody.
+    pub fn has_listeners(&self) -> bool {
+        self.0.feed.has_listeners()
+    }
+
+    /// Listens to all events from now on.
+    pub fn feed(&self) -> FeedReceiver {
+        self.0.feed.listen()
+    }
+}
+
+const _: fn() = || {
+    fn crosses_threads<T: Send + Sync>() {}
+    crosses_threads::<Bus>();
+    crosses_threads::<Mailbox>();
+};
+
+#[cfg(test)]
+mod tests;
