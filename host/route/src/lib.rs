@@ -1,1 +1,137 @@
-//! Placeholder.
+//! Topics to meanings and back. Pure: no payload, no I/O, no allocation on the way up.
+//!
+//! Read in this order: what a profile brings along (`ProfileTopics`), what a publish means (`uplink`), what a
+//! SUBSCRIBE gets (`subscription`), where answers go (the two `…_topic` functions), and how a filter matches
+//! (`filter.rs`). The order of the tests in `uplink` is the order of device API §5.1 and is visible to devices:
+//! a wide filter of a profile takes the topics of the calls that come after it.
+
+mod device_v1;
+mod device_v2;
+mod filter;
+mod subscribe;
+
+pub use filter::matches;
+pub use subscribe::{Subscription, subscription};
+
+use filter::TopicFilter;
+use wireglot_model::profile::MqttTransport;
+
+/// The topics of one profile, parsed once.
+#[derive(Clone, Debug)]
+pub struct ProfileTopics {
+    attributes: TopicFilter,
+    telemetry: TopicFilter,
+    attributes_subscribe: TopicFilter,
+}
+
+impl ProfileTopics {
+    pub fn new(mqtt: &MqttTransport) -> Self {
+        Self {
+            attributes: TopicFilter::new(&mqtt.attributes_topic),
+            telemetry: TopicFilter::new(&mqtt.telemetry_topic),
+            attributes_subscribe: TopicFilter::new(&mqtt.attributes_subscribe_topic),
+        }
+    }
+}
+
+/// How a payload is read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Format {
+    /// As the profile says.
+    Profile,
+    /// JSON, whatever the profile says.
+    Json,
+    /// Protobuf, whatever the profile says.
+    Protobuf,
+}
+
+/// The spellings of the device API. An answer goes out in the family that its request came in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Family {
+    /// `v1/devices/me/…`
+    V1,
+    /// `v2/…`
+    V2,
+    /// `v2/…/j`
+    V2Json,
+    /// `v2/…/p`
+    V2Protobuf,
+}
+
+impl Family {
+    /// How payloads of this family are read and written.
+    pub fn format(self) -> Format {
+        match self {
+            Family::V1 | Family::V2 => Format::Profile,
+            Family::V2Json => Format::Json,
+            Family::V2Protobuf => Format::Protobuf,
+        }
+    }
+}
+
+/// What a publish of a device means.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Route {
+    Telemetry(Format),
+    Attributes(Format),
+    /// The device asks for attribute values. A negative `id` is acknowledged but never answered (§11.2).
+    AttributeRequest {
+        id: i32,
+        family: Family,
+    },
+}
+
+/// Why a publish has no meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RouteError {
+    /// Nothing listens there; the session goes on (§5.1, row 16).
+    #[error("the topic belongs to no call of the device API and to no filter of the profile")]
+    UnknownTopic,
+    /// Answered like a payload that cannot be read (§6.3).
+    #[error("the request id in the topic is not a 32-bit signed integer")]
+    InvalidId,
+}
+
+/// What a publish on `topic` means for a device of this profile.
+pub fn uplink(topics: &ProfileTopics, topic: &str) -> Result<Route, RouteError> {
+    // The gateway API is out of reach of every filter, `#` included.
+    if topic.starts_with("v1/gateway") {
+        return Err(RouteError::UnknownTopic);
+    }
+    if topics.attributes.matches(topic) {
+        return Ok(Route::Attributes(Format::Profile));
+    }
+    if topics.telemetry.matches(topic) {
+        return Ok(Route::Telemetry(Format::Profile));
+    }
+    device_v1::uplink(topic).or_else(|| device_v2::uplink(topic)).unwrap_or(Err(RouteError::UnknownTopic))
+}
+
+/// Where shared-attribute updates go to a device that subscribed in this family.
+pub fn attribute_update_topic(family: Family) -> &'static str {
+    match family {
+        Family::V1 => device_v1::ATTRIBUTES,
+        Family::V2 => device_v2::ATTRIBUTES,
+        Family::V2Json => device_v2::ATTRIBUTES_JSON,
+        Family::V2Protobuf => device_v2::ATTRIBUTES_PROTOBUF,
+    }
+}
+
+/// Where the answer to an attribute request of this family goes.
+pub fn attribute_response_topic(family: Family, id: i32) -> String {
+    let prefix = match family {
+        Family::V1 => device_v1::ATTRIBUTES_RESPONSE,
+        Family::V2 => device_v2::ATTRIBUTES_RESPONSE,
+        Family::V2Json => device_v2::ATTRIBUTES_RESPONSE_JSON,
+        Family::V2Protobuf => device_v2::ATTRIBUTES_RESPONSE_PROTOBUF,
+    };
+    format!("{prefix}{id}")
+}
+
+fn attribute_request(id: &str, family: Family) -> Result<Route, RouteError> {
+    let id = id.parse().map_err(|_| RouteError::InvalidId)?;
+    Ok(Route::AttributeRequest { id, family })
+}
+
+#[cfg(test)]
+mod tests;
