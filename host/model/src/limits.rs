@@ -10,11 +10,33 @@ pub const SUBSCRIBE_FILTERS_MAX: usize = 64;
 pub const CONNECT_TIMEOUT_S: u16 = 10;
 /// Connections without activity end after this, whatever their keep alive (device API §4.2).
 pub const INACTIVITY_TIMEOUT_S: u16 = 600;
+/// How long one packet may take from its first byte to its last.
+pub const PACKET_TIMEOUT_S: u16 = 30;
+/// Bytes of publishes of one connection that may wait for their acknowledgement; past it, one packet may overshoot.
+pub const IN_FLIGHT_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
+/// Connections of one worker; past it, new ones wait to be accepted.
+pub const WORKER_CONNECTIONS_MAX: usize = 100_000;
+/// Subscriptions of one connection. The fixed filters are 23, the rest is for a profile's own filter.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+/// Topic aliases of one MQTT 5 connection.
+pub const TOPIC_ALIASES_MAX: u16 = 16;
+/// Commands that wait for one device to read or to acknowledge; past it, the device is disconnected.
+pub const DEVICE_OUTBOX_MAX: usize = 100;
+/// How long sessions may finish what they have begun when the server stops.
+pub const DRAIN_TIMEOUT_S: u16 = 10;
 /// Commands waiting in one worker's mailbox.
 pub const MAILBOX_COMMANDS_MAX: usize = 4_096;
 
 /// Longest telemetry or attribute key, in characters (device API §8.4).
 pub const KEY_CHARS_MAX: usize = 255;
+/// Attributes that one device may have in one scope.
+pub const ATTRIBUTES_PER_SCOPE_MAX: usize = 4_096;
+/// Devices that one gateway may bring.
+pub const GATEWAY_DEVICES_MAX: usize = 10_000;
+/// Longest name of a device or a profile, in characters.
+pub const NAME_CHARS_MAX: usize = 255;
+/// Longest part of a device's credentials, in bytes; a certificate is the longest.
+pub const CREDENTIALS_BYTES_MAX: usize = 16 * 1024;
 /// Nesting of a JSON payload (device API §8.1).
 pub const JSON_DEPTH_MAX: usize = 255;
 /// Largest exponent magnitude of a JSON number that is expanded (device API §8.3).
@@ -64,6 +86,8 @@ pub const DEAD_LETTER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Events a slow listener of the live feed may lag behind before it loses some.
 pub const FEED_EVENTS_MAX: usize = 4_096;
 
+/// Shortest password of a user.
+pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.
 pub const HISTORY_POINTS_MAX: usize = 100_000;
 /// Largest REST body, apart from codec uploads.
