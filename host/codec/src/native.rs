@@ -1,0 +1,214 @@
+//! The built-in JSON payloads: device API §8, and §11.2/§11.3 for attribute requests and what is written back.
+//!
+//! It guards that no payload can panic, recurse without end or expand a number without bound, and that a value is
+//! typed from the text that the device sent, never from a double in between.
+//!
+//! There is one reader for strict and for lenient JSON (`read.rs`). Upstream's grammar is Gson's lenient one:
+//! `;`, `=>`, omitted elements, bare words of any characters. No JSON5 crate reads it, strict JSON is a part of
+//! it, and reading strict JSON with it costs less than a `serde_json` pass in front of it would. `serde_json` is
+//! the judge in the tests and in the fuzz target instead.
+//!
+//! Not here: topics and request ids (`route`), what is done with the values (`device`).
+
+mod number;
+mod read;
+mod typing;
+mod write;
+
+pub use write::{write_attribute_delete, write_attribute_response, write_attribute_update};
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use read::{Members, Node};
+use wireglot_model::limits::KEY_CHARS_MAX;
+use wireglot_model::{Measurement, Sample, Timestamp};
+
+/// Why a JSON payload is refused: what is wrong, and where.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JsonRefusal {
+    /// The text is not JSON, also read leniently.
+    #[error("not JSON: {problem} at byte {at}")]
+    Syntax {
+        /// What was expected or found.
+        problem: &'static str,
+        /// Offset in the text; a byte that is not UTF-8 counts as the three of U+FFFD.
+        at: usize,
+    },
+    /// JSON, but not what the call takes.
+    #[error("{path}: {problem}")]
+    Content {
+        /// Where, as `payload`, `[2].values` or `temperature`.
+        path: String,
+        /// What is wrong there.
+        problem: &'static str,
+    },
+}
+
+/// The two settings of device API §1 that change what a JSON value becomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JsonRules {
+    /// Strings that look like numbers become numbers, and numbers that fit no type become strings.
+    pub type_cast: bool,
+    /// Longest string value of a sample, in UTF-16 units; `None`: the packet is the limit.
+    pub string_units_max: Option<usize>,
+}
+
+impl Default for JsonRules {
+    fn default() -> Self {
+        Self { type_cast: true, string_units_max: None }
+    }
+}
+
+/// Telemetry by the default rules; see [`JsonRules::telemetry`].
+pub fn telemetry(payload: &[u8]) -> Result<Vec<Measurement>, JsonRefusal> {
+    JsonRules::default().telemetry(payload)
+}
+
+/// Client attributes by the default rules; see [`JsonRules::attributes`].
+pub fn attributes(payload: &[u8]) -> Result<Vec<Sample>, JsonRefusal> {
+    JsonRules::default().attributes(payload)
+}
+
+impl JsonRules {
+    /// Every form of §8.2. Records without values are left out, so `{}` and `[]` give an empty list.
+    pub fn telemetry(&self, payload: &[u8]) -> Result<Vec<Measurement>, JsonRefusal> {
+        let text = text_of(payload);
+        let mut measurements = Vec::new();
+        let mut keep = |measurement: Measurement| {
+            if !measurement.samples.is_empty() {
+                measurements.push(measurement);
+            }
+        };
+        match read::document(&text)? {
+            Node::Object(members) => keep(self.record(members, Place::default())?),
+            Node::Array(elements) => {
+                for (index, element) in elements.into_iter().enumerate() {
+                    let place = Place { element: Some(index), ..Place::default() };
+                    let Node::Object(members) = element else {
+                        return Err(place.refuse("an element of a telemetry array must be an object"));
+                    };
+                    keep(self.record(members, place)?);
+                }
+            }
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) => {
+                return Err(Place::default().refuse("telemetry must be an object or an array of objects"));
+            }
+        }
+        Ok(measurements)
+    }
+
+    /// The object of §8.5.
+    pub fn attributes(&self, payload: &[u8]) -> Result<Vec<Sample>, JsonRefusal> {
+        let text = text_of(payload);
+        match read::document(&text)? {
+            Node::Object(members) => self.samples(members, Place::default()),
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Array(_) => {
+                Err(Place::default().refuse("attributes must be an object"))
+            }
+        }
+    }
+
+    /// One record: timestamped only if it has both `ts` and `values`, whose neighbours then count for nothing.
+    fn record(&self, mut members: Members<'_>, place: Place) -> Result<Measurement, JsonRefusal> {
+        let position = |name: &str| members.iter().position(|(key, _)| key == name);
+        let (Some(ts), Some(values)) = (position("ts"), position("values")) else {
+            return Ok(Measurement { ts: None, samples: self.samples(members, place)? });
+        };
+        let mut take = |index: usize| members.get_mut(index).map_or(Node::Null, |(_, node)| std::mem::take(node));
+        let (ts, values) = (take(ts), take(values));
+        let ts = typing::timestamp(&ts).map_err(|problem| place.within("ts").refuse(problem))?;
+        let place = place.within("values");
+        let Node::Object(members) = values else {
+            return Err(place.refuse("the values of a timestamped record must be an object"));
+        };
+        Ok(Measurement { ts: Some(Timestamp(ts)), samples: self.samples(members, place)? })
+    }
+
+    fn samples(&self, members: Members<'_>, place: Place) -> Result<Vec<Sample>, JsonRefusal> {
+        let mut samples = Vec::with_capacity(members.len());
+        for (key, node) in members {
+            match typing::value(node, self) {
+                Ok(Some(value)) if is_storable(&key) => samples.push(Sample { key: key.into_owned(), value }),
+                Ok(_) => {}
+                Err(problem) => return Err(place.refuse_key(&key, problem)),
+            }
+        }
+        Ok(samples)
+    }
+}
+
+/// The client and the shared keys of an attribute request (§11.2). Both lists empty: everything of both scopes.
+pub fn attribute_request(payload: &[u8]) -> Result<(Vec<String>, Vec<String>), JsonRefusal> {
+    let text = text_of(payload);
+    let Node::Object(members) = read::document(&text)? else {
+        return Err(Place::default().refuse("an attribute request must be an object"));
+    };
+    let keys = |name: &'static str| match members.iter().find(|(key, _)| key == name) {
+        None => Ok(Vec::new()),
+        Some((_, node)) => match typing::scalar_text(node) {
+            Some(list) => Ok(split_keys(&list)),
+            None => Err(Place::default().within(name).refuse("the keys must be one text, separated by commas")),
+        },
+    };
+    Ok((keys("clientKeys")?, keys("sharedKeys")?))
+}
+
+/// As Java splits: no trimming, trailing empty pieces dropped, an empty text is one empty piece. Duplicates merge.
+fn split_keys(list: &str) -> Vec<String> {
+    let list = if list.is_empty() { list } else { list.trim_end_matches(',') };
+    let mut seen = HashSet::new();
+    let pieces = list.split(',').filter(|piece| seen.insert(*piece));
+    pieces.map(str::to_owned).collect()
+}
+
+/// A sample with another key is dropped and its message still acknowledged (§8.4).
+fn is_storable(key: &str) -> bool {
+    let is_long = key.len() > KEY_CHARS_MAX && key.chars().count() > KEY_CHARS_MAX;
+    !is_long && !key.trim_start().is_empty()
+}
+
+fn text_of(payload: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(payload) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(payload),
+    }
+}
+
+/// Where in a payload something is, kept unwritten until something is wrong there.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    element: Option<usize>,
+    member: Option<&'static str>,
+}
+
+impl Place {
+    fn within(self, member: &'static str) -> Self {
+        Self { member: Some(member), ..self }
+    }
+
+    fn refuse(self, problem: &'static str) -> JsonRefusal {
+        self.refuse_key("", problem)
+    }
+
+    fn refuse_key(self, key: &str, problem: &'static str) -> JsonRefusal {
+        // A key may be as long as the packet; a reason is read by people.
+        let key: String = key.chars().take(KEY_CHARS_MAX).collect();
+        let element = self.element.map(|index| format!("[{index}]"));
+        let steps = [element.as_deref(), self.member, Some(key.as_str())];
+        let mut path = String::new();
+        for step in steps.into_iter().flatten().filter(|step| !step.is_empty()) {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(step);
+        }
+        if path.is_empty() {
+            path.push_str("payload");
+        }
+        JsonRefusal::Content { path, problem }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! JSON that the server writes: compact, in the spelling that clients compare (device API §8.6, §11.2, §11.3).
+
+use wireglot_model::Sample;
+use wireglot_model::value::write_json_string;
+
+use super::read::Node;
+
+/// `{"key1":"value1","key2":42}`: all shared attributes of one write.
+pub fn write_attribute_update(samples: &[Sample]) -> String {
+    let mut out = String::new();
+    write_samples(samples, &mut out);
+    out
+}
+
+/// `{"deleted":["key1","key2"]}`.
+pub fn write_attribute_delete(keys: &[String]) -> String {
+    let mut out = String::from("{\"deleted\":[");
+    for (index, key) in keys.iter().enumerate() {
+        separate(index, &mut out);
+        write_json_string(key, &mut out);
+    }
+    out.push_str("]}");
+    out
+}
+
+/// `{"client":{…},"shared":{…}}`; a scope without values is left out.
+pub fn write_attribute_response(client: &[Sample], shared: &[Sample]) -> String {
+    let mut out = String::from("{");
+    let scopes = [("client", client), ("shared", shared)];
+    let found = scopes.iter().filter(|(_, samples)| !samples.is_empty());
+    for (index, (scope, samples)) in found.enumerate() {
+        separate(index, &mut out);
+        write_json_string(scope, &mut out);
+        out.push(':');
+        write_samples(samples, &mut out);
+    }
+    out.push('}');
+    out
+}
+
+fn write_samples(samples: &[Sample], out: &mut String) {
+    out.push('{');
+    for (index, sample) in samples.iter().enumerate() {
+        separate(index, out);
+        write_json_string(&sample.key, out);
+        out.push(':');
+        sample.value.write_json(out);
+    }
+    out.push('}');
+}
+
+fn separate(index: usize, out: &mut String) {
+    if index > 0 {
+        out.push(',');
+    }
+}
+
+/// A nested value as stored: number spellings kept, null members of objects dropped, nulls in arrays kept.
+pub(super) fn compact(node: &Node<'_>) -> String {
+    let mut out = String::new();
+    write_node(node, &mut out);
+    out
+}
+
+fn write_node(node: &Node<'_>, out: &mut String) {
+    match node {
+        Node::Null => out.push_str("null"),
+        Node::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Node::Number(text) => out.push_str(text),
+        Node::Text(text) => write_json_string(text, out),
+        Node::Array(elements) => {
+            out.push('[');
+            for (index, element) in elements.iter().enumerate() {
+                separate(index, out);
+                write_node(element, out);
+            }
+            out.push(']');
+        }
+        Node::Object(members) => {
+            out.push('{');
+            let kept = members.iter().filter(|(_, member)| !matches!(member, Node::Null));
+            for (index, (name, member)) in kept.enumerate() {
+                separate(index, out);
+                write_json_string(name, out);
+                out.push(':');
+                write_node(member, out);
+            }
+            out.push('}');
+        }
+    }
+}
