@@ -1,1 +1,74 @@
-//! Placeholder.
+//! What a device may do, and what may be done with it. Knows neither MQTT nor HTTP: no topics, no codes.
+//!
+//! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
+//! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), then the management side:
+//! `devices`, `credentials`, `profiles`, `users`, `fleet`.
+//!
+//! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
+//! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
+//! in their own batch; that is why a positive answer never depends on somebody else's commit.
+
+mod attributes;
+mod auth;
+mod credentials;
+mod devices;
+mod error;
+mod fleet;
+mod gateway;
+mod open;
+mod profiles;
+mod random;
+mod registry;
+mod session;
+mod telemetry;
+mod users;
+mod worker;
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use wireglot_bus::Bus;
+use wireglot_model::TenantId;
+use wireglot_store::Store;
+
+pub use auth::{AuthRefusal, ConnectClaim};
+pub use credentials::CredentialsDraft;
+pub use devices::{DeviceDraft, ProfileChoice};
+pub use error::{AcceptError, DeviceError, OpenError, Rule};
+pub use fleet::{DeviceSpec, Ensured};
+pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
+pub use profiles::ProfileDraft;
+pub use registry::{DeviceHandle, ProfileState};
+pub use session::Revoked;
+pub use telemetry::{Latest, Message};
+pub use wireglot_store::HistoryQuery;
+pub use worker::{Accepted, DeviceWorker};
+
+/// All devices, profiles and users. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Devices(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    bus: Bus,
+    tenant: TenantId,
+    signing_key: Box<[u8]>,
+    tables: RwLock<registry::Tables>,
+}
+
+impl Devices {
+    /// The one tenant of this installation.
+    pub fn tenant(&self) -> TenantId {
+        self.0.tenant
+    }
+
+    /// The secret that signs the tokens of the management side; made at the first start.
+    pub fn signing_key(&self) -> &[u8] {
+        &self.0.signing_key
+    }
+
+    /// Whether the store still commits.
+    pub fn healthy(&self) -> bool {
+        self.0.store.healthy()
+    }
+}

@@ -70,6 +70,30 @@ pub const WORKER_STACK_BYTES: usize = 8 * 1024 * 1024;
 pub const CODEC_CALLS_PER_INSTANCE_MAX: u32 = 10_000;
 /// Live instances in the whole process.
 pub const CODEC_INSTANCES_MAX: u32 = 4_096;
+/// Codecs that may be live at the same time.
+pub const CODECS_MAX: usize = 1_024;
+/// Core instances in one component: what the largest of the tried toolchains needs.
+pub const CODEC_CORE_INSTANCES_MAX: u32 = 45;
+/// Linear memories in one component, likewise.
+pub const CODEC_MEMORIES_MAX: u32 = 4;
+/// Elements of one of a codec's tables.
+pub const CODEC_TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Keys that a codec may describe.
+pub const CODEC_KEYS_DESCRIBED_MAX: usize = 1_024;
+/// Largest file of vectors.
+pub const CODEC_VECTORS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Vectors that a codec may have to decode before it goes live.
+pub const CODEC_VECTORS_MAX: usize = 2_048;
+/// Traps in a row after which a codec version is not called for a while.
+pub const CODEC_TRAPS_IN_A_ROW_MAX: u32 = 8;
+/// First pause of a codec version that keeps trapping; each further one is twice as long.
+pub const CODEC_PAUSE_MS_MIN: u64 = 1_000;
+/// Longest such pause.
+pub const CODEC_PAUSE_MS_MAX: u64 = 60_000;
+/// Compiled codecs kept on disk.
+pub const CODEC_CACHE_FILES_MAX: usize = 512;
+/// How long a file must lie unchanged before it is read as a codec.
+pub const CODEC_FILE_STABLE_MS: i64 = 100;
 /// Versions of one codec that are kept for a rollback.
 pub const CODEC_VERSIONS_KEPT_MAX: usize = 16;
 
@@ -101,3 +125,6 @@ const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC
 const _: () = assert!(4 * CODEC_STACK_BYTES_MAX <= WORKER_STACK_BYTES);
 // One message of the largest kind always fits the queue, or it could never be committed.
 const _: () = assert!(4 * CODEC_RESULT_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
+// A scripted component must fit the pool even when it is the only one.
+const _: () = assert!(CODEC_MEMORIES_MAX <= CODEC_INSTANCES_MAX);
+const _: () = assert!(CODEC_PAUSE_MS_MIN < CODEC_PAUSE_MS_MAX);

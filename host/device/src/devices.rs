@@ -1,0 +1,251 @@
+//! Devices on the management side: make, change, delete, find.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use serde_json::Value as Json;
+use wireglot_model::limits::NAME_CHARS_MAX;
+use wireglot_model::{Device, DeviceId, ProfileId, Timestamp};
+use wireglot_store::Batch;
+
+use crate::credentials::{CredentialsDraft, new_record};
+use crate::error::{DeviceError, Rule};
+use crate::profiles::implicit_profile;
+use crate::registry::{DeviceHandle, DeviceRecord, ProfileSlot, Tables};
+use crate::{Devices, Inner};
+
+/// A device as somebody wishes to have it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DeviceDraft {
+    pub name: String,
+    pub label: Option<String>,
+    pub profile: ProfileChoice,
+    /// A JSON object as text, or `null`.
+    pub additional_info: String,
+}
+
+/// How a draft names its profile.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ProfileChoice {
+    Id(ProfileId),
+    /// Made with default topics and JSON if there is none of this name.
+    Name(String),
+    Default,
+}
+
+/// What Wireglot reads from a device's `additionalInfo`.
+#[derive(Default)]
+pub(crate) struct AdditionalInfo {
+    pub(crate) is_gateway: bool,
+    /// The gateway that brought the device.
+    pub(crate) gateway: Option<DeviceId>,
+}
+
+impl AdditionalInfo {
+    pub(crate) fn parse(text: &str) -> Result<Self, Rule> {
+        let info: Json = serde_json::from_str(text).map_err(|_| Rule::AdditionalInfoNotObject)?;
+        if !info.is_object() && !info.is_null() {
+            return Err(Rule::AdditionalInfoNotObject);
+        }
+        let member = |name: &str| info.get(name);
+        let gateway = member("lastConnectedGateway").and_then(Json::as_str).and_then(|id| id.parse().ok());
+        Ok(Self { is_gateway: member("gateway").and_then(Json::as_bool) == Some(true), gateway })
+    }
+}
+
+impl Devices {
+    /// The device of this id.
+    pub fn device(&self, id: DeviceId) -> Option<DeviceHandle> {
+        self.0.tables.read().device(id).cloned()
+    }
+
+    /// The device of this name.
+    pub fn device_by_name(&self, name: &str) -> Option<DeviceHandle> {
+        self.0.tables.read().device_by_name(name).cloned()
+    }
+
+    /// All devices, in no order.
+    pub fn devices(&self) -> Vec<DeviceHandle> {
+        self.0.tables.read().devices().cloned().collect()
+    }
+
+    /// Whether the device has a session here.
+    pub fn is_connected(&self, device: DeviceId) -> bool {
+        self.0.bus.is_connected(device)
+    }
+
+    /// Makes a device with these credentials, or with a random access token.
+    pub async fn create_device(
+        &self,
+        draft: DeviceDraft,
+        credentials: Option<CredentialsDraft>,
+        now: Timestamp,
+    ) -> Result<DeviceHandle, DeviceError> {
+        let credentials = credentials.map_or_else(CredentialsDraft::random, Ok)?;
+        let (device, committed) = {
+            let mut tables = self.0.tables.write();
+            check_name(&tables, &draft.name, None)?;
+            let info = AdditionalInfo::parse(&draft.additional_info)?;
+            let id = DeviceId(uuid::Uuid::new_v4());
+            let credentials = new_record(&tables, id, credentials, now)?;
+            let mut batch = Batch::default();
+            let profile = choose_profile(&mut tables, draft.profile, now, &mut batch)?;
+            let record = Device {
+                id,
+                created: now,
+                name: draft.name,
+                label: draft.label,
+                profile: profile.state().profile.id,
+                additional_info: draft.additional_info,
+                is_gateway: info.is_gateway,
+                version: 1,
+            };
+            let device = DeviceHandle::new(record, profile, credentials);
+            device.put_into(&mut batch);
+            count_child(&tables, &info, |count| count + 1);
+            tables.insert(&device);
+            (device.clone(), self.0.queue_record(&device, batch))
+        };
+        committed.await?;
+        Ok(device)
+    }
+
+    /// Replaces all that can be written of a device. Its session goes on.
+    pub async fn update_device(
+        &self,
+        id: DeviceId,
+        draft: DeviceDraft,
+        expected: Option<u64>,
+        now: Timestamp,
+    ) -> Result<DeviceHandle, DeviceError> {
+        let (device, committed) = {
+            let mut tables = self.0.tables.write();
+            let device = tables.device(id).ok_or(DeviceError::NotFound)?.clone();
+            let stored = device.record();
+            if expected.is_some_and(|version| version != stored.version) {
+                return Err(DeviceError::VersionConflict);
+            }
+            check_name(&tables, &draft.name, Some(id))?;
+            let info = AdditionalInfo::parse(&draft.additional_info)?;
+            let mut batch = Batch::default();
+            let profile = choose_profile(&mut tables, draft.profile, now, &mut batch)?;
+            let record = Device {
+                name: draft.name,
+                label: draft.label,
+                profile: profile.state().profile.id,
+                additional_info: draft.additional_info,
+                is_gateway: info.is_gateway,
+                version: stored.version + 1,
+                ..stored
+            };
+            batch.put_device(&record);
+            tables.replace_record(&device, DeviceRecord::new(record, profile));
+            (device.clone(), self.0.queue_record(&device, batch))
+        };
+        committed.await?;
+        Ok(device)
+    }
+
+    /// Deletes a device with all that is stored about it, and ends its session.
+    pub async fn delete_device(&self, id: DeviceId) -> Result<(), DeviceError> {
+        let (device, committed) = {
+            let mut tables = self.0.tables.write();
+            let device = tables.device(id).ok_or(DeviceError::NotFound)?.clone();
+            let mut batch = Batch::default();
+            batch.delete_credentials(device.state.credentials.load().id);
+            batch.delete_device(id);
+            device.state.deleted.store(true, Ordering::Release);
+            tables.remove(&device);
+            if let Ok(info) = AdditionalInfo::parse(&device.record().additional_info) {
+                count_child(&tables, &info, |count| count.saturating_sub(1));
+            }
+            (device, self.0.queue(batch))
+        };
+        self.close(&device);
+        committed.await
+    }
+}
+
+impl Inner {
+    /// Queues `batch` at once. Called under the tables' lock, so that the store sees changes in the order of memory.
+    pub(crate) fn queue(
+        &self,
+        batch: Batch,
+    ) -> impl Future<Output = Result<(), DeviceError>> + Send + 'static + use<> {
+        let mut commit = Box::pin(self.store.commit(batch));
+        // A commit is queued when it is polled for the first time; whoever awaits it polls with a waker of their own.
+        let first = commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        async move {
+            let committed = match first {
+                Poll::Ready(settled) => settled,
+                Poll::Pending => commit.await,
+            };
+            committed.map(drop).map_err(DeviceError::from)
+        }
+    }
+
+    /// Queues a batch with the newest record or credentials of `device`.
+    pub(crate) fn queue_record(
+        &self,
+        device: &DeviceHandle,
+        batch: Batch,
+    ) -> impl Future<Output = Result<(), DeviceError>> + Send + 'static + use<> {
+        let save = device.state.saves.fetch_add(1, Ordering::AcqRel) + 1;
+        let committed = self.queue(batch);
+        let device = device.clone();
+        async move {
+            committed.await?;
+            device.settle(save);
+            Ok(())
+        }
+    }
+}
+
+fn check_name(tables: &Tables, name: &str, own: Option<DeviceId>) -> Result<(), Rule> {
+    if name.trim().is_empty() {
+        return Err(Rule::DeviceNameMissing);
+    }
+    if name.chars().count() > NAME_CHARS_MAX {
+        return Err(Rule::NameTooLong);
+    }
+    match tables.device_by_name(name) {
+        Some(other) if Some(other.id()) != own => Err(Rule::DeviceNameTaken),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn choose_profile(
+    tables: &mut Tables,
+    choice: ProfileChoice,
+    now: Timestamp,
+    batch: &mut Batch,
+) -> Result<Arc<ProfileSlot>, Rule> {
+    match choice {
+        ProfileChoice::Id(id) => tables.profile(id).cloned().ok_or(Rule::UnknownProfile),
+        ProfileChoice::Default => {
+            let id = tables.default_profile().profile.id;
+            tables.profile(id).cloned().ok_or(Rule::UnknownProfile)
+        }
+        ProfileChoice::Name(name) => match tables.profile_by_name(&name) {
+            Some(slot) => Ok(slot),
+            None => {
+                let profile = implicit_profile(name, now);
+                batch.put_profile(&profile);
+                let slot = ProfileSlot::new(profile);
+                tables.profiles.insert(slot.state().profile.id, slot.clone());
+                Ok(slot)
+            }
+        },
+    }
+}
+
+/// Keeps the number of devices that a gateway has brought.
+pub(crate) fn count_child(tables: &Tables, info: &AdditionalInfo, change: impl Fn(usize) -> usize) {
+    if let Some(gateway) = info.gateway.and_then(|id| tables.device(id)) {
+        // Changed under the tables' lock only.
+        let children = &gateway.state.children;
+        children.store(change(children.load(Ordering::Acquire)), Ordering::Release);
+    }
+}

@@ -1,0 +1,162 @@
+//! What can go wrong, and whose fault it is. The texts of `Rule` are those that existing clients know.
+
+use wireglot_model::Fault;
+use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX};
+use wireglot_store::{CommitError, ReadError};
+
+/// Why a management call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A rule for the data was broken.
+    #[error(transparent)]
+    Invalid(#[from] Rule),
+    /// What was asked for does not exist.
+    #[error("Requested item wasn't found!")]
+    NotFound,
+    /// Somebody else has saved it meanwhile.
+    #[error("The item was changed by somebody else meanwhile: read it again")]
+    VersionConflict,
+    /// A bound was reached.
+    #[error("a device may have {ATTRIBUTES_PER_SCOPE_MAX} attributes in one scope")]
+    TooManyAttributes,
+    /// The user name or the password is wrong.
+    #[error("Invalid username or password")]
+    BadLogin,
+    /// The store did not keep the change.
+    #[error("the change could not be stored")]
+    NotStored(#[from] CommitError),
+    /// The store could not be read.
+    #[error("the store could not be read")]
+    NotRead(#[from] ReadError),
+    /// The operating system gave no random bytes, or hashing a password failed.
+    #[error("no secret could be made: {0}")]
+    NoSecret(String),
+}
+
+/// A rule that a saved record must keep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rule {
+    #[error("Device name should be specified!")]
+    DeviceNameMissing,
+    #[error("Device with such name already exists!")]
+    DeviceNameTaken,
+    #[error("Device is referencing to non-existent device profile!")]
+    UnknownProfile,
+    #[error("Additional info should be a JSON object!")]
+    AdditionalInfoNotObject,
+    #[error("A name has at most {NAME_CHARS_MAX} characters!")]
+    NameTooLong,
+    #[error("Device profile name should be specified!")]
+    ProfileNameMissing,
+    #[error("Device profile with such name already exists!")]
+    ProfileNameTaken,
+    #[error("Another default device profile is present in scope of current tenant!")]
+    SecondDefaultProfile,
+    #[error("Can't change device profile transport type because devices referenced it!")]
+    TransportInUse,
+    #[error("Deletion of Default Device Profile is prohibited!")]
+    DefaultProfileStays,
+    #[error("The device profile referenced by the devices cannot be deleted!")]
+    ProfileInUse,
+    #[error(
+        "[Transport Configuration] '{0}' is not a topic filter: it is too long or holds control characters!"
+    )]
+    InvalidTopic(String),
+    #[error("[Transport Configuration] codec settings should be a JSON object!")]
+    SettingsNotObject,
+    #[error("Specified credentials are already registered!")]
+    CredentialsTaken,
+    #[error("Device credentials id should be specified!")]
+    TokenMissing,
+    #[error("Device credentials value should be specified!")]
+    CertificateMissing,
+    #[error("Credentials are longer than allowed!")]
+    CredentialsTooLong,
+    #[error("Credentials contain control characters!")]
+    ControlCharacters,
+    #[error("Password cannot be specified along with client id")]
+    PasswordWithClientId,
+    #[error("Both mqtt client id and user name are empty!")]
+    NoClientIdNorUserName,
+    #[error("a key has 1 to {KEY_CHARS_MAX} characters and is not blank")]
+    InvalidKey,
+    #[error("Password must not be empty!")]
+    PasswordEmpty,
+}
+
+impl DeviceError {
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            DeviceError::Invalid(_) | DeviceError::NotFound | DeviceError::VersionConflict => Fault::Device,
+            DeviceError::BadLogin => Fault::Denied,
+            DeviceError::TooManyAttributes => Fault::Quota,
+            DeviceError::NotStored(error) => error.fault(),
+            DeviceError::NotRead(_) | DeviceError::NoSecret(_) => Fault::Host,
+        }
+    }
+}
+
+/// Why a message of a device was not accepted. Nothing of it was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// It speaks for another device and may not.
+    #[error("the device speaks for '{child}', but it is not a gateway")]
+    NotGateway {
+        /// For whom.
+        child: String,
+    },
+    /// The name of a device behind a gateway cannot be one.
+    #[error("a device behind a gateway has a name of 1 to {NAME_CHARS_MAX} characters")]
+    InvalidChildName,
+    /// The gateway has as many devices as it may.
+    #[error("a gateway may have {GATEWAY_DEVICES_MAX} devices behind it")]
+    TooManyChildren,
+    /// A key is blank or too long.
+    #[error("a key has 1 to {KEY_CHARS_MAX} characters and is not blank")]
+    InvalidKey,
+    /// More attributes than a device may have.
+    #[error("a device may have {ATTRIBUTES_PER_SCOPE_MAX} attributes in one scope")]
+    TooManyAttributes,
+    /// A kind of message that is not served.
+    #[error("{0} are not served")]
+    Unsupported(&'static str),
+    /// The device was deleted while its message was on the way.
+    #[error("the device was deleted")]
+    Deleted,
+    /// The store did not keep it: the device has to send it again.
+    #[error("the message could not be stored")]
+    NotStored(#[from] CommitError),
+    /// The operating system gave no random bytes for the credentials of a new device.
+    #[error("no secret could be made: {0}")]
+    NoSecret(String),
+}
+
+impl AcceptError {
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            AcceptError::InvalidChildName | AcceptError::InvalidKey | AcceptError::Unsupported(_) => {
+                Fault::Device
+            }
+            AcceptError::NotGateway { .. } | AcceptError::Deleted => Fault::Denied,
+            AcceptError::TooManyChildren | AcceptError::TooManyAttributes => Fault::Quota,
+            AcceptError::NotStored(error) => error.fault(),
+            AcceptError::NoSecret(_) => Fault::Host,
+        }
+    }
+}
+
+/// Why the registry could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store could not be read.
+    #[error("the registry could not be read")]
+    NotRead(#[from] ReadError),
+    /// The records do not fit together.
+    #[error("the registry is damaged: {0}")]
+    Damaged(String),
+    /// The first records could not be made.
+    #[error("the first administrator and profile could not be made")]
+    FirstStart(#[from] DeviceError),
+}

@@ -1,0 +1,230 @@
+//! Device profiles: the rules for saving one (device profile §1.2), and putting it in force.
+//!
+//! A saved profile applies to live sessions from their next packet on.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use wireglot_model::limits::NAME_CHARS_MAX;
+use wireglot_model::profile::MqttTransport;
+use wireglot_model::{PayloadKind, Profile, ProfileId, Timestamp, TransportKind};
+use wireglot_store::Batch;
+
+use crate::Devices;
+use crate::error::{DeviceError, Rule};
+use crate::registry::{ProfileSlot, ProfileState, Tables};
+
+/// The largest text that MQTT can carry as a topic.
+const TOPIC_BYTES_MAX: usize = 65_535;
+
+/// A profile as somebody wishes to have it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ProfileDraft {
+    pub name: String,
+    pub description: String,
+    pub transport: TransportKind,
+    /// Only a check: the default profile is chosen by `make_default_profile`.
+    pub is_default: bool,
+    /// Members that are kept and given back, a JSON object as text.
+    pub passthrough: String,
+    pub retention_days: Option<u32>,
+}
+
+impl ProfileDraft {
+    /// A draft with default topics and JSON, kept for ever.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            description: String::new(),
+            transport: TransportKind::Default,
+            is_default: false,
+            passthrough: "{}".into(),
+            retention_days: None,
+        }
+    }
+
+    fn into_profile(self, id: ProfileId, created: Timestamp, is_default: bool, version: u64) -> Profile {
+        Profile {
+            id,
+            created,
+            name: self.name,
+            description: self.description,
+            is_default,
+            transport: self.transport,
+            version,
+            passthrough: self.passthrough,
+            retention_days: self.retention_days,
+        }
+    }
+}
+
+/// The profile that a device's `type` brings into being.
+pub(crate) fn implicit_profile(name: String, now: Timestamp) -> Profile {
+    ProfileDraft::named(name).into_profile(ProfileId(uuid::Uuid::new_v4()), now, false, 1)
+}
+
+impl Devices {
+    /// The profile of this id, as it is in force.
+    pub fn profile(&self, id: ProfileId) -> Option<Arc<ProfileState>> {
+        self.0.tables.read().profile(id).map(|slot| slot.state())
+    }
+
+    /// The profile of this name.
+    pub fn profile_by_name(&self, name: &str) -> Option<Arc<ProfileState>> {
+        self.0.tables.read().profile_by_name(name).map(|slot| slot.state())
+    }
+
+    /// The profile of devices that name none.
+    pub fn default_profile(&self) -> Arc<ProfileState> {
+        self.0.tables.read().default_profile()
+    }
+
+    /// All profiles, in no order.
+    pub fn profiles(&self) -> Vec<Arc<ProfileState>> {
+        self.0.tables.read().profiles.values().map(|slot| slot.state()).collect()
+    }
+
+    /// Makes a profile.
+    pub async fn create_profile(
+        &self,
+        draft: ProfileDraft,
+        now: Timestamp,
+    ) -> Result<Arc<ProfileState>, DeviceError> {
+        let (state, committed) = {
+            let mut tables = self.0.tables.write();
+            check(&tables, &draft, None)?;
+            let profile = draft.into_profile(ProfileId(uuid::Uuid::new_v4()), now, false, 1);
+            let mut batch = Batch::default();
+            batch.put_profile(&profile);
+            let slot = ProfileSlot::new(profile);
+            let state = slot.state();
+            tables.profiles.insert(state.profile.id, slot);
+            (state, self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(state)
+    }
+
+    /// Replaces all that can be written of a profile.
+    pub async fn update_profile(
+        &self,
+        id: ProfileId,
+        draft: ProfileDraft,
+        expected: Option<u64>,
+    ) -> Result<Arc<ProfileState>, DeviceError> {
+        let (state, committed) = {
+            let tables = self.0.tables.write();
+            let slot = tables.profile(id).ok_or(DeviceError::NotFound)?.clone();
+            let stored = slot.state();
+            if expected.is_some_and(|version| version != stored.profile.version) {
+                return Err(DeviceError::VersionConflict);
+            }
+            check(&tables, &draft, Some(&stored.profile))?;
+            let stored = &stored.profile;
+            let profile = draft.into_profile(id, stored.created, stored.is_default, stored.version + 1);
+            let mut batch = Batch::default();
+            batch.put_profile(&profile);
+            (slot.publish(profile), self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(state)
+    }
+
+    /// Deletes a profile that is neither the default nor in use.
+    pub async fn delete_profile(&self, id: ProfileId) -> Result<(), DeviceError> {
+        let committed = {
+            let mut tables = self.0.tables.write();
+            let slot = tables.profile(id).ok_or(DeviceError::NotFound)?;
+            if slot.state().profile.is_default {
+                return Err(Rule::DefaultProfileStays.into());
+            }
+            if tables.is_used(id) {
+                return Err(Rule::ProfileInUse.into());
+            }
+            tables.profiles.remove(&id);
+            let mut batch = Batch::default();
+            batch.delete_profile(id);
+            self.0.queue(batch)
+        };
+        committed.await
+    }
+
+    /// Makes this the profile of devices that name none.
+    pub async fn make_default_profile(&self, id: ProfileId) -> Result<Arc<ProfileState>, DeviceError> {
+        let (state, committed) = {
+            let tables = self.0.tables.write();
+            let slot = tables.profile(id).ok_or(DeviceError::NotFound)?;
+            let old = tables.default_profile();
+            if old.profile.id == id {
+                return Ok(old);
+            }
+            let mut batch = Batch::default();
+            let state = mark(slot, true, &mut batch);
+            if let Some(old) = tables.profile(old.profile.id) {
+                mark(old, false, &mut batch);
+            }
+            (state, self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(state)
+    }
+}
+
+fn mark(slot: &ProfileSlot, is_default: bool, batch: &mut Batch) -> Arc<ProfileState> {
+    let stored = slot.state();
+    let version = stored.profile.version + 1;
+    let profile = Profile { is_default, version, ..stored.profile.clone() };
+    batch.put_profile(&profile);
+    slot.publish(profile)
+}
+
+fn check(tables: &Tables, draft: &ProfileDraft, stored: Option<&Profile>) -> Result<(), Rule> {
+    if draft.name.trim().is_empty() {
+        return Err(Rule::ProfileNameMissing);
+    }
+    if draft.name.chars().count() > NAME_CHARS_MAX {
+        return Err(Rule::NameTooLong);
+    }
+    let own = stored.map(|stored| stored.id);
+    if tables.profile_by_name(&draft.name).is_some_and(|other| Some(other.state().profile.id) != own) {
+        return Err(Rule::ProfileNameTaken);
+    }
+    if draft.is_default && !stored.is_some_and(|stored| stored.is_default) {
+        return Err(Rule::SecondDefaultProfile);
+    }
+    if let Some(stored) = stored
+        && !same_kind(&stored.transport, &draft.transport)
+        && tables.is_used(stored.id)
+    {
+        return Err(Rule::TransportInUse);
+    }
+    match &draft.transport {
+        TransportKind::Mqtt(mqtt) => check_mqtt(mqtt),
+        TransportKind::Default | TransportKind::Other(_) => Ok(()),
+    }
+}
+
+fn same_kind(one: &TransportKind, other: &TransportKind) -> bool {
+    match (one, other) {
+        (TransportKind::Default, TransportKind::Default)
+        | (TransportKind::Mqtt(_), TransportKind::Mqtt(_)) => true,
+        (TransportKind::Other(one), TransportKind::Other(other)) => one == other,
+        (TransportKind::Default | TransportKind::Mqtt(_) | TransportKind::Other(_), _) => false,
+    }
+}
+
+fn check_mqtt(mqtt: &MqttTransport) -> Result<(), Rule> {
+    for topic in [&mqtt.telemetry_topic, &mqtt.attributes_topic, &mqtt.attributes_subscribe_topic] {
+        // Filters that the upstream console would refuse still work (device profile §2), so no more is checked.
+        if topic.trim().is_empty() || topic.len() > TOPIC_BYTES_MAX || topic.chars().any(char::is_control) {
+            return Err(Rule::InvalidTopic(topic.chars().take(NAME_CHARS_MAX).collect()));
+        }
+    }
+    match &mqtt.payload {
+        PayloadKind::Json => Ok(()),
+        PayloadKind::Codec { settings, .. } => match serde_json::from_str::<Json>(settings) {
+            Ok(Json::Object(_)) => Ok(()),
+            Ok(_) | Err(_) => Err(Rule::SettingsNotObject),
+        },
+    }
+}

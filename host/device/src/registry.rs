@@ -1,0 +1,228 @@
+//! Devices, profiles and users in memory, with the indexes by which they are found.
+//!
+//! A handle is the device itself, shared by everybody who has one: what is changed here is seen at the next look.
+//! The tables' lock guards the indexes and the order of changes; a worker takes it only to look up credentials or the
+//! device behind a gateway.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use wireglot_model::{Credentials, Device, DeviceId, Profile, ProfileId, User};
+use wireglot_store::Batch;
+
+use crate::attributes::Attributes;
+use crate::auth::{Digest, digest};
+
+/// One saved version of a profile. Its address changes exactly when the profile does, so what a session derives from
+/// it can be kept until then.
+#[derive(Debug)]
+pub struct ProfileState {
+    /// The record.
+    pub profile: Profile,
+    /// Its name, shared.
+    pub name: Arc<str>,
+}
+
+/// A device, as everybody holds it.
+#[derive(Clone)]
+pub struct DeviceHandle {
+    pub(crate) state: Arc<DeviceState>,
+    /// The version of the credentials by which its session was let in; 0 for handles that came another way.
+    pub(crate) admitted_by: u64,
+}
+
+pub(crate) struct DeviceState {
+    pub(crate) id: DeviceId,
+    pub(crate) record: ArcSwap<DeviceRecord>,
+    pub(crate) credentials: ArcSwap<Credentials>,
+    pub(crate) attributes: Mutex<Attributes>,
+    /// How many devices this gateway has brought.
+    pub(crate) children: AtomicUsize,
+    /// Counts changes of the record and the credentials.
+    pub(crate) saves: AtomicU64,
+    /// The last of `saves` that is known to be in the store.
+    pub(crate) durable: AtomicU64,
+    pub(crate) deleted: AtomicBool,
+}
+
+pub(crate) struct DeviceRecord {
+    pub(crate) device: Device,
+    pub(crate) name: Arc<str>,
+    pub(crate) profile: Arc<ProfileSlot>,
+}
+
+/// A profile whose versions follow each other.
+pub(crate) struct ProfileSlot(ArcSwap<ProfileState>);
+
+impl ProfileState {
+    pub(crate) fn new(profile: Profile) -> Arc<Self> {
+        Arc::new(Self { name: profile.name.as_str().into(), profile })
+    }
+}
+
+impl ProfileSlot {
+    pub(crate) fn new(profile: Profile) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::new(ProfileState::new(profile))))
+    }
+
+    pub(crate) fn state(&self) -> Arc<ProfileState> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn publish(&self, profile: Profile) -> Arc<ProfileState> {
+        let state = ProfileState::new(profile);
+        self.0.store(state.clone());
+        state
+    }
+}
+
+impl DeviceHandle {
+    pub(crate) fn new(device: Device, profile: Arc<ProfileSlot>, credentials: Credentials) -> Self {
+        let state = DeviceState {
+            id: device.id,
+            record: ArcSwap::new(DeviceRecord::new(device, profile)),
+            credentials: ArcSwap::from_pointee(credentials),
+            attributes: Mutex::default(),
+            children: AtomicUsize::new(0),
+            saves: AtomicU64::new(1),
+            durable: AtomicU64::new(0),
+            deleted: AtomicBool::new(false),
+        };
+        Self { state: Arc::new(state), admitted_by: 0 }
+    }
+
+    /// Identity.
+    pub fn id(&self) -> DeviceId {
+        self.state.id
+    }
+
+    /// Its name now.
+    pub fn name(&self) -> Arc<str> {
+        self.state.record.load().name.clone()
+    }
+
+    /// Its record now.
+    pub fn record(&self) -> Device {
+        self.state.record.load().device.clone()
+    }
+
+    /// The version of its profile that is in force now.
+    pub fn profile(&self) -> Arc<ProfileState> {
+        self.state.record.load().profile.state()
+    }
+
+    /// Whether it acts for devices behind it.
+    pub fn is_gateway(&self) -> bool {
+        self.state.record.load().device.is_gateway
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.state.deleted.load(Ordering::Acquire)
+    }
+
+    fn lookup_digest(&self) -> Digest {
+        digest(self.state.credentials.load().lookup.as_bytes())
+    }
+
+    /// The number of the last save, if it is not known to be durable yet.
+    pub(crate) fn unsettled(&self) -> Option<u64> {
+        let saves = self.state.saves.load(Ordering::Acquire);
+        (self.state.durable.load(Ordering::Acquire) < saves).then_some(saves)
+    }
+
+    /// The save of this number has been committed.
+    pub(crate) fn settle(&self, save: u64) {
+        self.state.durable.fetch_max(save, Ordering::AcqRel);
+    }
+
+    /// Puts the record and the credentials as they are now into `batch`.
+    pub(crate) fn put_into(&self, batch: &mut Batch) {
+        batch.put_device(&self.state.record.load().device);
+        batch.put_credentials(&self.state.credentials.load());
+    }
+}
+
+impl DeviceRecord {
+    pub(crate) fn new(device: Device, profile: Arc<ProfileSlot>) -> Arc<Self> {
+        Arc::new(Self { name: device.name.as_str().into(), device, profile })
+    }
+}
+
+/// The indexes. Every device is in all three of its maps.
+#[derive(Default)]
+pub(crate) struct Tables {
+    devices: HashMap<DeviceId, DeviceHandle>,
+    names: HashMap<Arc<str>, DeviceHandle>,
+    /// By the digest of the lookup text, so that comparing keys tells nothing about tokens.
+    lookups: HashMap<Digest, DeviceHandle>,
+    pub(crate) profiles: HashMap<ProfileId, Arc<ProfileSlot>>,
+    pub(crate) users: Vec<User>,
+}
+
+impl Tables {
+    pub(crate) fn device(&self, id: DeviceId) -> Option<&DeviceHandle> {
+        self.devices.get(&id)
+    }
+
+    pub(crate) fn device_by_name(&self, name: &str) -> Option<&DeviceHandle> {
+        self.names.get(name)
+    }
+
+    pub(crate) fn device_by_lookup(&self, lookup: &str) -> Option<&DeviceHandle> {
+        self.lookups.get(&digest(lookup.as_bytes()))
+    }
+
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &DeviceHandle> {
+        self.devices.values()
+    }
+
+    pub(crate) fn profile(&self, id: ProfileId) -> Option<&Arc<ProfileSlot>> {
+        self.profiles.get(&id)
+    }
+
+    pub(crate) fn profile_by_name(&self, name: &str) -> Option<Arc<ProfileSlot>> {
+        self.profiles.values().find(|slot| &*slot.state().name == name).cloned()
+    }
+
+    pub(crate) fn default_profile(&self) -> Arc<ProfileState> {
+        self.profiles
+            .values()
+            .map(|slot| slot.state())
+            .find(|state| state.profile.is_default)
+            .expect("opening makes a default profile, and it can be neither deleted nor unmarked")
+    }
+
+    /// Whether a device has this profile.
+    pub(crate) fn is_used(&self, profile: ProfileId) -> bool {
+        self.devices.values().any(|device| device.state.record.load().device.profile == profile)
+    }
+
+    pub(crate) fn insert(&mut self, device: &DeviceHandle) {
+        self.devices.insert(device.id(), device.clone());
+        self.names.insert(device.name(), device.clone());
+        self.lookups.insert(device.lookup_digest(), device.clone());
+    }
+
+    pub(crate) fn remove(&mut self, device: &DeviceHandle) {
+        self.devices.remove(&device.id());
+        self.names.remove(&device.name());
+        self.lookups.remove(&device.lookup_digest());
+    }
+
+    /// Puts `record` in force, under its name.
+    pub(crate) fn replace_record(&mut self, device: &DeviceHandle, record: Arc<DeviceRecord>) {
+        self.names.remove(&device.name());
+        self.names.insert(record.name.clone(), device.clone());
+        device.state.record.store(record);
+    }
+
+    /// Puts `credentials` in force, under their lookup text.
+    pub(crate) fn replace_credentials(&mut self, device: &DeviceHandle, credentials: Credentials) {
+        self.lookups.remove(&device.lookup_digest());
+        device.state.credentials.store(Arc::new(credentials));
+        self.lookups.insert(device.lookup_digest(), device.clone());
+    }
+}

@@ -1,0 +1,107 @@
+//! Time series: reading them, writing them from the management side, and what is kept how long.
+//!
+//! All reads may wait for the disk: never call them on a worker.
+
+use wireglot_bus::{Bus, Event};
+use wireglot_model::limits::KEY_CHARS_MAX;
+use wireglot_model::{CodecStamp, DeadLetter, DeviceId, Measurement, Timestamp, Value};
+use wireglot_store::{Batch, HistoryQuery};
+
+pub use wireglot_store::{Latest, StoredMessage as Message};
+
+use crate::Devices;
+use crate::error::{DeviceError, Rule};
+use crate::registry::DeviceHandle;
+
+impl Devices {
+    /// The newest value of each key, of all or of those named.
+    pub fn latest(&self, device: DeviceId, keys: Option<&[String]>) -> Result<Vec<Latest>, DeviceError> {
+        Ok(self.0.store.latest(device, keys)?)
+    }
+
+    /// Values by key and time.
+    pub fn history(
+        &self,
+        device: DeviceId,
+        query: &HistoryQuery,
+    ) -> Result<Vec<(String, Vec<(Timestamp, Value)>)>, DeviceError> {
+        Ok(self.0.store.history(device, query)?)
+    }
+
+    /// Stored messages with the codec version that decoded each.
+    pub fn messages(
+        &self,
+        device: DeviceId,
+        start: Timestamp,
+        end: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Message>, DeviceError> {
+        Ok(self.0.store.messages(device, start, end, limit)?)
+    }
+
+    /// The keys that a device has time series of.
+    pub fn keys(&self, device: DeviceId) -> Result<Vec<String>, DeviceError> {
+        Ok(self.0.store.keys(device)?)
+    }
+
+    /// The newest payloads that were not decoded, with their sequence numbers.
+    pub fn dead_letters(
+        &self,
+        device: Option<DeviceId>,
+        limit: usize,
+    ) -> Result<Vec<(u64, DeadLetter)>, DeviceError> {
+        Ok(self.0.store.dead_letters(device, limit)?)
+    }
+
+    /// Writes telemetry from the management side.
+    pub async fn save_telemetry(
+        &self,
+        device: DeviceId,
+        measurements: Vec<Measurement>,
+        now: Timestamp,
+    ) -> Result<(), DeviceError> {
+        let device = self.device(device).ok_or(DeviceError::NotFound)?;
+        if !measurements.iter().all(has_valid_keys) {
+            return Err(Rule::InvalidKey.into());
+        }
+        let mut batch = Batch::default();
+        batch.telemetry(device.id(), now, None, &measurements);
+        self.0.queue(batch).await?;
+        announce(&self.0.bus, &device, now, None, measurements);
+        Ok(())
+    }
+}
+
+/// Tells listeners, if there are any, what has been stored.
+pub(crate) fn announce(
+    bus: &Bus,
+    device: &DeviceHandle,
+    received: Timestamp,
+    codec: Option<&CodecStamp>,
+    measurements: Vec<Measurement>,
+) {
+    if !bus.has_listeners() {
+        return;
+    }
+    let (device_name, profile) = (device.name(), device.profile().name.clone());
+    for measurement in measurements {
+        bus.announce(Event::Telemetry {
+            device: device.id(),
+            device_name: device_name.clone(),
+            profile: profile.clone(),
+            ts: measurement.ts.unwrap_or(received),
+            codec: codec.cloned(),
+            samples: measurement.samples,
+        });
+    }
+}
+
+pub(crate) fn has_valid_keys(measurement: &Measurement) -> bool {
+    measurement.samples.iter().all(|sample| is_valid_key(&sample.key))
+}
+
+/// The rule for keys (device API §8.4), cheapest test first: nearly every key is short.
+pub(crate) fn is_valid_key(key: &str) -> bool {
+    (key.len() <= KEY_CHARS_MAX || key.chars().count() <= KEY_CHARS_MAX)
+        && key.chars().any(|character| !character.is_whitespace())
+}
