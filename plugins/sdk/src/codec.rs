@@ -42,13 +42,11 @@ macro_rules! export {
         const _: () = {
             use $crate::{Codec, Decoded, Downlink, Metadata, Outgoing, Refusal, Settings, Uplink};
 
-            thread_local! {
-                static CODEC: ::std::cell::RefCell<::std::option::Option<$codec>> =
-                    const { ::std::cell::RefCell::new(::std::option::Option::None) };
-            }
+            // One instance, one profile, one set of settings: the host configures an instance once.
+            static CODEC: ::std::sync::OnceLock<$codec> = ::std::sync::OnceLock::new();
 
-            fn configured<T>(call: impl FnOnce(&$codec) -> T) -> T {
-                CODEC.with_borrow(|codec| call(codec.as_ref().expect("the host configures an instance first")))
+            fn codec() -> &'static $codec {
+                CODEC.get().expect("the host configures an instance first")
             }
 
             struct Component;
@@ -59,14 +57,13 @@ macro_rules! export {
                 }
                 fn configure(settings: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
                     let codec = <$codec as Codec>::configure(&Settings::parse(&settings)?)?;
-                    CODEC.set(::std::option::Option::Some(codec));
-                    Ok(())
+                    CODEC.set(codec).map_err(|_| "configured twice".into())
                 }
                 fn decode(uplink: Uplink) -> ::std::result::Result<Decoded, Refusal> {
-                    configured(|codec| codec.decode(uplink))
+                    codec().decode(uplink)
                 }
                 fn encode(downlink: Downlink) -> ::std::result::Result<::std::vec::Vec<Outgoing>, Refusal> {
-                    configured(|codec| codec.encode(downlink))
+                    codec().encode(downlink)
                 }
             }
 

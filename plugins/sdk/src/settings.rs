@@ -24,25 +24,25 @@ pub struct Settings(Vec<(String, Scalar)>);
 impl Settings {
     /// Reads a JSON object. `null` and blank text are an object without fields.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut scan = Scan { rest: text.trim_start() };
-        if matches!(text.trim(), "" | "null") {
-            return Ok(Self::default());
-        }
-        scan.expect('{')?;
+        let mut scan = Scan { text: text.as_bytes(), at: 0 };
+        scan.blanks();
         let mut fields = Vec::new();
-        if !scan.skip('}') {
+        if scan.peek() == 0 || scan.literal(b"null") {
+            return scan.end(Self(fields));
+        }
+        scan.expect(b'{')?;
+        if !scan.skip(b'}') {
             loop {
-                scan.expect('"')?;
                 let name = scan.string()?;
-                scan.expect(':')?;
+                scan.expect(b':')?;
                 fields.push((name, scan.value()?));
-                if scan.skip('}') {
+                if scan.skip(b'}') {
                     break;
                 }
-                scan.expect(',')?;
+                scan.expect(b',')?;
             }
         }
-        if scan.rest.is_empty() { Ok(Self(fields)) } else { Err(scan.refuse("the end")) }
+        scan.end(Self(fields))
     }
 
     /// The field `name`, whatever it holds. A field that holds null is as good as absent.
@@ -90,134 +90,185 @@ impl Settings {
 
     /// An error that names the first field which is none of `known`: a typing error must not pass for a setting.
     pub fn only(&self, known: &[&str]) -> Result<(), String> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, _)) => Err(format!("unknown \"{name}\"; known: {}", known.join(", "))),
+        let Some((stray, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else { return Ok(()) };
+        let mut text = String::from("unknown \"");
+        text.push_str(stray);
+        text.push_str("\"; known:");
+        for name in known {
+            text.push(' ');
+            text.push_str(name);
         }
+        Err(text)
     }
 }
 
 /// The decimal `text` without its point, `places` digits after it; none where that is no whole number of 64 bits.
 fn shift(text: &str, places: u8) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let fraction = fraction.trim_end_matches('0');
-    let missing = usize::from(places).checked_sub(fraction.len())?;
-    let mut digits = String::from(whole);
-    digits.push_str(fraction);
-    digits.extend(std::iter::repeat_n('0', missing));
-    digits.parse().ok()
+    let negative = text.starts_with('-');
+    let (mut value, mut after_point, mut digits) = (0_i64, None, 0_u8);
+    for byte in text.bytes().skip(usize::from(negative)) {
+        match (byte, &mut after_point) {
+            (b'0', Some(count)) if *count == places => {}
+            (b'0'..=b'9', count) => {
+                if let Some(count) = count {
+                    *count += 1;
+                    if *count > places {
+                        return None;
+                    }
+                }
+                digits += 1;
+                value = value.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
+            }
+            (b'.', None) if digits > 0 => after_point = Some(0),
+            _ => return None,
+        }
+    }
+    for _ in after_point.unwrap_or(0)..places {
+        value = value.checked_mul(10)?;
+    }
+    (digits > 0).then_some(if negative { -value } else { value })
 }
 
-/// JSON text that is read from the front; blanks are skipped after every token.
+/// JSON text that is read from the front, by bytes: no character of more than one byte means anything to JSON.
 struct Scan<'a> {
-    rest: &'a str,
+    text: &'a [u8],
+    at: usize,
 }
 
-impl<'a> Scan<'a> {
-    fn refuse(&self, expected: &str) -> String {
-        match self.rest.chars().next() {
-            Some(found) => format!("not valid JSON: {expected} expected, '{found}' found"),
-            None => format!("not valid JSON: {expected} expected, end of text found"),
+impl Scan<'_> {
+    /// The next byte; 0 at the end, which is valid nowhere in JSON.
+    fn peek(&self) -> u8 {
+        self.text.get(self.at).copied().unwrap_or(0)
+    }
+
+    fn next(&mut self) -> u8 {
+        let byte = self.peek();
+        self.at += 1;
+        byte
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.peek(), b' ' | b'\t' | b'\r' | b'\n') {
+            self.at += 1;
         }
     }
 
-    fn skip(&mut self, wanted: char) -> bool {
-        match self.rest.strip_prefix(wanted) {
-            // A string's blanks are its own.
-            Some(rest) if wanted == '"' => self.rest = rest,
-            Some(rest) => self.rest = rest.trim_start(),
-            None => return false,
+    fn skip(&mut self, wanted: u8) -> bool {
+        self.blanks();
+        let found = self.peek() == wanted;
+        if found {
+            self.at += 1;
+            self.blanks();
         }
-        true
+        found
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
-        if self.skip(wanted) {
-            return Ok(());
+    fn literal(&mut self, word: &[u8]) -> bool {
+        let found = self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word));
+        if found {
+            self.at += word.len();
         }
-        let mut shown = String::from("'");
-        shown.push(wanted);
-        shown.push('\'');
-        Err(self.refuse(&shown))
+        found
+    }
+
+    fn refuse<T>(&self, expected: &str) -> Result<T, String> {
+        Err(format!("not valid JSON at character {}: {expected} expected", self.at))
+    }
+
+    fn expect(&mut self, wanted: u8) -> Result<(), String> {
+        match wanted {
+            _ if self.skip(wanted) => Ok(()),
+            b'{' => self.refuse("an opening brace"),
+            b':' => self.refuse("a colon"),
+            _ => self.refuse("a comma or the end"),
+        }
+    }
+
+    fn end<T>(mut self, value: T) -> Result<T, String> {
+        self.blanks();
+        if self.at >= self.text.len() { Ok(value) } else { self.refuse("the end") }
+    }
+
+    fn slice(&self, start: usize) -> String {
+        String::from_utf8_lossy(self.text.get(start..self.at).unwrap_or_default()).into_owned()
     }
 
     fn value(&mut self) -> Result<Scalar, String> {
-        if self.skip('"') {
-            return self.string().map(Scalar::Text);
+        let start = self.at;
+        match self.peek() {
+            b'"' => self.string().map(Scalar::Text),
+            b'{' | b'[' => self.nested(),
+            b'-' | b'0'..=b'9' => {
+                while matches!(self.peek(), b'-' | b'+' | b'.' | b'0'..=b'9' | b'e' | b'E') {
+                    self.at += 1;
+                }
+                Ok(Scalar::Number(self.slice(start)))
+            }
+            _ if self.literal(b"true") => Ok(Scalar::Boolean(true)),
+            _ if self.literal(b"false") => Ok(Scalar::Boolean(false)),
+            _ if self.literal(b"null") => Ok(Scalar::Null),
+            _ => self.refuse("a value"),
         }
-        if self.rest.starts_with(['{', '[']) {
-            return self.nested();
-        }
-        let end = self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c))).unwrap_or(self.rest.len());
-        let (token, rest) = self.rest.split_at(end);
-        let value = match token {
-            "true" => Scalar::Boolean(true),
-            "false" => Scalar::Boolean(false),
-            "null" => Scalar::Null,
-            number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Scalar::Number(number.to_owned()),
-            _ => return Err(self.refuse("a value")),
-        };
-        self.rest = rest.trim_start();
-        Ok(value)
     }
 
-    /// The rest of a string whose opening quote has been read.
     fn string(&mut self) -> Result<String, String> {
-        let mut out = String::new();
-        let mut chars = self.rest.chars();
+        if self.next() != b'"' {
+            self.at -= 1;
+            return self.refuse("a string");
+        }
+        let mut out = Vec::new();
         loop {
-            match chars.next() {
-                Some('"') => break,
-                Some('\\') => match chars.next() {
-                    Some(plain @ ('"' | '\\' | '/')) => out.push(plain),
-                    Some('n') => out.push('\n'),
-                    Some('t') => out.push('\t'),
-                    Some('r') => out.push('\r'),
-                    Some('b') => out.push('\u{8}'),
-                    Some('f') => out.push('\u{c}'),
-                    Some('u') => out.push(unicode(&mut chars)),
-                    _ => return Err(String::from("not valid JSON: unknown escape in a string")),
+            match self.next() {
+                b'"' => return Ok(String::from_utf8_lossy(&out).into_owned()),
+                b'\\' => match self.next() {
+                    plain @ (b'"' | b'\\' | b'/') => out.push(plain),
+                    b'n' => out.push(b'\n'),
+                    b't' => out.push(b'\t'),
+                    b'r' => out.push(b'\r'),
+                    b'b' => out.push(8),
+                    b'f' => out.push(12),
+                    b'u' => self.unicode(&mut out)?,
+                    _ => return self.refuse("an escape"),
                 },
-                Some(plain) => out.push(plain),
-                None => return Err(String::from("not valid JSON: a string without its end")),
+                0..=31 => return self.refuse("the end of a string"),
+                plain => out.push(plain),
             }
         }
-        self.rest = chars.as_str().trim_start();
-        Ok(out)
+    }
+
+    /// The character of `\uXXXX`; half of a pair becomes the replacement character.
+    fn unicode(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let Some(digit) = char::from(self.next()).to_digit(16) else { return self.refuse("four digits") };
+            code = code * 16 + digit;
+        }
+        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        Ok(())
     }
 
     /// An array or object as text: everything up to the bracket that closes it.
     fn nested(&mut self) -> Result<Scalar, String> {
-        let start = self.rest;
+        let start = self.at;
         let mut depth = 0_u32;
         loop {
-            let next = self.rest.find(['{', '[', '}', ']', '"']).ok_or_else(|| self.refuse("a closing bracket"))?;
-            let mut chars = self.rest.split_at(next).1.chars();
-            let found = chars.next();
-            self.rest = chars.as_str();
-            match found {
-                Some('"') => {
+            match self.peek() {
+                b'"' => {
                     self.string()?;
+                    continue;
                 }
-                Some('{' | '[') => depth += 1,
-                _ => depth -= 1,
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                0 => return self.refuse("a closing bracket"),
+                _ => {}
             }
+            self.at += 1;
             if depth == 0 {
-                let text = start.split_at(start.len() - self.rest.len()).0.to_owned();
-                self.rest = self.rest.trim_start();
-                return Ok(Scalar::Nested(text));
+                return Ok(Scalar::Nested(self.slice(start)));
             }
         }
     }
-}
-
-/// The character of `\uXXXX`; a half of a pair, or what is no number, becomes the replacement character.
-fn unicode(chars: &mut std::str::Chars<'_>) -> char {
-    let code = chars.as_str().get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    if code.is_some() {
-        *chars = chars.as_str().split_at(4).1.chars();
-    }
-    code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 #[cfg(test)]
@@ -231,19 +282,19 @@ mod tests {
         assert_eq!(settings.text("a"), Ok(Some("x\"é ")));
         assert_eq!(settings.scaled("b", 2), Ok(Some(-150)));
         assert_eq!(settings.scaled("b", 1), Ok(Some(-15)));
-        assert!(settings.integer("b").is_err());
+        assert!(settings.integer("b").is_err() && settings.scaled("b", 0).is_err());
         assert_eq!(settings.boolean("c"), Ok(Some(true)));
         assert_eq!(settings.get("d"), None);
         assert_eq!(settings.get("e"), Some(&Scalar::Nested(r#"{"f":["}"]}"#.into())));
         assert!(settings.text("c").is_err());
-        assert_eq!(settings.only(&["a", "b"]), Err("unknown \"c\"; known: a, b".into()));
+        assert_eq!(settings.only(&["a", "b"]), Err("unknown \"c\"; known: a b".into()));
         assert_eq!(Settings::parse("{}"), Ok(Settings::default()));
         assert_eq!(Settings::parse("null"), Ok(Settings::default()));
     }
 
     #[test]
     fn broken_text_is_refused() {
-        for text in ["{", "[]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":1} x", "{\"a\":\"", "{\"a\":[", "{\"a\":\"\\"] {
+        for text in ["{", "[]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":1} x", "{\"a\":\"", "{\"a\":[", "{\"a\":\"\\", "{\"a\":1 2}", "{\"a\":\"\\u12\"}"] {
             assert!(Settings::parse(text).is_err(), "{text}");
         }
     }
