@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Durable state: typed records, time series, dead letters. The only crate that names the storage engine.
+//!
+//! Read in this order: what goes in (`batch`), how it is queued and waited for (`queue`, `lane`), how it becomes
+//! durable (`commit`), what is not yet in chunks (`recent`), how chunks are made and kept small (`chunk`, `head`,
+//! `checkpoint`, `retention`), how it is read (`records`, `series`, `dead`), how it is found again (`recover`), and
+//! the bytes underneath (`keys`, `coding`, `dictionary`).
+
+mod batch;
+mod checkpoint;
+mod chunk;
+mod coding;
+mod commit;
+mod dead;
+mod dictionary;
+mod error;
+mod head;
+mod keys;
+mod lane;
+mod queue;
+mod recent;
+mod records;
+mod recover;
+mod retention;
+mod series;
+mod store;
+
+pub use batch::Batch;
+pub use error::{CommitError, OpenError, ReadError};
+pub use lane::{Committed, Lane, LaneDriver};
+pub use retention::Retained;
+pub use series::{HistoryQuery, Latest, Series, StoredMessage};
+pub use store::{Durability, Store, StoreConfig, StoreCounters};

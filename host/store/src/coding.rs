@@ -1,0 +1,358 @@
+//! Bytes of one message: variable-length integers, typed values, and rows that lean on the row before them.
+//!
+//! docs/storage.md shows the same tables. Everything that is read here comes from our own disk, but a damaged
+//! disk must not become a panic: every read is checked and ends in `ReadError::Damaged`.
+
+use wireglot_model::{Timestamp, Value};
+
+use crate::error::ReadError;
+
+/// 2020-01-01T00:00:00Z: times of receipt are counted from here, which saves a byte per message.
+const ORIGIN_MS: i64 = 1_577_836_800_000;
+/// Up to this many decimal places, and with at most 53 significant bits, a double is kept as an integer.
+const PLACES_MAX: u8 = 6;
+const DIGITS_MAX: f64 = 9_007_199_254_740_992.0;
+const POWERS: [f64; 7] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
+const INTEGER_POWERS: [i64; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
+
+/// The four-bit kind of a stored value.
+mod tag {
+    pub(super) const FALSE: u8 = 0;
+    pub(super) const TRUE: u8 = 1;
+    pub(super) const LONG: u8 = 2;
+    pub(super) const DOUBLE: u8 = 3;
+    pub(super) const TEXT: u8 = 4;
+    pub(super) const JSON: u8 = 5;
+    /// Equal to the value at the same place of the row before.
+    pub(super) const SAME: u8 = 6;
+    /// A long, or a decimal of as many places, as a difference to the same place of the row before.
+    pub(super) const STEP: u8 = 7;
+    /// 8 to 14: a decimal with 0 to 6 places.
+    pub(super) const DECIMAL: u8 = 8;
+}
+
+/// A value as it is stored; text still lies in the buffer it came from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Scalar<'a> {
+    Bool(bool),
+    Long(i64),
+    /// `digits / 10^places`, kept only where that gives back the very same double.
+    Decimal {
+        digits: i64,
+        places: u8,
+    },
+    Double(f64),
+    Text(&'a str),
+    Json(&'a str),
+}
+
+impl<'a> Scalar<'a> {
+    pub(crate) fn of(value: &'a Value) -> Self {
+        match value {
+            Value::Bool(value) => Scalar::Bool(*value),
+            Value::Long(value) => Scalar::Long(*value),
+            Value::Double(value) => decimal(*value).unwrap_or(Scalar::Double(*value)),
+            Value::Text(text) => Scalar::Text(text),
+            Value::Json(text) => Scalar::Json(text),
+        }
+    }
+
+    pub(crate) fn to_value(self) -> Value {
+        match self {
+            Scalar::Bool(value) => Value::Bool(value),
+            Scalar::Long(value) => Value::Long(value),
+            Scalar::Decimal { digits, places } => Value::Double(undecimal(digits, places)),
+            Scalar::Double(value) => Value::Double(value),
+            Scalar::Text(text) => Value::Text(text.to_owned()),
+            Scalar::Json(text) => Value::Json(text.to_owned()),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "`digits` has at most 53 bits: `decimal` made it")]
+fn undecimal(digits: i64, places: u8) -> f64 {
+    digits as f64 / POWERS.get(usize::from(places)).copied().unwrap_or(f64::NAN)
+}
+
+/// The double as a short decimal, if that loses no bit.
+///
+/// A quotient of two exact integers is rounded once, so every spelling of one decimal gives the same double:
+/// testing the most places first decides for all of them, and trailing zeros may then be dropped.
+#[expect(clippy::cast_possible_truncation, reason = "the magnitude was checked against 2^53")]
+fn decimal(value: f64) -> Option<Scalar<'static>> {
+    if value == 0.0 {
+        // Minus zero has no integer.
+        return value.is_sign_positive().then_some(Scalar::Decimal { digits: 0, places: 0 });
+    }
+    let mut places = PLACES_MAX;
+    while value.abs() * POWERS.get(usize::from(places))? >= DIGITS_MAX {
+        // Not finite, or beyond 2^53: no number of places fits.
+        places = places.checked_sub(1)?;
+    }
+    let mut digits = (value * POWERS.get(usize::from(places))?).round() as i64;
+    if undecimal(digits, places).to_bits() != value.to_bits() {
+        return None;
+    }
+    while places > 0 && digits % 10 == 0 {
+        digits /= 10;
+        places -= 1;
+    }
+    Some(Scalar::Decimal { digits, places })
+}
+
+/// Spells `current` with as many places as `previous`, so that the two can be subtracted.
+fn aligned<'a>(current: Scalar<'a>, previous: Scalar<'_>) -> Scalar<'a> {
+    let (Scalar::Decimal { digits, places }, Scalar::Decimal { places: wanted, .. }) = (current, previous)
+    else {
+        return current;
+    };
+    let spelled = wanted
+        .checked_sub(places)
+        .and_then(|more| INTEGER_POWERS.get(usize::from(more)))
+        .and_then(|power| digits.checked_mul(*power))
+        .filter(|digits| digits.unsigned_abs() < DIGITS_MAX as u64);
+    match spelled {
+        Some(digits) => Scalar::Decimal { digits, places: wanted },
+        None => current,
+    }
+}
+
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_varint(out, (value.wrapping_shl(1) ^ (value >> 63)) as u64);
+}
+
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Reads what the `put_…` functions wrote.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+const CUT_SHORT: ReadError = ReadError::Damaged { what: "a record ends too early" };
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(crate) fn byte(&mut self) -> Result<u8, ReadError> {
+        let (&byte, rest) = self.rest.split_first().ok_or(CUT_SHORT)?;
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, ReadError> {
+        let mut value = 0u64;
+        let mut shift = 0u32;
+        loop {
+            let byte = self.byte()?;
+            if shift == 63 && byte > 1 {
+                return Err(ReadError::Damaged { what: "an integer is too long" });
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+            shift += 7;
+        }
+    }
+
+    pub(crate) fn varint_u32(&mut self) -> Result<u32, ReadError> {
+        u32::try_from(self.varint()?).map_err(|_| ReadError::Damaged { what: "an integer is too large" })
+    }
+
+    pub(crate) fn signed(&mut self) -> Result<i64, ReadError> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], ReadError> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(CUT_SHORT)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(CUT_SHORT)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], ReadError> {
+        let count = usize::try_from(self.varint()?).map_err(|_| CUT_SHORT)?;
+        self.take(count)
+    }
+
+    fn text(&mut self) -> Result<&'a str, ReadError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| ReadError::Damaged { what: "a text is not UTF-8" })
+    }
+}
+
+/// Writes the values of one row: first all tags, two to a byte, then what the tags need.
+pub(crate) struct ValueWriter<'o> {
+    out: &'o mut Vec<u8>,
+    tags: usize,
+    written: usize,
+}
+
+impl<'o> ValueWriter<'o> {
+    pub(crate) fn new(out: &'o mut Vec<u8>, count: usize) -> Self {
+        let tags = out.len();
+        out.resize(tags + count.div_ceil(2), 0);
+        Self { out, tags, written: 0 }
+    }
+
+    /// Writes one value and returns it as the reader will see it: the next row leans on that spelling.
+    pub(crate) fn push<'a>(&mut self, value: Scalar<'a>, previous: Option<Scalar<'_>>) -> Scalar<'a> {
+        let value = previous.map_or(value, |previous| aligned(value, previous));
+        let tag = match (value, previous) {
+            (value, Some(previous)) if same(value, previous) => tag::SAME,
+            (Scalar::Long(new), Some(Scalar::Long(old))) => self.step(new, old),
+            (
+                Scalar::Decimal { digits, places },
+                Some(Scalar::Decimal { digits: old, places: as_before }),
+            ) if places == as_before => self.step(digits, old),
+            (value, _) => self.plain(value),
+        };
+        let place = self.tags + self.written / 2;
+        let byte = self.out.get_mut(place).expect("`new` reserved the tags of `count` values");
+        *byte |= tag << (4 * (self.written % 2));
+        self.written += 1;
+        value
+    }
+
+    fn step(&mut self, new: i64, old: i64) -> u8 {
+        put_signed(self.out, new.wrapping_sub(old));
+        tag::STEP
+    }
+
+    fn plain(&mut self, value: Scalar<'_>) -> u8 {
+        match value {
+            Scalar::Bool(false) => tag::FALSE,
+            Scalar::Bool(true) => tag::TRUE,
+            Scalar::Long(value) => {
+                put_signed(self.out, value);
+                tag::LONG
+            }
+            Scalar::Decimal { digits, places } => {
+                put_signed(self.out, digits);
+                tag::DECIMAL + places
+            }
+            Scalar::Double(value) => {
+                self.out.extend_from_slice(&value.to_bits().to_le_bytes());
+                tag::DOUBLE
+            }
+            Scalar::Text(text) => {
+                put_bytes(self.out, text.as_bytes());
+                tag::TEXT
+            }
+            Scalar::Json(text) => {
+                put_bytes(self.out, text.as_bytes());
+                tag::JSON
+            }
+        }
+    }
+}
+
+/// Equality by bits: `==` on doubles would take minus zero for zero.
+fn same(one: Scalar<'_>, other: Scalar<'_>) -> bool {
+    match (one, other) {
+        (Scalar::Double(one), Scalar::Double(other)) => one.to_bits() == other.to_bits(),
+        (one, other) => one == other,
+    }
+}
+
+/// Reads `count` values onto the end of `into`; `previous` are the values of the row before, if it has the same shape.
+pub(crate) fn read_values<'a>(
+    reader: &mut Reader<'a>,
+    count: usize,
+    previous: std::ops::Range<usize>,
+    into: &mut Vec<Scalar<'a>>,
+) -> Result<(), ReadError> {
+    let tags = reader.take(count.div_ceil(2))?;
+    for place in 0..count {
+        let pair = tags.get(place / 2).copied().ok_or(CUT_SHORT)?;
+        let tag = (pair >> (4 * (place % 2))) & 0x0f;
+        let before = previous.clone().nth(place).and_then(|at| into.get(at)).copied();
+        let value = read_value(reader, tag, before)?;
+        into.push(value);
+    }
+    Ok(())
+}
+
+fn read_value<'a>(
+    reader: &mut Reader<'a>,
+    tag: u8,
+    before: Option<Scalar<'a>>,
+) -> Result<Scalar<'a>, ReadError> {
+    Ok(match tag {
+        tag::FALSE => Scalar::Bool(false),
+        tag::TRUE => Scalar::Bool(true),
+        tag::LONG => Scalar::Long(reader.signed()?),
+        tag::DOUBLE => Scalar::Double(f64::from_bits(u64::from_le_bytes(reader.array()?))),
+        tag::TEXT => Scalar::Text(reader.text()?),
+        tag::JSON => Scalar::Json(reader.text()?),
+        tag::SAME => before.ok_or(ReadError::Damaged { what: "a value repeats nothing" })?,
+        tag::STEP => {
+            let step = reader.signed()?;
+            match before {
+                Some(Scalar::Long(old)) => Scalar::Long(old.wrapping_add(step)),
+                Some(Scalar::Decimal { digits, places }) => {
+                    Scalar::Decimal { digits: digits.wrapping_add(step), places }
+                }
+                Some(Scalar::Bool(_) | Scalar::Double(_) | Scalar::Text(_) | Scalar::Json(_)) | None => {
+                    return Err(ReadError::Damaged { what: "a value is a step from nothing" });
+                }
+            }
+        }
+        decimal => {
+            let places = decimal - tag::DECIMAL;
+            if places > PLACES_MAX {
+                return Err(ReadError::Damaged { what: "a value of unknown kind" });
+            }
+            Scalar::Decimal { digits: reader.signed()?, places }
+        }
+    })
+}
+
+/// One value on its own, as attributes and latest values are kept.
+pub(crate) fn put_value(out: &mut Vec<u8>, value: Scalar<'_>) {
+    ValueWriter::new(out, 1).push(value, None);
+}
+
+pub(crate) fn read_single<'a>(reader: &mut Reader<'a>) -> Result<Scalar<'a>, ReadError> {
+    let tag = reader.byte()?;
+    read_value(reader, tag, None)
+}
+
+/// The two times of a message on their own: receipt since 2020, measurement as a difference to it.
+pub(crate) fn put_times(out: &mut Vec<u8>, received: Timestamp, ts: Timestamp) {
+    put_signed(out, received.0.wrapping_sub(ORIGIN_MS));
+    put_signed(out, ts.0.wrapping_sub(received.0));
+}
+
+pub(crate) fn read_times(reader: &mut Reader<'_>) -> Result<(Timestamp, Timestamp), ReadError> {
+    let received = reader.signed()?.wrapping_add(ORIGIN_MS);
+    let ts = reader.signed()?.wrapping_add(received);
+    Ok((Timestamp(received), Timestamp(ts)))
+}

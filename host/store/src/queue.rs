@@ -1,0 +1,381 @@
+//! The bounded queue in front of the commit thread: one buffer per lane, one bell, one limit for all.
+//!
+//! A batch enters its lane's buffer in its final form, so the commit thread only concatenates. What is queued or
+//! being committed counts against the limit until it is durable; who finds no room waits and is woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use wireglot_model::DeviceId;
+
+use crate::batch::{Batch, Change, Message};
+use crate::coding::put_varint;
+use crate::dictionary::{Cache, Dictionary, SPELLED_OUT, Shape};
+use crate::error::CommitError;
+use crate::lane::Shot;
+
+/// A group that is this large already is not made to wait for more.
+const URGENT_BATCHES: usize = 512;
+const URGENT_BYTES: usize = 512 * 1024;
+
+pub(crate) struct Queue {
+    lanes: Mutex<Vec<Arc<LaneQueue>>>,
+    bell: Bell,
+    state: AtomicU8,
+    batches: AtomicUsize,
+    bytes: AtomicUsize,
+    batches_max: usize,
+    bytes_max: usize,
+    /// Callers of `Store::commit` that found no room.
+    roomless: Mutex<Vec<Waker>>,
+}
+
+/// What one lane shares with the commit thread.
+#[derive(Default)]
+pub(crate) struct LaneQueue {
+    pending: Mutex<Pending>,
+    /// Every ticket up to this one is durable.
+    pub(crate) durable: AtomicU64,
+    pub(crate) wants_room: AtomicBool,
+    pub(crate) driver: Mutex<Option<Waker>>,
+    pub(crate) closed: AtomicBool,
+}
+
+/// What gathered in one lane since the commit thread came by.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// Framed messages, as they go to the log.
+    pub(crate) log: Vec<u8>,
+    pub(crate) messages: usize,
+    pub(crate) changes: Vec<Staged>,
+    pub(crate) shots: Vec<Arc<Shot>>,
+    pub(crate) batches: usize,
+    pub(crate) bytes: usize,
+    /// The last ticket given out; tickets start at 1.
+    pub(crate) ticket: u64,
+}
+
+/// A change whose device has its number.
+pub(crate) enum Staged {
+    Plain(Change),
+    PutDevice { id: DeviceId, number: u32, value: Vec<u8> },
+    DeleteDevice { id: DeviceId, number: u32 },
+}
+
+/// Why a batch was not taken in.
+pub(crate) enum Refused {
+    /// It comes back, to be offered again.
+    NoRoom(Batch),
+    Error(CommitError),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Open,
+    /// No batch is taken in any more; those that are in become durable.
+    Closing,
+    Failed,
+}
+
+impl Queue {
+    pub(crate) fn new(batches_max: usize, bytes_max: usize) -> Self {
+        Self {
+            lanes: Mutex::default(),
+            bell: Bell::default(),
+            state: AtomicU8::new(State::Open as u8),
+            batches: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            batches_max,
+            bytes_max,
+            roomless: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn add_lane(&self) -> Arc<LaneQueue> {
+        let lane = Arc::new(LaneQueue::default());
+        self.lanes.lock().push(lane.clone());
+        lane
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.state.load(Ordering::SeqCst) {
+            0 => State::Open,
+            1 => State::Closing,
+            _ => State::Failed,
+        }
+    }
+
+    /// From now on nothing is taken in. A store that failed stays failed.
+    pub(crate) fn close(&self) {
+        let (open, closing) = (State::Open as u8, State::Closing as u8);
+        let closed_now =
+            self.state.compare_exchange(open, closing, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if closed_now {
+            self.wake_roomless();
+        }
+        self.bell.ring_loudly();
+    }
+
+    pub(crate) fn fail(&self) {
+        self.state.store(State::Failed as u8, Ordering::SeqCst);
+        for lane in self.lanes.lock().iter() {
+            lane.wake_driver();
+        }
+        self.wake_roomless();
+        self.bell.ring_loudly();
+    }
+
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.batches.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Takes the batch in and returns its ticket, or gives it back unchanged.
+    pub(crate) fn offer(
+        &self,
+        lane: &LaneQueue,
+        batch: Batch,
+        dictionary: &Dictionary,
+        cache: &mut Cache,
+        shot: Option<&Arc<Shot>>,
+        epoch: u32,
+    ) -> Result<u64, Refused> {
+        self.check_open()?;
+        let weight = batch.weight();
+        if weight > self.bytes_max {
+            return Err(Refused::Error(CommitError::TooLarge));
+        }
+        let batches = self.batches.fetch_add(1, Ordering::SeqCst) + 1;
+        let bytes = self.bytes.fetch_add(weight, Ordering::SeqCst) + weight;
+        if batches > self.batches_max || bytes > self.bytes_max {
+            self.free(1, weight);
+            return Err(Refused::NoRoom(batch));
+        }
+        let mut pending = lane.pending.lock();
+        // Asked again under the lane's lock: the commit thread's last look comes after the state changed.
+        let absorbed = self
+            .check_open()
+            .and_then(|()| pending.absorb(batch, dictionary, cache, epoch).map_err(Refused::Error));
+        if let Err(refused) = absorbed {
+            drop(pending);
+            self.free(1, weight);
+            return Err(refused);
+        }
+        pending.batches += 1;
+        pending.bytes += weight;
+        pending.ticket += 1;
+        let ticket = pending.ticket;
+        pending.shots.extend(shot.cloned());
+        drop(pending);
+        self.bell.ring(batches, bytes);
+        Ok(ticket)
+    }
+
+    fn check_open(&self) -> Result<(), Refused> {
+        match self.state() {
+            State::Open => Ok(()),
+            State::Closing => Err(Refused::Error(CommitError::Closed)),
+            State::Failed => Err(Refused::Error(CommitError::Failed)),
+        }
+    }
+
+    /// Gives back the room of batches that are settled.
+    pub(crate) fn free(&self, batches: usize, bytes: usize) {
+        self.batches.fetch_sub(batches, Ordering::SeqCst);
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wait_for_room(&self, waker: &Waker) {
+        self.roomless.lock().push(waker.clone());
+    }
+
+    pub(crate) fn wake_roomless(&self) {
+        let waiting = std::mem::take(&mut *self.roomless.lock());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes everything that is queued; `reuse` are emptied log buffers of earlier groups.
+    pub(crate) fn take(&self, reuse: &mut Vec<Vec<u8>>) -> Vec<(Arc<LaneQueue>, Pending)> {
+        self.bell.hush();
+        let mut lanes = self.lanes.lock();
+        let mut taken = Vec::with_capacity(lanes.len());
+        lanes.retain(|lane| {
+            let mut pending = lane.pending.lock();
+            if pending.batches == 0 {
+                return !lane.closed.load(Ordering::SeqCst);
+            }
+            let fresh = Pending {
+                log: reuse.pop().unwrap_or_default(),
+                ticket: pending.ticket,
+                ..Pending::default()
+            };
+            taken.push((lane.clone(), std::mem::replace(&mut *pending, fresh)));
+            true
+        });
+        taken
+    }
+
+    /// Waits until something is queued, the store closes, or `until` is reached.
+    pub(crate) fn wait(&self, until: Option<Instant>) {
+        self.bell.wait(until);
+    }
+
+    /// Waits until `until`, or until the group is large enough, or the store closes.
+    pub(crate) fn gather(&self, until: Instant) {
+        self.bell.gather(until, || {
+            let (batches, bytes) = self.depth();
+            batches >= URGENT_BATCHES || bytes >= URGENT_BYTES || self.state() != State::Open
+        });
+    }
+}
+
+impl LaneQueue {
+    pub(crate) fn wake_driver(&self) {
+        let driver = self.driver.lock().take();
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+}
+
+impl Pending {
+    /// Brings the batch into its final form. All or nothing: a refused batch leaves no trace.
+    ///
+    /// The device's number is read while this lane is locked. The commit thread locks every lane after a
+    /// deletion was queued, so at most the commit after the deletion can still hold messages of the device.
+    fn absorb(
+        &mut self,
+        batch: Batch,
+        dictionary: &Dictionary,
+        cache: &mut Cache,
+        epoch: u32,
+    ) -> Result<(), CommitError> {
+        const WRITTEN: &str = "the batch wrote these ranges into its own buffer";
+        // Whatever can be refused is refused before the first change is made.
+        let mut spelled =
+            batch.messages.iter().map(|message| batch.bytes.get(message.keys.clone()).expect(WRITTEN));
+        if batch.messages.len() > 1 || !batch.changes.is_empty() {
+            spelled.try_for_each(|keys| cache.shape(dictionary, keys).map(drop))?;
+        }
+        for change in batch.changes {
+            self.stage(change, dictionary, epoch);
+        }
+        for message in &batch.messages {
+            self.frame(message, &batch.bytes, dictionary, cache)?;
+        }
+        self.messages += batch.messages.len();
+        Ok(())
+    }
+
+    fn stage(&mut self, change: Change, dictionary: &Dictionary, epoch: u32) {
+        match change {
+            Change::PutDevice { id, value } => {
+                let number = dictionary.define_device(id);
+                self.changes.push(Staged::PutDevice { id, number, value });
+            }
+            Change::DeleteDevice { id } => {
+                if let Some(number) = dictionary.delete_device(id, epoch) {
+                    self.changes.push(Staged::DeleteDevice { id, number });
+                }
+            }
+            plain @ (Change::Put { .. } | Change::Remove { .. } | Change::Bury { .. }) => {
+                self.changes.push(Staged::Plain(plain));
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        message: &Message,
+        bytes: &[u8],
+        dictionary: &Dictionary,
+        cache: &mut Cache,
+    ) -> Result<(), CommitError> {
+        const WRITTEN: &str = "the batch wrote these ranges into its own buffer";
+        let Some(device) = cache.device(dictionary, message.device) else { return Ok(()) };
+        let stamp = cache.stamp(dictionary, message.stamp.as_ref());
+        let shape = cache.shape(dictionary, bytes.get(message.keys.clone()).expect(WRITTEN))?;
+        let times = bytes.get(message.times.clone()).expect(WRITTEN);
+        let values = bytes.get(message.values.clone()).expect(WRITTEN);
+        let mut head = Vec::new();
+        let (shape, spelled): (u32, &[u8]) = match shape {
+            Shape::Known(number) => (*number, &[]),
+            Shape::SpelledOut(keys) => {
+                put_varint(&mut head, keys.len() as u64);
+                keys.iter().for_each(|key| put_varint(&mut head, u64::from(*key)));
+                (SPELLED_OUT, &head)
+            }
+        };
+        put_varint(&mut self.log, u64::from(device));
+        let body = times.len() + varint_len(stamp) + varint_len(shape) + spelled.len() + values.len();
+        put_varint(&mut self.log, body as u64);
+        self.log.extend_from_slice(times);
+        put_varint(&mut self.log, u64::from(stamp));
+        put_varint(&mut self.log, u64::from(shape));
+        self.log.extend_from_slice(spelled);
+        self.log.extend_from_slice(values);
+        Ok(())
+    }
+}
+
+fn varint_len(value: u32) -> usize {
+    let bits = 32 - value.leading_zeros().min(31);
+    bits.div_ceil(7) as usize
+}
+
+/// Wakes the commit thread, and costs an atomic read while it is awake.
+#[derive(Default)]
+struct Bell {
+    rung: AtomicBool,
+    lock: Mutex<()>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self, batches: usize, bytes: usize) {
+        let urgent = batches == URGENT_BATCHES || bytes >= URGENT_BYTES;
+        // The commit thread hushes the bell before it locks the lanes: whoever still sees it rung has put its
+        // batch where that thread is about to look.
+        let first = !self.rung.load(Ordering::SeqCst) && !self.rung.swap(true, Ordering::SeqCst);
+        if first || urgent {
+            drop(self.lock.lock());
+            self.heard.notify_one();
+        }
+    }
+
+    fn ring_loudly(&self) {
+        self.rung.store(true, Ordering::SeqCst);
+        drop(self.lock.lock());
+        self.heard.notify_all();
+    }
+
+    fn hush(&self) {
+        self.rung.store(false, Ordering::SeqCst);
+    }
+
+    fn wait(&self, until: Option<Instant>) {
+        let mut guard = self.lock.lock();
+        while !self.rung.load(Ordering::SeqCst) {
+            match until {
+                None => self.heard.wait(&mut guard),
+                Some(until) => {
+                    if self.heard.wait_until(&mut guard, until).timed_out() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn gather(&self, until: Instant, enough: impl Fn() -> bool) {
+        let mut guard = self.lock.lock();
+        while !enough() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left < Duration::from_micros(20) || self.heard.wait_for(&mut guard, left).timed_out() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The messages that are in the log but not yet in a chunk, by device, as the log has them.
+//!
+//! They form two generations: the active one takes in what was committed, the frozen one is being made into chunks
+//! of its epoch. A reader takes its copy here first and then ignores chunks of those epochs, so it sees every
+//! message once, whatever the checkpoint does meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::coding::{Reader, put_bytes};
+use crate::dictionary::Hasher;
+use crate::error::ReadError;
+
+#[derive(Default)]
+pub(crate) struct Recent {
+    generations: Mutex<Generations>,
+    thawed: Condvar,
+}
+
+#[derive(Default)]
+struct Generations {
+    active: Generation,
+    frozen: Option<Arc<Generation>>,
+    /// Nobody will thaw the frozen generation any more.
+    abandoned: bool,
+}
+
+/// What was committed between two checkpoints.
+#[derive(Default, Debug)]
+pub(crate) struct Generation {
+    pub(crate) epoch: u32,
+    /// Bodies of messages, each with its length, by device number.
+    pub(crate) tails: HashMap<u32, Vec<u8>, Hasher>,
+    pub(crate) bytes: usize,
+    /// The last commit whose messages are here.
+    pub(crate) last: u64,
+}
+
+/// One device's recent messages: a copy.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// Older first.
+    pub(crate) bodies: Vec<u8>,
+    /// Chunks of this epoch and later ones hold nothing that is not in `bodies`.
+    pub(crate) epoch: u32,
+}
+
+impl Recent {
+    pub(crate) fn restore(&self, epoch: u32) {
+        self.generations.lock().active.epoch = epoch;
+    }
+
+    /// Takes in the messages of one commit and returns how many bytes are waiting for the next checkpoint.
+    pub(crate) fn absorb<'a>(
+        &self,
+        commit: u64,
+        segments: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<usize, ReadError> {
+        let mut generations = self.generations.lock();
+        let active = &mut generations.active;
+        for segment in segments {
+            let mut reader = Reader::new(segment);
+            while !reader.is_empty() {
+                let device = reader.varint_u32()?;
+                put_bytes(active.tails.entry(device).or_default(), reader.bytes()?);
+            }
+            active.bytes += segment.len();
+        }
+        active.last = commit;
+        Ok(active.bytes)
+    }
+
+    /// Starts a new generation and returns the one to make into chunks, or `None` if there is nothing in it.
+    pub(crate) fn freeze(&self) -> Option<Arc<Generation>> {
+        let mut generations = self.generations.lock();
+        if let Some(frozen) = &generations.frozen {
+            return Some(frozen.clone());
+        }
+        if generations.active.tails.is_empty() {
+            return None;
+        }
+        let next = Generation { epoch: generations.active.epoch + 1, ..Generation::default() };
+        let frozen = Arc::new(std::mem::replace(&mut generations.active, next));
+        generations.frozen = Some(frozen.clone());
+        Some(frozen)
+    }
+
+    /// The frozen generation is in chunks.
+    pub(crate) fn thaw(&self) {
+        let frozen = self.generations.lock().frozen.take();
+        self.thawed.notify_all();
+        // Freed here, outside the lock: it is large.
+        drop(frozen);
+    }
+
+    /// No checkpoint will come any more: nobody may wait for one.
+    pub(crate) fn abandon(&self) {
+        self.generations.lock().abandoned = true;
+        self.thawed.notify_all();
+    }
+
+    /// Waits while the active generation is larger than `bytes_max` and the frozen one is still in the way.
+    pub(crate) fn wait_below(&self, bytes_max: usize) {
+        let mut generations = self.generations.lock();
+        while generations.active.bytes > bytes_max && generations.frozen.is_some() && !generations.abandoned {
+            self.thawed.wait(&mut generations);
+        }
+    }
+
+    pub(crate) fn tail(&self, device: u32) -> Tail {
+        let generations = self.generations.lock();
+        let mut tail = Tail { bodies: Vec::new(), epoch: generations.active.epoch };
+        if let Some(frozen) = &generations.frozen {
+            tail.epoch = frozen.epoch;
+            tail.bodies.extend(frozen.tails.get(&device).into_iter().flatten());
+        }
+        tail.bodies.extend(generations.active.tails.get(&device).into_iter().flatten());
+        tail
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let generations = self.generations.lock();
+        generations.active.bytes + generations.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+}

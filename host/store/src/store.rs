@@ -1,0 +1,336 @@
+//! The store as its users see it, and what its threads share.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fjall::{Database, Keyspace};
+use parking_lot::{Condvar, Mutex};
+use wireglot_model::limits;
+
+use crate::batch::Batch;
+use crate::dead::Graveyard;
+use crate::dictionary::{Cache, Dictionary};
+use crate::error::{CommitError, OpenError};
+use crate::lane::{self, Committed, Lane, LaneDriver, Shot};
+use crate::queue::{LaneQueue, Pending, Queue, Refused, State};
+use crate::recent::Recent;
+
+/// When a commit counts as durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// When the disk has it: survives a power cut.
+    Commit,
+    /// When the operating system has it: survives a crash of the process; synced every so many milliseconds.
+    IntervalMs(u32),
+    /// When the operating system has it; synced when the system likes.
+    Os,
+}
+
+/// How a store behaves. `Default` is what production uses.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    pub durability: Durability,
+    /// Two commits start at least this far apart, unless the queue fills: a sync costs more than it carries
+    /// when it carries one message.
+    pub gather: Duration,
+    /// Log bytes after which recent messages become chunks; also about what a restart has to read.
+    pub log_bytes_max: usize,
+    pub queue_bytes_max: usize,
+    pub queue_batches_max: usize,
+    pub keys_max: usize,
+    pub dead_letters_max: usize,
+    pub dead_letter_bytes_max: usize,
+    /// Memory for blocks of the engine that are read often.
+    pub cache_bytes: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Commit,
+            gather: Duration::from_millis(2),
+            log_bytes_max: 16 * 1024 * 1024,
+            queue_bytes_max: limits::COMMIT_QUEUE_BYTES_MAX,
+            queue_batches_max: limits::COMMIT_QUEUE_BATCHES_MAX,
+            keys_max: limits::KEYS_MAX,
+            dead_letters_max: limits::DEAD_LETTERS_MAX,
+            dead_letter_bytes_max: limits::DEAD_LETTER_BYTES_MAX,
+            cache_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// An open data folder. Clones are handles of the same store; the last one closes it.
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+const _: fn() = || {
+    fn crosses_threads<T: Send + Sync>() {}
+    crosses_threads::<Store>();
+};
+
+struct Handle {
+    core: Arc<Core>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads of a store share.
+pub(crate) struct Core {
+    pub(crate) config: StoreConfig,
+    pub(crate) db: Database,
+    pub(crate) records: Keyspace,
+    pub(crate) log: Keyspace,
+    pub(crate) chunks: Keyspace,
+    pub(crate) dead: Keyspace,
+    pub(crate) dictionary: Dictionary,
+    pub(crate) queue: Queue,
+    pub(crate) recent: Recent,
+    pub(crate) graveyard: Mutex<Graveyard>,
+    pub(crate) counts: Counts,
+    /// Held by whoever writes chunks: the checkpoint or the retention sweep.
+    pub(crate) chunk_writer: Mutex<()>,
+    epoch: AtomicU32,
+    shared: Shared,
+    checkpoint: Bed,
+    closing: AtomicBool,
+}
+
+/// The lane of `Store::commit`.
+pub(crate) struct Shared {
+    pub(crate) queue: Arc<LaneQueue>,
+    pub(crate) cache: Mutex<Cache>,
+}
+
+/// Where the checkpoint thread sleeps.
+#[derive(Default)]
+struct Bed {
+    due: Mutex<bool>,
+    called: Condvar,
+}
+
+/// Running totals since the store was opened.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) commits: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) messages: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) commit_nanos: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+    pub(crate) chunks: AtomicU64,
+    pub(crate) chunk_bytes: AtomicU64,
+}
+
+/// Figures for the metrics page.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct StoreCounters {
+    /// Groups written; each cost one sync.
+    pub commits: u64,
+    pub batches: u64,
+    pub messages: u64,
+    pub log_bytes: u64,
+    /// Time spent writing and syncing.
+    pub commit_nanos: u64,
+    pub checkpoints: u64,
+    pub chunks: u64,
+    pub chunk_bytes: u64,
+    /// Batches queued or being committed, now.
+    pub queue_batches: usize,
+    pub queue_bytes: usize,
+    /// Messages that are not in chunks yet, now.
+    pub recent_bytes: usize,
+    pub devices: usize,
+    pub keys: usize,
+    pub dead_letters: usize,
+    pub dead_letters_evicted: u64,
+    /// What the engine occupies on disk, now.
+    pub disk_bytes: u64,
+}
+
+impl Store {
+    /// Opens the folder, or makes it. Blocks while the log is read back.
+    pub fn open(dir: &Path, config: StoreConfig) -> Result<Self, OpenError> {
+        let (core, next) = crate::recover::open(dir, config)?;
+        let mut threads = Vec::new();
+        let committer = crate::commit::Committer::new(core.clone(), next);
+        let checkpointer = core.clone();
+        let spawned = spawn("store-commit", move || committer.run())
+            .and_then(|thread| {
+                threads.push(thread);
+                spawn("store-checkpoint", move || crate::checkpoint::run(&checkpointer))
+            })
+            .map(|thread| threads.push(thread));
+        let handle = Handle { core, threads: Mutex::new(threads) };
+        // A handle that is dropped stops the threads that did start.
+        spawned.map_err(OpenError::Thread)?;
+        Ok(Self { handle: Arc::new(handle) })
+    }
+
+    /// Makes durable what is queued, then lets go of the folder. Other handles get `CommitError::Closed`.
+    pub fn close(self) {
+        self.handle.stop();
+    }
+
+    /// Waits until the batch is durable; for any thread and any executor. Workers have lanes, which cost less.
+    pub fn commit(
+        &self,
+        batch: Batch,
+    ) -> impl Future<Output = Result<Committed, CommitError>> + Send + 'static + use<> {
+        lane::commit_from_anywhere(self.handle.core.clone(), batch)
+    }
+
+    /// The cheap way to commit for one worker, and the future that the worker spawns for it.
+    pub fn lane(&self) -> (Lane, LaneDriver) {
+        lane::new(&self.handle.core)
+    }
+
+    /// `false` after a failed commit: nothing will be accepted until the store is opened again.
+    pub fn healthy(&self) -> bool {
+        self.core().queue.state() == State::Open
+    }
+
+    pub fn counters(&self) -> StoreCounters {
+        let core = self.core();
+        let (queue_batches, queue_bytes) = core.queue.depth();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let graveyard = core.graveyard.lock();
+        StoreCounters {
+            commits: read(&core.counts.commits),
+            batches: read(&core.counts.batches),
+            messages: read(&core.counts.messages),
+            log_bytes: read(&core.counts.log_bytes),
+            commit_nanos: read(&core.counts.commit_nanos),
+            checkpoints: read(&core.counts.checkpoints),
+            chunks: read(&core.counts.chunks),
+            chunk_bytes: read(&core.counts.chunk_bytes),
+            queue_batches,
+            queue_bytes,
+            recent_bytes: core.recent.bytes(),
+            devices: core.dictionary.device_count(),
+            keys: core.dictionary.key_count(),
+            dead_letters: graveyard.kept.len(),
+            dead_letters_evicted: graveyard.evicted,
+            disk_bytes: core.db.disk_space().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.handle.core
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+impl Handle {
+    fn stop(&self) {
+        self.core.closing.store(true, Ordering::SeqCst);
+        self.core.queue.close();
+        self.core.wake_checkpoint();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                tracing::error!("A thread of the store ended by a panic.");
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What recovery found: the parts of a `Core` that it does not make itself.
+pub(crate) struct Opened {
+    pub(crate) db: Database,
+    pub(crate) records: Keyspace,
+    pub(crate) log: Keyspace,
+    pub(crate) chunks: Keyspace,
+    pub(crate) dead: Keyspace,
+}
+
+impl Core {
+    pub(crate) fn new(config: StoreConfig, opened: Opened) -> Self {
+        let queue = Queue::new(config.queue_batches_max, config.queue_bytes_max);
+        let shared = Shared { queue: queue.add_lane(), cache: Mutex::default() };
+        Self {
+            dictionary: Dictionary::new(config.keys_max),
+            config,
+            db: opened.db,
+            records: opened.records,
+            log: opened.log,
+            chunks: opened.chunks,
+            dead: opened.dead,
+            queue,
+            recent: Recent::default(),
+            graveyard: Mutex::default(),
+            counts: Counts::default(),
+            chunk_writer: Mutex::default(),
+            epoch: AtomicU32::new(0),
+            shared,
+            checkpoint: Bed::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// The epoch of the generation that takes in messages now, or the one before while it changes.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: u32) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+    }
+
+    pub(crate) fn offer_shared(&self, batch: Batch, shot: &Arc<Shot>) -> Result<u64, Refused> {
+        let cache = &mut self.shared.cache.lock();
+        self.queue.offer(&self.shared.queue, batch, &self.dictionary, cache, Some(shot), self.epoch())
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Nothing is accepted any more, and nobody waits for what will not come.
+    pub(crate) fn fail(&self) {
+        self.queue.fail();
+        self.recent.abandon();
+    }
+
+    pub(crate) fn wake_checkpoint(&self) {
+        *self.checkpoint.due.lock() = true;
+        self.checkpoint.called.notify_one();
+    }
+
+    /// Sleeps until a checkpoint is due or the store closes.
+    pub(crate) fn wait_for_checkpoint(&self) {
+        let mut due = self.checkpoint.due.lock();
+        while !*due {
+            self.checkpoint.called.wait(&mut due);
+        }
+        *due = false;
+    }
+}
+
+impl Counts {
+    pub(crate) fn committed(&self, groups: &[(Arc<LaneQueue>, Pending)], log_bytes: usize, took: Duration) {
+        let add = |counter: &AtomicU64, more: u64| counter.fetch_add(more, Ordering::Relaxed);
+        add(&self.commits, 1);
+        add(&self.batches, groups.iter().map(|(_, pending)| pending.batches as u64).sum());
+        add(&self.messages, groups.iter().map(|(_, pending)| pending.messages as u64).sum());
+        add(&self.log_bytes, log_bytes as u64);
+        add(&self.commit_nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn chunk(&self, bytes: usize) {
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+        self.chunk_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
