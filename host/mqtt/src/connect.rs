@@ -1,0 +1,159 @@
+//! CONNECT → identity: what a login that fails is told, and how long a session may be silent.
+//!
+//! The versions' own packets are read in `v3.rs` and `v5.rs`.
+
+use std::rc::Rc;
+
+use ntex_mqtt::v3::codec::ConnectAckReason as V3Reason;
+use ntex_mqtt::v5::codec::ConnectAckReason as V5Reason;
+use wireglot_device::{AuthRefusal, ConnectClaim, DeviceHandle, Revoked};
+use wireglot_model::SessionId;
+use wireglot_model::limits::INACTIVITY_TIMEOUT_S;
+
+use crate::worker::{Worker, now};
+
+/// Keep alives beyond this would let the inactivity time-out strike first.
+const KEEP_ALIVE_MAX_S: u16 = INACTIVITY_TIMEOUT_S / 3 * 2;
+
+/// A login that was let in.
+pub(crate) struct Admitted {
+    pub(crate) device: DeviceHandle,
+    pub(crate) session: SessionId,
+}
+
+/// Checks the claim and makes the session the device's one session.
+pub(crate) fn admit(worker: &Rc<Worker>, claim: &ConnectClaim<'_>) -> Result<Admitted, Refusal> {
+    let device = worker.devices.authenticate(claim)?;
+    let session = worker.next_session();
+    worker.devices.open_session(&device, session, &worker.mailbox, now())?;
+    Ok(Admitted { device, session })
+}
+
+/// Why a CONNECT is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    Login(AuthRefusal),
+    /// The credentials changed while the device was being let in.
+    Revoked,
+    /// MQTT 5 enhanced authentication is not offered.
+    AuthenticationMethod,
+}
+
+impl From<AuthRefusal> for Refusal {
+    fn from(refusal: AuthRefusal) -> Self {
+        Refusal::Login(refusal)
+    }
+}
+
+impl From<Revoked> for Refusal {
+    fn from(_: Revoked) -> Self {
+        Refusal::Revoked
+    }
+}
+
+impl Refusal {
+    /// The CONNACK of MQTT 3.1.1: ruling 1 and device API §3.5.
+    pub(crate) fn v3_reason(self) -> V3Reason {
+        match self {
+            Refusal::Login(
+                AuthRefusal::EmptyUserName | AuthRefusal::UnknownClient | AuthRefusal::NothingPresented,
+            ) => V3Reason::BadUserNameOrPassword,
+            Refusal::Login(AuthRefusal::UnknownUser) | Refusal::Revoked | Refusal::AuthenticationMethod => {
+                V3Reason::NotAuthorized
+            }
+            Refusal::Login(AuthRefusal::OtherTransport) => V3Reason::ServiceUnavailable,
+        }
+    }
+
+    /// The CONNACK of MQTT 5.
+    pub(crate) fn v5_reason(self) -> V5Reason {
+        match self {
+            Refusal::Login(AuthRefusal::UnknownUser | AuthRefusal::EmptyUserName) | Refusal::Revoked => {
+                V5Reason::BadUserNameOrPassword
+            }
+            Refusal::Login(AuthRefusal::UnknownClient) => V5Reason::ClientIdentifierNotValid,
+            Refusal::Login(AuthRefusal::NothingPresented) => V5Reason::NotAuthorized,
+            Refusal::Login(AuthRefusal::OtherTransport) => V5Reason::ServerUnavailable,
+            Refusal::AuthenticationMethod => V5Reason::BadAuthenticationMethod,
+        }
+    }
+
+    /// The DISCONNECT that follows it. MQTT 5 knows some of these codes only in a CONNACK; clients of the device API
+    /// wait for exactly these.
+    pub(crate) fn v5_disconnect(self) -> u8 {
+        match self {
+            Refusal::Login(AuthRefusal::OtherTransport) => 0x89,
+            Refusal::Login(
+                AuthRefusal::UnknownUser
+                | AuthRefusal::EmptyUserName
+                | AuthRefusal::UnknownClient
+                | AuthRefusal::NothingPresented,
+            )
+            | Refusal::Revoked
+            | Refusal::AuthenticationMethod => u8::from(self.v5_reason()),
+        }
+    }
+}
+
+/// How long a session may be silent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KeepAlive {
+    /// The session ends after this much silence.
+    pub(crate) timeout_s: u16,
+    /// What an MQTT 5 client is told to use instead of its own value.
+    pub(crate) announced_s: Option<u16>,
+    /// Whether the client's own value set the time-out.
+    pub(crate) is_clients: bool,
+}
+
+impl KeepAlive {
+    pub(crate) fn of(sent_s: u16) -> Self {
+        if sent_s == 0 || sent_s > KEEP_ALIVE_MAX_S {
+            return Self {
+                timeout_s: INACTIVITY_TIMEOUT_S,
+                announced_s: Some(KEEP_ALIVE_MAX_S),
+                is_clients: false,
+            };
+        }
+        // One and a half times, rounded up: a device must never be cut off early.
+        Self { timeout_s: sent_s + sent_s.div_ceil(2), announced_s: None, is_clients: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(refusal: Refusal, v3: u8, v5: u8, disconnect: u8) {
+        let codes = (u8::from(refusal.v3_reason()), u8::from(refusal.v5_reason()), refusal.v5_disconnect());
+        assert_eq!(codes, (v3, v5, disconnect), "{refusal:?}");
+    }
+
+    #[test]
+    fn refusals_have_the_codes_of_ruling_1() {
+        check(Refusal::Login(AuthRefusal::UnknownUser), 5, 0x86, 0x86);
+        check(Refusal::Login(AuthRefusal::EmptyUserName), 4, 0x86, 0x86);
+        check(Refusal::Login(AuthRefusal::UnknownClient), 4, 0x85, 0x85);
+        check(Refusal::Login(AuthRefusal::NothingPresented), 4, 0x87, 0x87);
+        check(Refusal::Login(AuthRefusal::OtherTransport), 3, 0x88, 0x89);
+        check(Refusal::Revoked, 5, 0x86, 0x86);
+        check(Refusal::AuthenticationMethod, 5, 0x8C, 0x8C);
+    }
+
+    #[test]
+    fn keep_alive_is_enforced_at_one_and_a_half_times() {
+        for (sent, timeout, announced) in [
+            (1, 2, None),
+            (2, 3, None),
+            (60, 90, None),
+            (400, 600, None),
+            (0, 600, Some(400)),
+            (401, 600, Some(400)),
+        ] {
+            let keep_alive = KeepAlive::of(sent);
+            assert_eq!((keep_alive.timeout_s, keep_alive.announced_s), (timeout, announced), "{sent}");
+            assert_eq!(keep_alive.is_clients, announced.is_none());
+        }
+    }
+}

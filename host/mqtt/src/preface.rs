@@ -1,0 +1,181 @@
+//! The first packet of a connection: waited for as a whole, and made readable for ntex-mqtt where it would not be.
+//!
+//! ntex-mqtt takes time-outs for its version and its CONNECT apart; here is one for both. It also
+//! - does not know MQTT 3.1 (`MQIsdp`), whose packets are those of 3.1.1 but for the protocol name: it is renamed;
+//! - refuses an empty client id without a clean session, which the device API takes: as no session outlives its
+//!   connection (device API §2.3), the flag means nothing and is set.
+
+use ntex::codec::{Decoder, Encoder};
+use ntex::util::BytesMut;
+use wireglot_model::limits::PACKET_BYTES_MAX;
+
+const CONNECT: u8 = 0x10;
+const VERSION_3_1: &[u8] = b"\0\x06MQIsdp\x03";
+const VERSION_3_1_1: &[u8] = b"\0\x04MQTT\x04";
+const CLEAN_SESSION: u8 = 0x02;
+/// MQTT 3.1 knows no longer client ids, and no empty one.
+const CLIENT_ID_CHARS_3_1: std::ops::RangeInclusive<usize> = 1..=23;
+
+/// The decoder that is asked once, and leaves the packet in the buffer.
+#[derive(Debug)]
+pub(crate) struct FirstPacket;
+
+/// Whoever this is, it does not speak MQTT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the first packet is not a CONNECT")]
+pub(crate) struct NotMqtt;
+
+impl Decoder for FirstPacket {
+    type Item = ();
+    type Error = NotMqtt;
+
+    fn decode(&self, buffer: &mut BytesMut) -> Result<Option<()>, NotMqtt> {
+        let Some(header) = FixedHeader::read(buffer)? else { return Ok(None) };
+        let Some(body) = buffer.get(header.bytes..header.bytes + header.remaining) else { return Ok(None) };
+        if let Some(rest) = body.strip_prefix(VERSION_3_1) {
+            check_client_id(rest)?;
+            rename(buffer, header)?;
+        } else if body.starts_with(VERSION_3_1_1) {
+            let flags = buffer.get_mut(header.bytes + VERSION_3_1_1.len()).ok_or(NotMqtt)?;
+            *flags |= CLEAN_SESSION;
+        }
+        Ok(Some(()))
+    }
+}
+
+impl Encoder for FirstPacket {
+    type Item = ();
+    type Error = NotMqtt;
+
+    fn encode(&self, (): (), _: &mut BytesMut) -> Result<(), NotMqtt> {
+        // Nothing is ever written with it.
+        Err(NotMqtt)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct FixedHeader {
+    bytes: usize,
+    remaining: usize,
+}
+
+impl FixedHeader {
+    fn read(buffer: &[u8]) -> Result<Option<Self>, NotMqtt> {
+        let Some((kind, length)) = buffer.split_first() else { return Ok(None) };
+        if *kind != CONNECT {
+            return Err(NotMqtt);
+        }
+        let mut remaining = 0;
+        for (index, byte) in length.iter().take(4).enumerate() {
+            remaining |= usize::from(byte & 0x7F) << (7 * index);
+            if remaining > PACKET_BYTES_MAX {
+                return Err(NotMqtt);
+            }
+            if byte & 0x80 == 0 {
+                return Ok(Some(Self { bytes: index + 2, remaining }));
+            }
+        }
+        if length.len() < 4 { Ok(None) } else { Err(NotMqtt) }
+    }
+}
+
+/// `rest`: flags, keep alive, client id.
+fn check_client_id(rest: &[u8]) -> Result<(), NotMqtt> {
+    let [_, _, _, high, low, id @ ..] = rest else { return Err(NotMqtt) };
+    let id = id.get(..usize::from(u16::from_be_bytes([*high, *low]))).ok_or(NotMqtt)?;
+    let id = std::str::from_utf8(id).map_err(|_| NotMqtt)?;
+    if CLIENT_ID_CHARS_3_1.contains(&id.chars().count()) { Ok(()) } else { Err(NotMqtt) }
+}
+
+/// Turns a CONNECT of MQTT 3.1 into one of 3.1.1, in place: its new head is shorter and ends where the old one did.
+fn rename(buffer: &mut BytesMut, header: FixedHeader) -> Result<(), NotMqtt> {
+    let mut head = vec![CONNECT];
+    let mut remaining = header.remaining - (VERSION_3_1.len() - VERSION_3_1_1.len());
+    loop {
+        let low = u8::try_from(remaining & 0x7F).map_err(|_| NotMqtt)?;
+        remaining >>= 7;
+        head.push(if remaining > 0 { low | 0x80 } else { low });
+        if remaining == 0 {
+            break;
+        }
+    }
+    head.extend_from_slice(VERSION_3_1_1);
+    let end = header.bytes + VERSION_3_1.len();
+    let start = end.checked_sub(head.len()).ok_or(NotMqtt)?;
+    buffer.get_mut(start..end).ok_or(NotMqtt)?.copy_from_slice(&head);
+    *buffer.get_mut(end).ok_or(NotMqtt)? |= CLEAN_SESSION;
+    buffer.advance_to(start);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What ntex-mqtt is given to read.
+    #[track_caller]
+    fn check(sent: &[u8], expected: Result<Option<&[u8]>, NotMqtt>) {
+        let mut buffer = BytesMut::copy_from_slice(sent);
+        let read = FirstPacket.decode(&mut buffer);
+        assert_eq!(read.map(|whole| whole.map(|()| &buffer[..])), expected, "{sent:02x?}");
+    }
+
+    fn connect(protocol: &[u8], flags: u8, client_id: &[u8]) -> Vec<u8> {
+        let mut body = protocol.to_vec();
+        body.extend([flags, 0, 60, 0, u8::try_from(client_id.len()).unwrap()]);
+        body.extend(client_id);
+        let mut packet = vec![CONNECT, u8::try_from(body.len()).unwrap()];
+        packet.extend(body);
+        packet
+    }
+
+    #[test]
+    fn half_a_packet_is_waited_for() {
+        let whole = connect(VERSION_3_1_1, CLEAN_SESSION, b"d");
+        for length in 0..whole.len() {
+            check(&whole[..length], Ok(None));
+        }
+        check(&whole, Ok(Some(&whole)));
+    }
+
+    #[test]
+    fn other_packets_and_lengths_are_not_mqtt() {
+        check(b"GET / HTTP/1.1\r\n\r\n", Err(NotMqtt));
+        check(&[0x30, 2, 0, 0], Err(NotMqtt));
+        check(&[CONNECT, 0xFF, 0xFF, 0xFF, 0x7F], Err(NotMqtt));
+        check(&[CONNECT, 0x80, 0x80, 0x80, 0x80], Err(NotMqtt));
+        check(&[CONNECT, 0x80, 0x80, 0x80], Ok(None));
+    }
+
+    #[test]
+    fn no_session_outlives_its_connection() {
+        let (sent, read) = (connect(VERSION_3_1_1, 0, b""), connect(VERSION_3_1_1, CLEAN_SESSION, b""));
+        check(&sent, Ok(Some(&read)));
+        let version_5 = connect(b"\0\x04MQTT\x05", 0, b"");
+        check(&version_5, Ok(Some(&version_5)));
+    }
+
+    #[test]
+    fn mqtt_3_1_becomes_3_1_1() {
+        let id = b"12345678901234567890123";
+        check(&connect(VERSION_3_1, 0, id), Ok(Some(&connect(VERSION_3_1_1, CLEAN_SESSION, id))));
+        check(&connect(VERSION_3_1, 0, b""), Err(NotMqtt));
+        check(&connect(VERSION_3_1, 0, b"123456789012345678901234"), Err(NotMqtt));
+    }
+
+    #[test]
+    fn a_length_that_shrinks_is_written_anew() {
+        let id = b"123";
+        let mut sent = connect(VERSION_3_1, 0x80, id);
+        let user = [0, 106].into_iter().chain([b'u'; 106]);
+        sent.extend(user);
+        let remaining = sent.len() - 2;
+        assert_eq!(remaining, 125 + 3, "two bytes of length before, one after");
+        sent.splice(1..2, [0x80, 0x01]);
+        let mut buffer = BytesMut::copy_from_slice(&sent);
+        assert_eq!(FirstPacket.decode(&mut buffer), Ok(Some(())));
+        assert_eq!(buffer[..2], [CONNECT, 126]);
+        assert_eq!(buffer.len(), 2 + 126);
+        assert_eq!(buffer[2..9], *VERSION_3_1_1);
+    }
+}

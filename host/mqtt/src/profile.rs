@@ -1,0 +1,130 @@
+//! What follows from one version of a profile for the sessions of a worker: topics and the reading of payloads.
+//!
+//! It is kept for as long as the profile's state is the same one, so an unchanged profile costs a pointer comparison.
+
+use std::sync::Arc;
+
+use wireglot_codec::{CodecBinding, DecodeFailure, Frame, WorkerCodecs, native};
+use wireglot_device::ProfileState;
+use wireglot_model::profile::MqttTransport;
+use wireglot_model::{
+    CodecStamp, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Uplink, UplinkBody,
+};
+use wireglot_route::{Family, Format, ProfileTopics, Route};
+
+/// One version of a profile, made ready.
+pub(crate) struct ProfileView {
+    state: Arc<ProfileState>,
+    pub(crate) topics: ProfileTopics,
+    pub(crate) on_failure: OnFailure,
+    /// `None`: the JSON of the device API.
+    pub(crate) codec: Option<CodecBinding>,
+}
+
+/// A payload that could not be read, or that nobody could take.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub(crate) fault: Fault,
+    pub(crate) stage: FailureStage,
+    pub(crate) codec: Option<CodecStamp>,
+    pub(crate) reason: String,
+}
+
+impl Unread {
+    /// The JSON reader, or the topic, says no.
+    pub(crate) fn refused(reason: impl std::fmt::Display) -> Self {
+        Self { fault: Fault::Device, stage: FailureStage::Refused, codec: None, reason: reason.to_string() }
+    }
+}
+
+impl From<DecodeFailure> for Unread {
+    fn from(failure: DecodeFailure) -> Self {
+        Self { fault: failure.fault(), stage: failure.stage, codec: failure.stamp, reason: failure.reason }
+    }
+}
+
+impl ProfileView {
+    pub(crate) fn new(state: Arc<ProfileState>) -> Self {
+        // A profile whose transport was changed away from MQTT keeps its live sessions on the default topics:
+        // a change of the profile closes nobody, and the next CONNECT is refused (device API §4.3, §3.5).
+        let mqtt = state.profile.mqtt().unwrap_or_else(MqttTransport::json);
+        let codec = match &mqtt.payload {
+            PayloadKind::Json => None,
+            PayloadKind::Codec { codec, settings, isolate_messages } => Some(CodecBinding {
+                profile: state.profile.id,
+                codec: codec.clone(),
+                settings: settings.as_str().into(),
+                isolate_messages: *isolate_messages,
+            }),
+        };
+        Self { topics: ProfileTopics::new(&mqtt), on_failure: mqtt.on_failure, codec, state }
+    }
+
+    pub(crate) fn is_of(&self, state: &Arc<ProfileState>) -> bool {
+        Arc::ptr_eq(&self.state, state)
+    }
+
+    pub(crate) fn id(&self) -> ProfileId {
+        self.state.profile.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// The codec of payloads in `format`; `None` where they are JSON.
+    pub(crate) fn codec_for(&self, format: Format) -> Option<&CodecBinding> {
+        match format {
+            Format::Profile => self.codec.as_ref(),
+            Format::Json | Format::Protobuf => None,
+        }
+    }
+
+    /// Bytes to values. `encodes` says whether the profile's codec also speaks to the device: then it reads the
+    /// device's requests too, else these are JSON.
+    pub(crate) fn decode(
+        &self,
+        route: Route,
+        frame: &Frame<'_>,
+        codecs: &WorkerCodecs,
+        encodes: impl Fn(&CodecBinding) -> bool,
+    ) -> Result<(Decoded, Option<CodecStamp>), Unread> {
+        let format = match route {
+            Route::Telemetry(format) | Route::Attributes(format) => format,
+            Route::AttributeRequest { family, .. } => family.format(),
+        };
+        let reads_requests = |codec: &&CodecBinding| match route {
+            Route::Telemetry(_) | Route::Attributes(_) => true,
+            Route::AttributeRequest { .. } => encodes(codec),
+        };
+        if let Some(codec) = self.codec_for(format).filter(reads_requests) {
+            let (decoded, stamp) = codecs.decode(codec, frame)?;
+            return Ok((decoded, Some(stamp)));
+        }
+        if format == Format::Protobuf {
+            return Err(Unread::refused("the profile has no protobuf schema"));
+        }
+        Ok((decode_json(route, frame.payload)?, None))
+    }
+}
+
+fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
+    let body = match route {
+        Route::Telemetry(_) => UplinkBody::Telemetry(native::telemetry(payload).map_err(Unread::refused)?),
+        Route::Attributes(_) => UplinkBody::Attributes(native::attributes(payload).map_err(Unread::refused)?),
+        Route::AttributeRequest { id, .. } => {
+            let (client_keys, shared_keys) = native::attribute_request(payload).map_err(Unread::refused)?;
+            UplinkBody::AttributeRequest { id, client_keys, shared_keys }
+        }
+    };
+    Ok(Decoded { uplinks: vec![Uplink { child: None, body }], warnings: Vec::new() })
+}
+
+/// The family in which what `route` asks for is answered.
+pub(crate) fn family_of(route: Route) -> Family {
+    match route {
+        Route::AttributeRequest { family, .. } => family,
+        // A request inside a codec's frame is answered by the codec, on the default topic unless it names one.
+        Route::Telemetry(_) | Route::Attributes(_) => Family::V1,
+    }
+}

@@ -1,0 +1,166 @@
+//! The MQTT session of one connection: who it is, what it hears, what is in flight. Born and dropped on one worker.
+//!
+//! It speaks neither version of MQTT: what is written goes through its `Line`. What a publish does is in
+//! `publish.rs`, what it hears in `subscribe.rs`, what it is sent in `deliver.rs`.
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroU16;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ntex::util::{ByteString, Bytes};
+use ntex_mqtt::QoS;
+use ntex_mqtt::error::EncodeError;
+use wireglot_device::DeviceHandle;
+use wireglot_model::SessionId;
+
+use crate::ack::Close;
+use crate::connect::{Admitted, KeepAlive};
+use crate::deliver::Outbox;
+use crate::profile::ProfileView;
+use crate::subscribe::Subscriptions;
+use crate::window::Window;
+use crate::worker::{Worker, now};
+use crate::{v3, v5};
+
+/// One session.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) device: DeviceHandle,
+    pub(crate) line: Line,
+    pub(crate) window: Window,
+    pub(crate) subscriptions: RefCell<Subscriptions>,
+    pub(crate) outbox: RefCell<Outbox>,
+    view: RefCell<Rc<ProfileView>>,
+    keep_alive: KeepAlive,
+    is_closing: Cell<bool>,
+}
+
+/// The way to the device, in its version of MQTT.
+pub(crate) enum Line {
+    V3(v3::Line),
+    V5(v5::Line),
+}
+
+/// A publish to the device.
+pub(crate) struct Publication {
+    pub(crate) topic: ByteString,
+    pub(crate) qos: QoS,
+    pub(crate) id: Option<NonZeroU16>,
+    pub(crate) payload: Bytes,
+}
+
+impl Line {
+    pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
+        match self {
+            Line::V3(line) => line.publish(publication),
+            Line::V5(line) => line.publish(publication),
+        }
+    }
+
+    /// Whether the device does not read as fast as it is written to.
+    pub(crate) fn is_blocked(&self) -> bool {
+        match self {
+            Line::V3(line) => line.is_blocked(),
+            Line::V5(line) => line.is_blocked(),
+        }
+    }
+
+    fn close(&self, reason: Option<Close>) {
+        match self {
+            Line::V3(line) => line.close(),
+            Line::V5(line) => line.close(reason),
+        }
+    }
+}
+
+impl Session {
+    /// Begins the session of an admitted device.
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        admitted: Admitted,
+        line: Line,
+        keep_alive: KeepAlive,
+        receive_max: Option<NonZeroU16>,
+    ) -> Owner {
+        let view = worker.view(admitted.device.profile());
+        let session = Rc::new(Self {
+            id: admitted.session,
+            worker: worker.clone(),
+            device: admitted.device,
+            line,
+            window: Window::default(),
+            subscriptions: RefCell::default(),
+            outbox: RefCell::new(Outbox::new(receive_max)),
+            view: RefCell::new(view),
+            keep_alive,
+            is_closing: Cell::new(false),
+        });
+        worker.enter(&session);
+        if worker.is_draining() {
+            session.window.shut();
+        }
+        Owner(Rc::new(Ownership(session)))
+    }
+
+    /// What follows from the profile as it is now: a changed profile applies from the next packet on.
+    pub(crate) fn view(&self) -> Rc<ProfileView> {
+        let state: Arc<_> = self.device.profile();
+        let mut view = self.view.borrow_mut();
+        if !view.is_of(&state) {
+            *view = self.worker.view(state);
+        }
+        view.clone()
+    }
+
+    /// Ends the session for `reason`. What was not acknowledged stays with the device.
+    pub(crate) fn close(&self, reason: Close) {
+        if self.is_closing.replace(true) {
+            return;
+        }
+        if reason.is_breach() {
+            self.worker.counters.sessions_broken.count();
+        }
+        tracing::debug!(device = %self.device.id(), ?reason, "Session closed by the server.");
+        self.line.close(Some(reason));
+    }
+
+    /// Ends the session because the device said so.
+    pub(crate) fn close_as_asked(&self) {
+        if !self.is_closing.replace(true) {
+            self.line.close(None);
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
+
+    /// Why a session that has been silent for too long ends.
+    pub(crate) fn silence(&self) -> Close {
+        self.worker.counters.sessions_silent.count();
+        if self.keep_alive.is_clients { Close::KeepAlive } else { Close::Inactive }
+    }
+}
+
+/// What the connection holds of its session. When the last clone goes, however that comes about, the session ends.
+#[derive(Clone)]
+pub(crate) struct Owner(Rc<Ownership>);
+
+struct Ownership(Rc<Session>);
+
+impl Owner {
+    pub(crate) fn session(&self) -> &Rc<Session> {
+        &self.0.0
+    }
+}
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        let session = &self.0;
+        session.is_closing.set(true);
+        session.worker.devices.close_session(&session.device, session.id, now());
+        session.worker.leave(session.id);
+    }
+}

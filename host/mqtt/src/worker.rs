@@ -1,0 +1,183 @@
+//! What the sessions of one worker thread share: made once per worker, on it, and never leaving it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use ntex::rt::JoinHandle;
+use ntex::time::{Millis, sleep};
+use wireglot_bus::{Mailbox, MailboxReceiver};
+use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
+use wireglot_device::{DeviceWorker, Devices, ProfileState};
+use wireglot_model::limits::DRAIN_TIMEOUT_S;
+use wireglot_model::{ProfileId, SessionId, Timestamp};
+
+use crate::ack::Close;
+use crate::counters::{MqttCounters, WorkerCounters};
+use crate::profile::ProfileView;
+use crate::session::Session;
+
+/// How often a stopping worker looks whether its sessions have finished.
+const DRAIN_STEP: Millis = Millis(10);
+
+/// What all workers are made from.
+pub(crate) struct Shared {
+    pub(crate) devices: Devices,
+    pub(crate) codecs: CodecTable,
+    last_session: AtomicU64,
+    counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(devices: Devices, codecs: CodecTable) -> Self {
+        Self { devices, codecs, last_session: AtomicU64::new(0), counters: std::sync::Mutex::default() }
+    }
+
+    pub(crate) fn counters(&self) -> MqttCounters {
+        let mut sum = MqttCounters::default();
+        for worker in self.counters_of_workers().iter() {
+            worker.add_to(&mut sum);
+        }
+        sum
+    }
+
+    fn counters_of_workers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<WorkerCounters>>> {
+        // A worker that panicked while it was being registered leaves the list as it was.
+        self.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    pub(crate) devices: Devices,
+    pub(crate) ingest: DeviceWorker,
+    pub(crate) codecs: WorkerCodecs,
+    pub(crate) table: CodecTable,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) counters: Arc<WorkerCounters>,
+    sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
+    views: RefCell<HashMap<ProfileId, Rc<ProfileView>>>,
+    is_draining: Cell<bool>,
+    tasks: RefCell<Vec<JoinHandle<()>>>,
+}
+
+thread_local! {
+    /// Every listener of a worker asks for the worker's state, and the first one makes it.
+    static CURRENT: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+}
+
+impl Worker {
+    /// The worker of this thread.
+    pub(crate) fn current(shared: &Arc<Shared>) -> Rc<Self> {
+        CURRENT.with(|current| current.borrow_mut().get_or_insert_with(|| Self::start(shared)).clone())
+    }
+
+    fn start(shared: &Arc<Shared>) -> Rc<Self> {
+        let (mailbox, receiver) = wireglot_bus::mailbox();
+        let ingest = shared.devices.worker();
+        let counters = Arc::new(WorkerCounters::default());
+        shared.counters_of_workers().push(counters.clone());
+        let worker = Rc::new(Self {
+            shared: shared.clone(),
+            devices: shared.devices.clone(),
+            ingest,
+            codecs: shared.codecs.worker(),
+            table: shared.codecs.clone(),
+            mailbox,
+            counters,
+            sessions: RefCell::default(),
+            views: RefCell::default(),
+            is_draining: Cell::new(false),
+            tasks: RefCell::default(),
+        });
+        let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
+        worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver()), deliver]);
+        worker
+    }
+
+    pub(crate) fn next_session(&self) -> SessionId {
+        SessionId(self.shared.last_session.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn enter(&self, session: &Rc<Session>) {
+        self.counters.sessions_begun.count();
+        self.sessions.borrow_mut().insert(session.id, session.clone());
+    }
+
+    pub(crate) fn leave(&self, session: SessionId) {
+        if self.sessions.borrow_mut().remove(&session).is_some() {
+            self.counters.sessions_ended.count();
+        }
+    }
+
+    pub(crate) fn session(&self, session: SessionId) -> Option<Rc<Session>> {
+        self.sessions.borrow().get(&session).cloned()
+    }
+
+    /// What follows from this version of a profile; made once for all of the worker's sessions.
+    pub(crate) fn view(&self, state: Arc<ProfileState>) -> Rc<ProfileView> {
+        let mut views = self.views.borrow_mut();
+        if let Some(view) = views.get(&state.profile.id)
+            && view.is_of(&state)
+        {
+            return view.clone();
+        }
+        // Profiles that no session uses any more go, so the map is no larger than the number of sessions.
+        views.retain(|_, view| Rc::strong_count(view) > 1);
+        let view = Rc::new(ProfileView::new(state));
+        views.insert(view.id(), view.clone());
+        view
+    }
+
+    /// Whether the profile's codec also speaks to the device.
+    pub(crate) fn encodes(&self, binding: &CodecBinding) -> bool {
+        self.table.live(&binding.codec).is_some_and(|codec| codec.encodes())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Ends all sessions: what has begun is finished first, within a bounded time.
+    pub(crate) async fn drain(&self) {
+        self.is_draining.set(true);
+        let all = |worker: &Self| worker.sessions.borrow().values().cloned().collect::<Vec<_>>();
+        all(self).iter().for_each(|session| session.window.shut());
+        let deadline = ntex::time::Deadline::new(Millis::from(Duration::from_secs(DRAIN_TIMEOUT_S.into())));
+        let finish = async {
+            loop {
+                let sessions = all(self);
+                if sessions.is_empty() {
+                    return;
+                }
+                for session in sessions.iter().filter(|session| session.window.is_idle()) {
+                    session.close(Close::ShuttingDown);
+                }
+                sleep(DRAIN_STEP).await;
+            }
+        };
+        let _done = ntex::util::select(deadline, finish).await;
+        self.tasks.borrow_mut().drain(..).for_each(JoinHandle::cancel);
+        CURRENT.with(|current| current.borrow_mut().take());
+    }
+}
+
+/// Hands what arrives in the worker's mailbox to the sessions.
+async fn deliver(worker: Rc<Worker>, mut receiver: MailboxReceiver) {
+    while let Some((session, downlink)) = receiver.recv().await {
+        match worker.session(session) {
+            Some(session) => crate::deliver::downlink(&session, downlink),
+            // It has ended meanwhile; its device asks again when it comes back.
+            None => worker.counters.downlinks_dropped.count(),
+        }
+    }
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
