@@ -1,1 +1,107 @@
-//! Placeholder.
+//! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
+//!
+//! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
+//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), how workers call it
+//! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
+//!
+//! The sandbox is the trust border: a codec can waste its own budget and nothing else.
+#![warn(missing_docs)]
+
+mod bindings;
+mod breaker;
+mod cache;
+mod convert;
+mod counters;
+mod engine;
+mod error;
+mod files;
+pub mod folder;
+mod guest;
+mod history;
+mod instance;
+mod load;
+pub mod native;
+mod swap;
+mod vectors;
+
+#[cfg(test)]
+mod tests;
+
+use guest::Guest;
+use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
+
+pub use counters::{CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, VersionCounts};
+pub use engine::{CodecEngine, CodecLimits};
+pub use error::{DecodeFailure, LoadError, OpenError};
+pub use folder::{CodecFolder, ScanReport};
+pub use instance::{CodecBinding, WorkerCodecs};
+pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec};
+pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable};
+pub use vectors::{VectorFile, VectorOutcome};
+
+/// One frame of a device and what is known about it: all that a codec sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// The payload as published.
+    pub payload: &'a [u8],
+    /// The topic it was published on.
+    pub topic: &'a str,
+    /// When it came; the only clock there is.
+    pub received: Timestamp,
+    /// The device's name.
+    pub device: &'a str,
+    /// The name of its profile.
+    pub profile: &'a str,
+    /// Further facts.
+    pub metadata: &'a [(String, String)],
+}
+
+/// One frame that a codec wants published.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outgoing {
+    /// Where to; `None` means the profile's default for the command.
+    pub topic: Option<String>,
+    /// The bytes.
+    pub payload: Vec<u8>,
+    /// Hints for the transport behind the topic.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// One configured instance outside the table, for one thread: for the author's tools, vectors and measuring.
+pub struct Session {
+    guest: Guest,
+    stamp: CodecStamp,
+}
+
+impl Session {
+    /// Translates one frame, under the same limits as in the server. After any failure but a refusal the session is
+    /// of no more use.
+    pub fn decode(&mut self, frame: &Frame<'_>) -> Result<Decoded, DecodeFailure> {
+        let result = self.guest.decode(frame);
+        result.map_err(|failure| self.failure(failure))
+    }
+
+    /// Translates one command for the named device.
+    pub fn encode(
+        &mut self,
+        downlink: &Downlink,
+        device: &str,
+        profile: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, DecodeFailure> {
+        let result = self.guest.encode(downlink, device, profile, now);
+        result.map_err(|failure| self.failure(failure))
+    }
+
+    fn failure(&self, failure: guest::CallFailure) -> DecodeFailure {
+        DecodeFailure { stage: failure.stage, stamp: Some(self.stamp.clone()), reason: failure.reason }
+    }
+}
+
+// The border between threads: a table is shared, a proven codec is handed over.
+const _: fn() = || {
+    fn crosses_threads<T: Send + Sync>() {}
+    crosses_threads::<CodecTable>();
+    crosses_threads::<LoadedCodec>();
+    crosses_threads::<CodecBinding>();
+};

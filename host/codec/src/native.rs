@@ -115,7 +115,8 @@ impl JsonRules {
         let (Some(ts), Some(values)) = (position("ts"), position("values")) else {
             return Ok(Measurement { ts: None, samples: self.samples(members, place)? });
         };
-        let mut take = |index: usize| members.get_mut(index).map_or(Node::Null, |(_, node)| std::mem::take(node));
+        let mut take =
+            |index: usize| members.get_mut(index).map_or(Node::Null, |(_, node)| std::mem::take(node));
         let (ts, values) = (take(ts), take(values));
         let ts = typing::timestamp(&ts).map_err(|problem| place.within("ts").refuse(problem))?;
         let place = place.within("values");
@@ -148,7 +149,9 @@ pub fn attribute_request(payload: &[u8]) -> Result<(Vec<String>, Vec<String>), J
         None => Ok(Vec::new()),
         Some((_, node)) => match typing::scalar_text(node) {
             Some(list) => Ok(split_keys(&list)),
-            None => Err(Place::default().within(name).refuse("the keys must be one text, separated by commas")),
+            None => {
+                Err(Place::default().within(name).refuse("the keys must be one text, separated by commas"))
+            }
         },
     };
     Ok((keys("clientKeys")?, keys("sharedKeys")?))

@@ -116,6 +116,18 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 pub const HISTORY_POINTS_MAX: usize = 100_000;
 /// Largest REST body, apart from codec uploads.
 pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Connections to the REST port at a time.
+pub const REST_CONNECTIONS_MAX: usize = 1_024;
+/// Listeners of the live trace at a time.
+pub const TRACE_LISTENERS_MAX: usize = 64;
+/// Tries to log in that one address has in a minute.
+pub const LOGINS_PER_MINUTE_MAX: u32 = 10;
+/// Addresses whose tries to log in are counted at a time.
+pub const LOGIN_ADDRESSES_MAX: usize = 8_192;
+/// Logins whose password is being checked at a time; each needs 19 MiB and a core.
+pub const LOGINS_CHECKED_MAX: usize = 2;
+/// Sessions of users that logged out and are remembered until their tokens end.
+pub const LOGOUTS_KEPT_MAX: usize = 10_000;
 /// Items of one page.
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 

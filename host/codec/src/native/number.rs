@@ -15,7 +15,7 @@ const LONG_DIGITS_SAFE: usize = 18;
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Numeric {
     Long(i64),
-    /// Finite, and never negative zero, as an exact decimal has none.
+    /// Finite.
     Double(f64),
     /// Fits neither; its digits, written out.
     Digits(String),
@@ -30,14 +30,18 @@ pub(super) fn numeric(text: &str) -> Result<Numeric, ExponentTooLarge> {
     if let Some(long) = short_integer(text.as_bytes()) {
         return Ok(Numeric::Long(long));
     }
+    if let Some(double) = short_decimal(text) {
+        return Ok(Numeric::Double(double));
+    }
     let text = with_ascii_digits(text);
     let decimal = Decimal::parse(&text)?;
     if decimal.is_whole() && !(decimal.has_point && !decimal.has_exponent) {
         return Ok(decimal.long().map_or_else(|| Numeric::Digits(decimal.plain()), Numeric::Long));
     }
     match text.parse::<f64>() {
-        // The addition turns -0.0 into 0.0.
-        Ok(double) if decimal.scale <= DECIMALS_MAX && double.is_finite() => Ok(Numeric::Double(double + 0.0)),
+        Ok(double) if decimal.scale <= DECIMALS_MAX && double.is_finite() => {
+            Ok(Numeric::Double(positive_zero(double)))
+        }
         _ => Ok(Numeric::Digits(decimal.plain())),
     }
 }
@@ -85,6 +89,24 @@ fn short_integer(text: &[u8]) -> Option<i64> {
         magnitude = magnitude * 10 + i64::from(byte - b'0');
     }
     Some(if is_negative { -magnitude } else { magnitude })
+}
+
+/// A number with a point, without an exponent, and short enough that no rule but one applies.
+fn short_decimal(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.')?;
+    let are_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_short =
+        whole.len() <= LONG_DIGITS_SAFE && i64::try_from(fraction.len()).is_ok_and(|n| n <= DECIMALS_MAX);
+    if !is_short || !are_digits(whole) || !are_digits(fraction) {
+        return None;
+    }
+    text.parse::<f64>().ok().map(positive_zero)
+}
+
+/// An exact decimal has no negative zero.
+fn positive_zero(double: f64) -> f64 {
+    if double == 0.0 { 0.0 } else { double }
 }
 
 /// `digits` × 10^-`scale`.
@@ -178,11 +200,11 @@ fn with_ascii_digits(text: &str) -> Cow<'_, str> {
 
 /// The zeros of the decimal digits of the Basic Multilingual Plane, behind each of which lie the other nine.
 const ZEROS: [char; 37] = [
-    '\u{0030}', '\u{0660}', '\u{06f0}', '\u{07c0}', '\u{0966}', '\u{09e6}', '\u{0a66}', '\u{0ae6}', '\u{0b66}',
-    '\u{0be6}', '\u{0c66}', '\u{0ce6}', '\u{0d66}', '\u{0de6}', '\u{0e50}', '\u{0ed0}', '\u{0f20}', '\u{1040}',
-    '\u{1090}', '\u{17e0}', '\u{1810}', '\u{1946}', '\u{19d0}', '\u{1a80}', '\u{1a90}', '\u{1b50}', '\u{1bb0}',
-    '\u{1c40}', '\u{1c50}', '\u{a620}', '\u{a8d0}', '\u{a900}', '\u{a9d0}', '\u{a9f0}', '\u{aa50}', '\u{abf0}',
-    '\u{ff10}',
+    '\u{0030}', '\u{0660}', '\u{06f0}', '\u{07c0}', '\u{0966}', '\u{09e6}', '\u{0a66}', '\u{0ae6}',
+    '\u{0b66}', '\u{0be6}', '\u{0c66}', '\u{0ce6}', '\u{0d66}', '\u{0de6}', '\u{0e50}', '\u{0ed0}',
+    '\u{0f20}', '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}', '\u{1946}', '\u{19d0}', '\u{1a80}',
+    '\u{1a90}', '\u{1b50}', '\u{1bb0}', '\u{1c40}', '\u{1c50}', '\u{a620}', '\u{a8d0}', '\u{a900}',
+    '\u{a9d0}', '\u{a9f0}', '\u{aa50}', '\u{abf0}', '\u{ff10}',
 ];
 
 fn digit(character: char) -> Option<u32> {

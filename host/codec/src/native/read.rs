@@ -236,7 +236,8 @@ impl<'a> Reader<'a> {
     fn unicode_escape(&mut self) -> Result<char, JsonRefusal> {
         let first = self.code_unit(0).ok_or_else(|| self.refuse("`\\u` needs four hexadecimal digits"))?;
         let is_high = (0xd800..0xdc00).contains(&first);
-        let pair = if is_high { self.code_unit(6) } else { None }.filter(|low| (0xdc00..0xe000).contains(low));
+        let pair =
+            if is_high { self.code_unit(6) } else { None }.filter(|low| (0xdc00..0xe000).contains(low));
         self.at += if pair.is_some() { 12 } else { 6 };
         let code = pair.map_or(first, |low| 0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
         Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
@@ -284,7 +285,8 @@ fn is_json_number(word: &[u8]) -> bool {
             rest = digits(fraction)?;
         }
         if let [b'e' | b'E', exponent @ ..] = rest {
-            let unsigned = exponent.strip_prefix(b"-").or_else(|| exponent.strip_prefix(b"+")).unwrap_or(exponent);
+            let unsigned =
+                exponent.strip_prefix(b"-").or_else(|| exponent.strip_prefix(b"+")).unwrap_or(exponent);
             rest = digits(unsigned)?;
         }
         Some(rest)

@@ -1,0 +1,116 @@
+//! Compiled codecs on disk, so that a restart need not compile.
+//!
+//! wasmtime runs whatever native code it is given, bit-flipped or not, so an entry is used only when its digest, kept
+//! in a file of its own, is the one it was written with. The folder belongs to the server alone.
+//! An entry that does not fit is discarded and made again; nothing here can stop a codec from loading.
+
+use std::fs::{self, Permissions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+use wireglot_model::CodecHash;
+use wireglot_model::limits::CODEC_CACHE_FILES_MAX;
+
+use crate::error::OpenError;
+use crate::files::{make_private_folder, write_whole};
+
+/// The folder of compiled codecs.
+pub(crate) struct CompiledCache {
+    folder: PathBuf,
+}
+
+impl CompiledCache {
+    pub(crate) fn open(folder: &Path) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Folder { path: folder.to_owned(), source };
+        make_private_folder(folder).map_err(failed)?;
+        // An older installation may have left it open to others, who could then hand us native code.
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The compiled component, if it is here and whole.
+    pub(crate) fn get(&self, engine: &Engine, hash: &CodecHash) -> Option<Component> {
+        let (code_path, digest_path) = self.paths(engine, hash);
+        let code = match fs::read(&code_path) {
+            Ok(code) => code,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                warn!(path = %code_path.display(), %error, "A compiled codec cannot be read; it is compiled again.");
+                return None;
+            }
+        };
+        let digest_fits = fs::read(&digest_path).is_ok_and(|digest| digest == digest_of(&code).as_bytes());
+        let component =
+            if digest_fits { deserialize(engine, &code) } else { Err("its digest differs".to_owned()) };
+        component
+            .inspect_err(|problem| {
+                warn!(path = %code_path.display(), problem, "A compiled codec is damaged; it is compiled again.");
+                self.discard(&code_path);
+                self.discard(&digest_path);
+            })
+            .ok()
+    }
+
+    /// Keeps a compiled component for the next start.
+    pub(crate) fn put(&self, engine: &Engine, hash: &CodecHash, component: &Component) {
+        let kept = component.serialize().map_err(|error| format!("{error:#}")).and_then(|code| {
+            let (code_path, digest_path) = self.paths(engine, hash);
+            // The digest goes last: without it the code is not used.
+            write_whole(&code_path, &code)
+                .and_then(|()| write_whole(&digest_path, digest_of(&code).as_bytes()))
+                .map_err(|error| error.to_string())
+        });
+        if let Err(error) = kept {
+            warn!(folder = %self.folder.display(), error, "A compiled codec cannot be kept; the next start compiles it again.");
+        }
+        self.prune();
+    }
+
+    fn paths(&self, engine: &Engine, hash: &CodecHash) -> (PathBuf, PathBuf) {
+        let mut compatibility = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut compatibility);
+        let stem = format!("{hash}-{:016x}", compatibility.finish());
+        (self.folder.join(format!("{stem}.cwasm")), self.folder.join(format!("{stem}.sha256")))
+    }
+
+    fn discard(&self, path: &Path) {
+        if let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(path = %path.display(), %error, "A damaged file of the codec cache cannot be removed.");
+        }
+    }
+
+    /// Removes the oldest entries beyond the bound.
+    fn prune(&self) {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        let mut files: Vec<(SystemTime, PathBuf)> = entries
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+            })
+            .collect();
+        let surplus = files.len().saturating_sub(2 * CODEC_CACHE_FILES_MAX);
+        files.sort();
+        files.iter().take(surplus).for_each(|(_, path)| self.discard(path));
+    }
+}
+
+fn digest_of(code: &[u8]) -> String {
+    hex::encode(Sha256::digest(code))
+}
+
+#[expect(unsafe_code, reason = "native code is run as it is; its digest was checked by the caller")]
+fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, String> {
+    // SAFETY: `code` is byte for byte what `Component::serialize` gave us: its SHA-256 is the one that was stored
+    // apart when it was written, in a folder that only this user can write. wasmtime itself checks that version and
+    // settings fit this engine.
+    unsafe { Component::deserialize(engine, code) }.map_err(|error| format!("{error:#}"))
+}

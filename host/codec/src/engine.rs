@@ -1,0 +1,250 @@
+//! The compiler and the pool that instances live in, and the ticker behind their deadlines.
+//!
+//! It guards the host: fuel and deadline, memory, stack and result size are set here, for every call of every codec.
+//! Not here: what is loaded (`load.rs`), when an instance is made or thrown away (`instance.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::warn;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store};
+use wireglot_model::limits;
+
+use crate::error::OpenError;
+
+/// Address space of one linear memory. With all 4 GiB that a 32-bit codec can name reserved, compiled code needs no
+/// bounds checks; only what is used costs memory.
+const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
+/// Instances beyond the workers' own: one per proof that is running, one per isolated call.
+const SPARE_INSTANCES: u32 = 64;
+const TICK: Duration = Duration::from_millis(1);
+
+/// The bounds of every codec, all of them from `model::limits` unless a test or a setting says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodecLimits {
+    /// Largest component file.
+    pub module_bytes_max: usize,
+    /// Linear memory of one instance, all its memories together.
+    pub memory_bytes_max: usize,
+    /// What one result may make the host allocate.
+    pub result_bytes_max: usize,
+    /// Fuel of one call.
+    pub fuel_per_call: u64,
+    /// Wall-clock deadline of one call, in ticks of 1 ms.
+    pub deadline_ticks: u64,
+    /// Native stack of one call.
+    pub stack_bytes_max: usize,
+    /// Calls after which an instance is replaced.
+    pub calls_per_instance_max: u32,
+    /// Live instances in the process.
+    pub instances_max: u32,
+}
+
+impl Default for CodecLimits {
+    fn default() -> Self {
+        Self {
+            module_bytes_max: limits::CODEC_MODULE_BYTES_MAX,
+            memory_bytes_max: limits::CODEC_MEMORY_BYTES_MAX,
+            result_bytes_max: limits::CODEC_RESULT_BYTES_MAX,
+            fuel_per_call: limits::CODEC_FUEL_PER_CALL,
+            deadline_ticks: limits::CODEC_DEADLINE_TICKS,
+            stack_bytes_max: limits::CODEC_STACK_BYTES_MAX,
+            calls_per_instance_max: limits::CODEC_CALLS_PER_INSTANCE_MAX,
+            instances_max: limits::CODEC_INSTANCES_MAX,
+        }
+    }
+}
+
+/// The codec engine of a process. Cloning shares it.
+#[derive(Clone)]
+pub struct CodecEngine(pub(crate) Arc<EngineParts>);
+
+pub(crate) struct EngineParts {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<GuestState>,
+    pub(crate) limits: CodecLimits,
+    /// Held while compiling: a compilation may take gigabytes and all cores, so there is one at a time.
+    pub(crate) compiling: Mutex<()>,
+    pub(crate) live_instances: AtomicUsize,
+    _ticker: Ticker,
+}
+
+impl CodecEngine {
+    /// Sets up the compiler, reserves the address space of the pool and starts the ticker.
+    pub fn open(limits: CodecLimits) -> Result<Self, OpenError> {
+        let engine = match Engine::new(&pooled(&limits)) {
+            Ok(engine) => engine,
+            Err(error) => {
+                // The usual cause is a limit on address space (`ulimit -v`). Instances are then mapped one by one:
+                // slower to make and with bounds checks, but bounded by the very same limits.
+                warn!(error = %format!("{error:#}"), "The instance pool cannot reserve its address space; codecs run slower without it.");
+                Engine::new(&on_demand(&limits)).map_err(|error| OpenError::Engine(format!("{error:#}")))?
+            }
+        };
+        let ticker = Ticker::start(engine.clone()).map_err(|error| OpenError::Engine(error.to_string()))?;
+        Ok(Self(Arc::new(EngineParts {
+            linker: Linker::new(&engine),
+            engine,
+            limits,
+            compiling: Mutex::new(()),
+            live_instances: AtomicUsize::new(0),
+            _ticker: ticker,
+        })))
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> &CodecLimits {
+        &self.0.limits
+    }
+}
+
+fn base(limits: &CodecLimits) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(limits.stack_bytes_max)
+        // The bits of a NaN are the one thing in which two machines may differ; a replay must not.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_memory64(false);
+    config
+}
+
+fn pooled(limits: &CodecLimits) -> Config {
+    let instances = limits.instances_max.saturating_add(SPARE_INSTANCES);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        // Both are counters, not reservations, so every instance may be of the largest kind.
+        .total_core_instances(instances.saturating_mul(limits::CODEC_CORE_INSTANCES_MAX))
+        .max_core_instances_per_component(limits::CODEC_CORE_INSTANCES_MAX)
+        .max_memories_per_component(limits::CODEC_MEMORIES_MAX)
+        .max_tables_per_component(limits::CODEC_CORE_INSTANCES_MAX)
+        .max_tables_per_module(4)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .table_elements(limits::CODEC_TABLE_ELEMENTS_MAX)
+        .max_memory_size(limits.memory_bytes_max)
+        .linear_memory_keep_resident(0)
+        .table_keep_resident(0);
+    let mut config = base(limits);
+    config
+        .memory_reservation(MEMORY_RESERVATION_BYTES)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn on_demand(limits: &CodecLimits) -> Config {
+    let mut config = base(limits);
+    config
+        .memory_reservation(limits.memory_bytes_max as u64)
+        .memory_reservation_for_growth(0)
+        .memory_guard_size(64 * 1024)
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    config
+}
+
+/// Moves the clock of the deadlines. It has its own thread because every other one may be inside a codec.
+struct Ticker {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("codec-ticker".into()).spawn(move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("The codec ticker had panicked.");
+        }
+    }
+}
+
+/// What the host keeps beside an instance: how much memory it took, and may take.
+pub(crate) struct GuestState {
+    pub(crate) memory_bytes: usize,
+    memory_bytes_max: usize,
+}
+
+/// A codec asked for more memory than it may have.
+#[derive(Debug, thiserror::Error)]
+#[error("the codec asked for more than {} KiB of memory", .memory_bytes_max / 1024)]
+pub(crate) struct MemoryLimit {
+    memory_bytes_max: usize,
+}
+
+/// A codec asked for more table elements than it may have.
+#[derive(Debug, thiserror::Error)]
+#[error("the codec asked for more than {} table elements", limits::CODEC_TABLE_ELEMENTS_MAX)]
+pub(crate) struct TableLimit;
+
+// Refused growth is an error, which traps: what a codec does after a failed `memory.grow` would depend on the host.
+impl ResourceLimiter for GuestState {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
+        if total > self.memory_bytes_max {
+            return Err(MemoryLimit { memory_bytes_max: self.memory_bytes_max }.into());
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(error)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > limits::CODEC_TABLE_ELEMENTS_MAX { Err(TableLimit.into()) } else { Ok(true) }
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(error)
+    }
+
+    fn instances(&self) -> usize {
+        limits::CODEC_CORE_INSTANCES_MAX as usize
+    }
+
+    fn tables(&self) -> usize {
+        limits::CODEC_CORE_INSTANCES_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        limits::CODEC_MEMORIES_MAX as usize
+    }
+}
+
+/// A store with all bounds in place; `arm` must precede every call.
+pub(crate) fn bounded_store(parts: &EngineParts) -> Store<GuestState> {
+    let state = GuestState { memory_bytes: 0, memory_bytes_max: parts.limits.memory_bytes_max };
+    let mut store = Store::new(&parts.engine, state);
+    store.limiter(|state| state);
+    store.set_hostcall_fuel(parts.limits.result_bytes_max);
+    store
+}
+
+/// Gives the next call its fuel and its deadline.
+pub(crate) fn arm(store: &mut Store<GuestState>, limits: &CodecLimits) {
+    store.set_fuel(limits.fuel_per_call).expect("`base` switches fuel on for every engine");
+    store.set_epoch_deadline(limits.deadline_ticks);
+}

@@ -1,0 +1,522 @@
+//! The life of a file in the codecs folder: seen, stable, loaded, proven, then live or rejected.
+//!
+//! A scan looks at everything and may be asked for at any time: whoever watches the folder only says when. The old
+//! version keeps serving until a new one has worked, and also when its file is refused, or gone while in use.
+//! Nothing here runs on a worker. Not here: reading one file safely (`folder/file.rs`), kept versions (`history.rs`).
+
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use tracing::{info, warn};
+use wireglot_model::limits::{CODEC_FILE_STABLE_MS, CODEC_VECTORS_BYTES_MAX, CODECS_MAX};
+use wireglot_model::{CodecHash, CodecName, CodecStamp, Timestamp};
+
+use crate::error::LoadError;
+use crate::files::write_whole;
+use crate::history::{History, HistoryEntry, read_version};
+use crate::load::hash_of;
+use crate::swap::CodecTable;
+use crate::vectors::VectorFile;
+use file::{FileId, Reading, read_stable};
+
+/// A candidate that is not to go live; the name is kept for it.
+const CANDIDATE_SUFFIX: &str = ".next";
+/// Once a file has been left alone for so long, an unchanged length and time mean an unchanged content.
+const SETTLED_MS: i64 = 2_000;
+
+/// What the scans remember, and the kept versions.
+pub(crate) struct FolderState {
+    files: BTreeMap<OsString, Seen>,
+    history: History,
+    restored: bool,
+    /// Told once, not on every scan.
+    unreadable: bool,
+    orphans: BTreeSet<CodecName>,
+}
+
+/// What is known of one file.
+struct Seen {
+    id: Pair,
+    since: Timestamp,
+    /// What was last judged, and whether the time stamps can be trusted to tell a change.
+    judged: Option<(Content, bool)>,
+    rejected: bool,
+}
+
+/// A component and the vectors beside it, by their time stamps.
+#[derive(Clone, PartialEq, Eq)]
+struct Pair {
+    component: Result<FileId, String>,
+    vectors: Option<FileId>,
+}
+
+/// The same, by content; `None` where it was not read.
+type Content = Option<(CodecHash, Option<CodecHash>)>;
+
+/// What a scan did.
+#[derive(Debug, Default)]
+pub struct ScanReport {
+    /// Versions that went live.
+    pub published: Vec<CodecStamp>,
+    /// Files that were refused, and why.
+    pub rejected: Vec<RejectedFile>,
+    /// Codecs whose file is gone and that no profile uses.
+    pub retired: Vec<CodecName>,
+    /// Codecs whose file is gone and that serve on, because a profile uses them.
+    pub orphaned: Vec<CodecName>,
+    /// Versions taken from the kept ones, because their file is not good or not there.
+    pub restored: Vec<CodecStamp>,
+    /// Files that are not stable yet: scan again after `CODEC_FILE_STABLE_MS`.
+    pub pending: usize,
+    /// Why the folder itself could not be read; then nothing was retired.
+    pub unreadable: Option<String>,
+}
+
+/// A file that did not become a codec.
+#[derive(Debug)]
+pub struct RejectedFile {
+    /// Its name in the folder.
+    pub file: String,
+    /// Which codec it would have been.
+    pub name: Option<CodecName>,
+    /// Why not.
+    pub error: LoadError,
+}
+
+/// Why an upload did not bring a codec into service.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The component was refused; the version before it serves on.
+    #[error(transparent)]
+    Rejected(LoadError),
+    /// The folder cannot be written.
+    #[error("the codecs folder cannot be written")]
+    Folder(#[source] io::Error),
+}
+
+impl FolderState {
+    pub(crate) fn open(versions_dir: &Path) -> Self {
+        Self {
+            files: BTreeMap::new(),
+            history: History::open(versions_dir),
+            restored: false,
+            unreadable: false,
+            orphans: BTreeSet::new(),
+        }
+    }
+}
+
+/// The codecs folder of a table. Cloning shares it; calls wait for each other.
+#[derive(Clone)]
+pub struct CodecFolder {
+    table: CodecTable,
+}
+
+impl CodecFolder {
+    /// The folder that the table was opened with.
+    pub fn new(table: CodecTable) -> Self {
+        Self { table }
+    }
+
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.table.0.config.folder
+    }
+
+    /// Brings the table in line with the folder. `in_use` tells whether any profile names a codec.
+    pub fn scan(&self, now: Timestamp, in_use: &dyn Fn(&CodecName) -> bool) -> ScanReport {
+        let mut state = self.table.0.folder.lock();
+        let mut scan = Scan { table: &self.table, state: &mut state, now, report: ScanReport::default() };
+        match list(self.path()) {
+            Ok(names) => scan.all(&names, in_use),
+            Err(error) => scan.folder_unreadable(&error),
+        }
+        scan.report
+    }
+
+    /// Does what dropping `NAME.wasm` into the folder does, and says how it went.
+    pub fn upload(&self, name: &CodecName, bytes: &[u8], now: Timestamp) -> Result<CodecStamp, UploadError> {
+        let bytes_max = self.table.0.config.limits.module_bytes_max;
+        if bytes.len() > bytes_max {
+            let (bytes, bytes_max) = (bytes.len() as u64, bytes_max as u64);
+            return Err(UploadError::Rejected(LoadError::TooLarge { bytes, bytes_max }));
+        }
+        let mut state = self.table.0.folder.lock();
+        let file = OsString::from(format!("{name}.wasm"));
+        write_whole(&self.path().join(&file), bytes).map_err(UploadError::Folder)?;
+        let mut scan = Scan { table: &self.table, state: &mut state, now, report: ScanReport::default() };
+        scan.uploaded(&file);
+        match scan.report.rejected.pop() {
+            Some(rejected) => Err(UploadError::Rejected(rejected.error)),
+            None => self.table.live(name).map(|codec| codec.stamp().clone()).ok_or_else(|| {
+                UploadError::Rejected(LoadError::Unreadable("the file was replaced meanwhile".to_owned()))
+            }),
+        }
+    }
+
+    /// The versions of a codec that are kept, oldest first.
+    pub fn history(&self, name: &CodecName) -> Vec<HistoryEntry> {
+        self.table.0.folder.lock().history.of(name).to_vec()
+    }
+}
+
+/// The names of all components, hidden ones left out: uploads and editors write under such names.
+fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let bytes = name.as_encoded_bytes();
+        if bytes.ends_with(b".wasm") && !bytes.starts_with(b".") {
+            names.insert(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The codec that a file of this name is.
+fn codec_of(file: &OsStr) -> Result<CodecName, LoadError> {
+    let stem = Path::new(file)
+        .file_stem()
+        .and_then(OsStr::to_str)
+        .ok_or_else(|| LoadError::Name("the file's name is not UTF-8".to_owned()))?;
+    if stem.ends_with(CANDIDATE_SUFFIX) {
+        return Err(LoadError::Name(format!(
+            "names that end in {CANDIDATE_SUFFIX}.wasm are kept for candidates"
+        )));
+    }
+    CodecName::parse(stem).map_err(|error| LoadError::Name(error.to_string()))
+}
+
+/// One scan.
+struct Scan<'a> {
+    table: &'a CodecTable,
+    state: &'a mut FolderState,
+    now: Timestamp,
+    report: ScanReport,
+}
+
+impl Scan<'_> {
+    fn all(&mut self, names: &BTreeSet<OsString>, in_use: &dyn Fn(&CodecName) -> bool) {
+        if std::mem::take(&mut self.state.unreadable) {
+            info!(folder = %self.table.0.config.folder.display(), "The codecs folder can be read again.");
+        }
+        self.forget_missing(names);
+        for name in names {
+            self.visit(name);
+        }
+        if !self.state.restored {
+            self.state.restored = true;
+            self.restore(names, in_use);
+        }
+        self.retire_missing(names, in_use);
+    }
+
+    fn folder_unreadable(&mut self, error: &io::Error) {
+        let folder = &self.table.0.config.folder;
+        if !std::mem::replace(&mut self.state.unreadable, true) {
+            warn!(folder = %folder.display(), %error, "The codecs folder cannot be read; all codecs serve on as they are.");
+        }
+        self.report.unreadable = Some(error.to_string());
+        if !self.state.restored {
+            // A start without the folder, a mount that is late perhaps: what served before serves again.
+            self.state.restored = true;
+            self.restore(&BTreeSet::new(), &|_| true);
+        }
+    }
+
+    fn forget_missing(&mut self, names: &BTreeSet<OsString>) {
+        let gone: Vec<OsString> =
+            self.state.files.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        for name in gone {
+            if self.state.files.remove(&name).is_some_and(|seen| seen.rejected) {
+                self.remove_note(&name);
+                if let Ok(codec) = codec_of(&name) {
+                    self.table.note(&codec, None, None);
+                }
+            }
+        }
+    }
+
+    /// Reads a file once it is stable, and judges it once per content.
+    fn visit(&mut self, file: &OsStr) {
+        let id = self.identify(file);
+        let now = self.now;
+        let seen = match self.state.files.get_mut(file) {
+            Some(seen) if seen.id == id => seen,
+            _ => {
+                let rejected = self.state.files.get(file).is_some_and(|seen| seen.rejected);
+                let fresh = Seen { id: id.clone(), since: now, judged: None, rejected };
+                self.state.files.insert(file.to_owned(), fresh);
+                if !id.settled(now) {
+                    self.report.pending += 1;
+                    return;
+                }
+                return self.read_and_judge(file, &id);
+            }
+        };
+        match &seen.judged {
+            Some((_, true)) => {}
+            Some((_, false)) => self.read_and_judge(file, &id),
+            None if now.0.saturating_sub(seen.since.0) < CODEC_FILE_STABLE_MS && !id.settled(now) => {
+                self.report.pending += 1;
+            }
+            None => self.read_and_judge(file, &id),
+        }
+    }
+
+    fn uploaded(&mut self, file: &OsStr) {
+        let id = self.identify(file);
+        let rejected = self.state.files.get(file).is_some_and(|seen| seen.rejected);
+        self.state
+            .files
+            .insert(file.to_owned(), Seen { id: id.clone(), since: self.now, judged: None, rejected });
+        self.read_and_judge(file, &id);
+    }
+
+    fn identify(&self, file: &OsStr) -> Pair {
+        let path = self.table.0.config.folder.join(file);
+        Pair {
+            component: FileId::of(&path).map_err(|error| error.to_string()),
+            vectors: FileId::of(&vectors_path(&path)).ok(),
+        }
+    }
+
+    fn read_and_judge(&mut self, file: &OsStr, id: &Pair) {
+        let (content, result) = match self.read(file, id) {
+            Ok(Some(candidate)) => {
+                let content = Some((candidate.hash, candidate.vectors_hash));
+                let same = |seen: &Seen| matches!(&seen.judged, Some((judged, _)) if *judged == content);
+                if self.state.files.get(file).is_some_and(same) {
+                    return self.settle(file, id, content);
+                }
+                (content, self.judge(file, &candidate))
+            }
+            // It changed while it was read.
+            Ok(None) => {
+                self.state.files.remove(file);
+                self.report.pending += 1;
+                return;
+            }
+            Err(error) => {
+                // Told already, in the same words: a directory of that name would else be told on every scan.
+                (None, Err(error))
+            }
+        };
+        self.settle(file, id, content);
+        match result {
+            Ok(()) => self.accepted(file),
+            Err(error) => self.rejected(file, error),
+        }
+    }
+
+    fn settle(&mut self, file: &OsStr, id: &Pair, content: Content) {
+        // Without a content there is nothing that a second reading could find changed.
+        let trusted = content.is_none() || id.settled(self.now);
+        if let Some(seen) = self.state.files.get_mut(file) {
+            seen.judged = Some((content, trusted));
+        }
+    }
+
+    fn read(&self, file: &OsStr, id: &Pair) -> Result<Option<Candidate>, LoadError> {
+        let name = codec_of(file)?;
+        let component = id.component.as_ref().map_err(|error| LoadError::Unreadable(error.clone()))?;
+        let path = self.table.0.config.folder.join(file);
+        let bytes_max = self.table.0.config.limits.module_bytes_max as u64;
+        if component.bytes > bytes_max {
+            return Err(LoadError::TooLarge { bytes: component.bytes, bytes_max });
+        }
+        let Some(bytes) = read_whole(&path, component, bytes_max)? else { return Ok(None) };
+        let vectors = match &id.vectors {
+            None => None,
+            Some(vectors) if vectors.bytes > CODEC_VECTORS_BYTES_MAX as u64 => {
+                return Err(LoadError::Vectors(format!("the file beside it has {} bytes", vectors.bytes)));
+            }
+            Some(vectors) => match read_whole(&vectors_path(&path), vectors, CODEC_VECTORS_BYTES_MAX as u64)?
+            {
+                Some(content) => Some(content),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Candidate {
+            hash: hash_of(&bytes),
+            vectors_hash: vectors.as_deref().map(hash_of),
+            name,
+            bytes,
+            vectors,
+        }))
+    }
+
+    /// Build, prove, publish.
+    fn judge(&mut self, file: &OsStr, candidate: &Candidate) -> Result<(), LoadError> {
+        let shown = file.to_string_lossy();
+        let beside = match &candidate.vectors {
+            Some(content) => {
+                vec![VectorFile::parse(&vectors_path(Path::new(file)).to_string_lossy(), content)?]
+            }
+            None => Vec::new(),
+        };
+        match self.table.live(&candidate.name) {
+            Some(live) if live.stamp().hash == candidate.hash => {
+                live.first_failure(&beside).map_or(Ok(()), Err)?;
+                self.table.note(&candidate.name, Some(&shown), None);
+                return Ok(());
+            }
+            None if self.table.live_count() >= CODECS_MAX => {
+                return Err(LoadError::Name(format!(
+                    "{CODECS_MAX} codecs are live, and more are not allowed"
+                )));
+            }
+            Some(_) | None => {}
+        }
+        let engine = self.table.engine();
+        let loaded = engine.load_cached(&candidate.name, &candidate.bytes, Some(&self.table.0.cache))?;
+        let proven = loaded.decode_vectors(&beside)?;
+        let stamp = proven.codec().stamp().clone();
+        self.state.history.keep(&stamp, &candidate.bytes, self.now, Some(&shown));
+        self.table.publish(proven, self.now, Some(&shown));
+        self.report.published.push(stamp);
+        Ok(())
+    }
+
+    fn accepted(&mut self, file: &OsStr) {
+        if let Some(seen) = self.state.files.get_mut(file) {
+            seen.rejected = false;
+        }
+        self.remove_note(file);
+    }
+
+    fn rejected(&mut self, file: &OsStr, error: LoadError) {
+        if let Some(seen) = self.state.files.get_mut(file) {
+            seen.rejected = true;
+        }
+        let shown = file.to_string_lossy().into_owned();
+        let name = codec_of(file).ok();
+        let serving = name.as_ref().and_then(|name| self.table.live(name));
+        warn!(file = shown, %error, serving = serving.is_some(), "Codec file was rejected.");
+        self.table.0.counters.rejections.fetch_add(1, Ordering::Relaxed);
+        if let Some(name) = &name {
+            self.table.note(name, Some(&shown), Some(error.to_string()));
+        }
+        let state = match serving {
+            Some(codec) => {
+                format!("Version {} ({}) keeps serving.", codec.stamp().version, codec.stamp().hash)
+            }
+            None => "No version of this codec is serving.".to_owned(),
+        };
+        let note = format!("{shown} was rejected.\n\nReason: {error}\n\n{}\n{state}\n", error.advice());
+        if let Err(error) = write_whole(&self.note_path(file), note.as_bytes()) {
+            warn!(file = shown, %error, "The reason cannot be written beside the file.");
+        }
+        self.report.rejected.push(RejectedFile { file: shown, name, error });
+    }
+
+    fn note_path(&self, file: &OsStr) -> PathBuf {
+        self.table.0.config.folder.join(file).with_extension("rejected.txt")
+    }
+
+    fn remove_note(&self, file: &OsStr) {
+        let path = self.note_path(file);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(path = %path.display(), %error, "An outdated reason cannot be removed.");
+        }
+    }
+
+    /// At the first scan: what served before this start and has no good file now serves again from its kept copy.
+    fn restore(&mut self, names: &BTreeSet<OsString>, in_use: &dyn Fn(&CodecName) -> bool) {
+        for (name, entry) in self.state.history.last_versions() {
+            if self.table.live(&name).is_some() {
+                continue;
+            }
+            let has_file = names.contains(OsStr::new(&format!("{name}.wasm")));
+            if !entry.live || !(has_file || in_use(&name)) {
+                self.state.history.retire(&name);
+                self.table.note_retired(&name, &entry.version, entry.hash, entry.loaded_at);
+                continue;
+            }
+            match self.restored(&name, &entry) {
+                Ok(stamp) => {
+                    info!(codec = %name, version = %stamp.version, "Codec version was taken from the kept ones.");
+                    self.report.restored.push(stamp);
+                }
+                Err(error) => {
+                    warn!(codec = %name, hash = %entry.hash, %error, "The kept codec version cannot serve.")
+                }
+            }
+        }
+    }
+
+    fn restored(&self, name: &CodecName, entry: &HistoryEntry) -> Result<CodecStamp, LoadError> {
+        let bytes = read_version(&self.table.0.config.versions_dir, &entry.hash)
+            .map_err(|error| LoadError::Unreadable(error.to_string()))?;
+        let loaded = self.table.engine().load_cached(name, &bytes, Some(&self.table.0.cache))?;
+        let proven = loaded.decode_vectors(&[])?;
+        let stamp = proven.codec().stamp().clone();
+        // The note about its file, if there is one, is the newer news.
+        let error = self.table.status(name).and_then(|status| status.error);
+        self.table.publish(proven, entry.loaded_at, entry.file.as_deref());
+        if error.is_some() {
+            self.table.note(name, entry.file.as_deref(), error);
+        }
+        Ok(stamp)
+    }
+
+    fn retire_missing(&mut self, names: &BTreeSet<OsString>, in_use: &dyn Fn(&CodecName) -> bool) {
+        for name in self.table.live_names() {
+            if names.contains(OsStr::new(&format!("{name}.wasm"))) {
+                self.state.orphans.remove(&name);
+                continue;
+            }
+            if in_use(&name) {
+                if self.state.orphans.insert(name.clone()) {
+                    warn!(codec = %name, "The codec's file is gone; its last version serves on because a profile uses it.");
+                    let note = "its file is gone; the last version serves on because a profile uses it";
+                    self.table.note(&name, None, Some(note.to_owned()));
+                }
+                self.report.orphaned.push(name);
+                continue;
+            }
+            info!(codec = %name, "The codec's file is gone and no profile uses it; it is retired.");
+            self.state.orphans.remove(&name);
+            self.state.history.retire(&name);
+            self.table.retire(&name);
+            self.report.retired.push(name);
+        }
+    }
+}
+
+/// A component that is about to be judged, and the vectors beside it.
+struct Candidate {
+    name: CodecName,
+    bytes: Vec<u8>,
+    hash: CodecHash,
+    vectors: Option<Vec<u8>>,
+    vectors_hash: Option<CodecHash>,
+}
+
+impl Pair {
+    /// Left alone for so long that nobody is writing it any more.
+    fn settled(&self, now: Timestamp) -> bool {
+        let settled = |id: &FileId| now.0.saturating_sub(id.modified_ms()) >= SETTLED_MS;
+        self.component.as_ref().is_ok_and(settled) && self.vectors.as_ref().is_none_or(settled)
+    }
+}
+
+fn vectors_path(component: &Path) -> PathBuf {
+    component.with_extension("vectors.json")
+}
+
+fn read_whole(path: &Path, id: &FileId, bytes_max: u64) -> Result<Option<Vec<u8>>, LoadError> {
+    match read_stable(path, id, bytes_max) {
+        Ok(Reading::Whole(bytes)) => Ok(Some(bytes)),
+        Ok(Reading::Changed) => Ok(None),
+        Err(error) => Err(LoadError::Unreadable(error.to_string())),
+    }
+}

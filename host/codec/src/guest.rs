@@ -1,0 +1,168 @@
+//! One instance of one codec: made, configured, called, and every way in which a call ends told apart.
+//!
+//! After any failure but a refusal the instance is unusable, and its owner throws it away.
+//! Not here: reuse (`instance.rs`), what a valid result is (`convert.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wasmtime::{Store, Trap};
+use wireglot_model::{Decoded, Downlink, FailureStage, Timestamp};
+
+use crate::bindings::wireglot::codec::types as wit;
+use crate::bindings::{Codec, CodecPre};
+use crate::convert::{self, Invalid};
+use crate::engine::{EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
+use crate::error::bounded;
+use crate::{Frame, Outgoing};
+
+/// A live instance.
+pub(crate) struct Guest {
+    store: Store<GuestState>,
+    codec: Codec,
+    parts: Arc<EngineParts>,
+}
+
+/// How a call failed.
+#[derive(Debug)]
+pub(crate) struct CallFailure {
+    pub(crate) stage: FailureStage,
+    pub(crate) reason: String,
+    /// The instance may be called again.
+    pub(crate) reusable: bool,
+}
+
+/// How making an instance failed.
+#[derive(Debug)]
+pub(crate) enum StartFailure {
+    /// The codec does not take these settings: the operator's to correct, the same on every try.
+    Settings(String),
+    Call(CallFailure),
+}
+
+impl From<Invalid> for CallFailure {
+    fn from(invalid: Invalid) -> Self {
+        Self { stage: invalid.stage, reason: bounded(invalid.reason), reusable: true }
+    }
+}
+
+impl Guest {
+    /// A fresh instance that nothing was said to yet.
+    pub(crate) fn start(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<Self, CallFailure> {
+        let mut store = bounded_store(parts);
+        arm(&mut store, &parts.limits);
+        let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, parts))?;
+        parts.live_instances.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { store, codec, parts: Arc::clone(parts) })
+    }
+
+    /// A fresh instance that has taken these settings.
+    pub(crate) fn configured(
+        parts: &Arc<EngineParts>,
+        pre: &CodecPre<GuestState>,
+        settings: &str,
+    ) -> Result<Self, StartFailure> {
+        let mut guest = Self::start(parts, pre).map_err(StartFailure::Call)?;
+        arm(&mut guest.store, &parts.limits);
+        match guest.codec.call_configure(&mut guest.store, settings) {
+            Ok(Ok(())) => Ok(guest),
+            Ok(Err(reason)) => Err(StartFailure::Settings(bounded(reason))),
+            Err(error) => Err(StartFailure::Call(classify(&error, parts))),
+        }
+    }
+
+    /// What the codec says of itself.
+    pub(crate) fn describe(&mut self) -> Result<wit::Metadata, CallFailure> {
+        arm(&mut self.store, &self.parts.limits);
+        self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.parts))
+    }
+
+    /// Translates one frame.
+    pub(crate) fn decode(&mut self, frame: &Frame<'_>) -> Result<Decoded, CallFailure> {
+        arm(&mut self.store, &self.parts.limits);
+        let metadata = borrowed(frame.metadata);
+        let uplink = convert::uplink(frame, &metadata);
+        match self.codec.call_decode(&mut self.store, uplink) {
+            Ok(Ok(result)) => Ok(convert::decoded(result)?),
+            Ok(Err(refusal)) => Err(refused(refusal)),
+            Err(error) => Err(classify(&error, &self.parts)),
+        }
+    }
+
+    /// Translates one command. What never reaches a codec gives nothing to send.
+    pub(crate) fn encode(
+        &mut self,
+        downlink: &Downlink,
+        device: &str,
+        profile: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, CallFailure> {
+        let Some(parts) = convert::command(downlink) else { return Ok(Vec::new()) };
+        arm(&mut self.store, &self.parts.limits);
+        let downlink = wit::Downlink {
+            device: None,
+            command: parts.command(),
+            connected_device: device,
+            profile,
+            now_ms: now.0,
+            metadata: &[],
+        };
+        match self.codec.call_encode(&mut self.store, downlink) {
+            Ok(Ok(result)) => Ok(convert::outgoing(result)?),
+            Ok(Err(refusal)) => Err(refused(refusal)),
+            Err(error) => Err(classify(&error, &self.parts)),
+        }
+    }
+
+    /// More than half of the memory is taken, and linear memory never shrinks: time for a fresh instance.
+    pub(crate) fn past_memory_mark(&self) -> bool {
+        self.store.data().memory_bytes > self.parts.limits.memory_bytes_max / 2
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.parts.live_instances.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn refused(refusal: wit::Refusal) -> CallFailure {
+    CallFailure { stage: FailureStage::Refused, reason: convert::refusal(refusal), reusable: true }
+}
+
+/// Which limit or rule ended the call.
+fn classify(error: &wasmtime::Error, parts: &EngineParts) -> CallFailure {
+    let limits = &parts.limits;
+    let (stage, reason) = if let Some(limit) = error.downcast_ref::<MemoryLimit>() {
+        (FailureStage::Trapped, limit.to_string())
+    } else if let Some(limit) = error.downcast_ref::<TableLimit>() {
+        (FailureStage::Trapped, limit.to_string())
+    } else {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => {
+                (FailureStage::Deadline, format!("the call used up its fuel of {}", limits.fuel_per_call))
+            }
+            Some(Trap::Interrupt) => (
+                FailureStage::Deadline,
+                format!("the call passed its deadline of {} ms", limits.deadline_ticks),
+            ),
+            Some(Trap::StackOverflow) => (
+                FailureStage::Trapped,
+                format!("the call needs more than {} KiB of stack", limits.stack_bytes_max / 1024),
+            ),
+            Some(trap) => (FailureStage::Trapped, trap.to_string()),
+            // The error's type is private to wasmtime; its version is pinned and a test crosses this limit.
+            None if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") => (
+                FailureStage::OverLarge,
+                format!("the result is larger than {} KiB", limits.result_bytes_max / 1024),
+            ),
+            // Not a trap: the result could not be read as what the contract says.
+            None => (FailureStage::InvalidResult, format!("{error:#}")),
+        }
+    };
+    CallFailure { stage, reason: bounded(reason), reusable: false }
+}

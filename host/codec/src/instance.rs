@@ -1,0 +1,272 @@
+//! Instances of one worker: when one is made, reused and thrown away is decided here only.
+//!
+//! A worker keeps one instance per profile, because settings are taken once per instance. A call costs one look at
+//! the table, one look-up by profile, and the call itself; a message meets the version that was live when it began.
+//! Not here: the limits of a call (`engine.rs`), how its end is told apart (`guest.rs`).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, Cache};
+use tracing::warn;
+use wireglot_model::{CodecName, CodecStamp, Decoded, Downlink, FailureStage, ProfileId, Timestamp};
+
+use crate::breaker::{Permit, Verdict};
+use crate::counters::Shard;
+use crate::error::DecodeFailure;
+use crate::guest::{CallFailure, Guest, StartFailure};
+use crate::load::{LoadedCodec, settings_refused};
+use crate::swap::{CodecTable, LiveMap};
+use crate::{Frame, Outgoing};
+
+/// Which codec a profile's payloads go through. Made once per profile version; clones share the settings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CodecBinding {
+    /// Whose instance this is.
+    pub profile: ProfileId,
+    /// Which codec.
+    pub codec: CodecName,
+    /// A JSON object for `configure`.
+    pub settings: Arc<str>,
+    /// A fresh instance for every message.
+    pub isolate_messages: bool,
+}
+
+/// The codecs of one worker thread. Clones share the instances; it does not leave its thread.
+#[derive(Clone)]
+pub struct WorkerCodecs(Rc<RefCell<Worker>>);
+
+struct Worker {
+    table: CodecTable,
+    live: Cache<Arc<ArcSwap<LiveMap>>, Arc<LiveMap>>,
+    generation: u64,
+    slots: HashMap<ProfileId, Slot, BuildHasherDefault<IdHasher>>,
+}
+
+/// What a worker keeps for one profile.
+struct Slot {
+    binding: CodecBinding,
+    version: Arc<LoadedCodec>,
+    /// A copy of the worker's own: every message takes clones of it, and counting references to the shared one
+    /// would pass its cache line between the workers.
+    stamp: CodecStamp,
+    shard: Arc<Shard>,
+    guest: Option<Guest>,
+    calls: u32,
+    settings_refused: Option<String>,
+    last_used: Instant,
+}
+
+impl WorkerCodecs {
+    pub(crate) fn new(table: CodecTable, live: Arc<ArcSwap<LiveMap>>) -> Self {
+        table.0.workers.fetch_add(1, Ordering::Relaxed);
+        let live = Cache::new(live);
+        Self(Rc::new(RefCell::new(Worker { table, live, generation: 0, slots: HashMap::default() })))
+    }
+
+    /// Translates one frame by the version that is live now, and says which one it was.
+    pub fn decode(
+        &self,
+        binding: &CodecBinding,
+        frame: &Frame<'_>,
+    ) -> Result<(Decoded, CodecStamp), DecodeFailure> {
+        self.0.borrow_mut().call(binding, |guest| guest.decode(frame))
+    }
+
+    /// Translates one command for the named device.
+    pub fn encode(
+        &self,
+        binding: &CodecBinding,
+        downlink: &Downlink,
+        device: &str,
+        profile: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, DecodeFailure> {
+        self.0
+            .borrow_mut()
+            .call(binding, |guest| guest.encode(downlink, device, profile, now))
+            .map(|(outgoing, _)| outgoing)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.table.0.workers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    fn call<R>(
+        &mut self,
+        binding: &CodecBinding,
+        work: impl FnOnce(&mut Guest) -> Result<R, CallFailure>,
+    ) -> Result<(R, CodecStamp), DecodeFailure> {
+        self.drop_replaced();
+        if !self.slots.get(&binding.profile).is_some_and(|slot| slot.binding == *binding) {
+            self.make_slot(binding)?;
+        }
+        self.slots.get_mut(&binding.profile).expect("`make_slot` has just put it there").call(work)
+    }
+
+    /// After a swap, nothing of a replaced version stays behind: that is how an old version becomes idle.
+    fn drop_replaced(&mut self) {
+        let live = self.live.load();
+        if live.generation != self.generation {
+            self.generation = live.generation;
+            self.slots.retain(|_, slot| {
+                live.codecs
+                    .get(&slot.binding.codec)
+                    .is_some_and(|version| Arc::ptr_eq(version, &slot.version))
+            });
+        }
+    }
+
+    fn make_slot(&mut self, binding: &CodecBinding) -> Result<(), DecodeFailure> {
+        let Some(version) = self.live.load().codecs.get(&binding.codec).map(Arc::clone) else {
+            self.table.0.counters.without_codec.fetch_add(1, Ordering::Relaxed);
+            let reason = format!("no codec named {} is live", binding.codec);
+            return Err(DecodeFailure { stage: FailureStage::NoCodec, stamp: None, reason });
+        };
+        let shared = version.stamp();
+        let stamp = CodecStamp {
+            name: CodecName::parse(shared.name.as_str()).expect("it is the text of a parsed name"),
+            version: shared.version.as_ref().into(),
+            hash: shared.hash,
+        };
+        let shard = self.table.0.counters.shard(shared);
+        if self.slots.len() >= self.share() {
+            self.drop_longest_unused();
+        }
+        let slot = Slot {
+            binding: binding.clone(),
+            version,
+            stamp,
+            shard,
+            guest: None,
+            calls: 0,
+            settings_refused: None,
+            last_used: Instant::now(),
+        };
+        self.slots.insert(binding.profile, slot);
+        Ok(())
+    }
+
+    /// This worker's part of the instances that the process may have.
+    fn share(&self) -> usize {
+        let workers = self.table.0.workers.load(Ordering::Relaxed).max(1);
+        (self.table.0.engine.limits().instances_max as usize / workers).max(1)
+    }
+
+    fn drop_longest_unused(&mut self) {
+        if let Some(profile) = self.slots.iter().min_by_key(|(_, slot)| slot.last_used).map(|(&id, _)| id) {
+            self.slots.remove(&profile);
+        }
+    }
+}
+
+impl Slot {
+    fn call<R>(
+        &mut self,
+        work: impl FnOnce(&mut Guest) -> Result<R, CallFailure>,
+    ) -> Result<(R, CodecStamp), DecodeFailure> {
+        if let Some(reason) = &self.settings_refused {
+            let reason = reason.clone();
+            return Err(self.failure(FailureStage::NoCodec, reason));
+        }
+        if let Permit::Pause { left_ms } = self.version.breaker.permit() {
+            let reason = format!("the codec keeps failing and is not called for another {left_ms} ms");
+            return Err(self.failure(FailureStage::Trapped, reason));
+        }
+        let started = Instant::now();
+        let result = match self.ready_guest() {
+            Ok(guest) => work(guest),
+            Err(StartFailure::Settings(reason)) => return Err(self.refuse_settings(&reason)),
+            Err(StartFailure::Call(failure)) => Err(failure),
+        };
+        let ended = Instant::now();
+        self.shard.called(ended.duration_since(started));
+        self.last_used = ended;
+        match result {
+            Ok(value) => {
+                self.version.breaker.succeeded();
+                self.recycle_if_due();
+                Ok((value, self.stamp.clone()))
+            }
+            Err(failure) => {
+                self.judge(&failure);
+                Err(self.failure(failure.stage, failure.reason))
+            }
+        }
+    }
+
+    fn ready_guest(&mut self) -> Result<&mut Guest, StartFailure> {
+        let version = &self.version;
+        match &mut self.guest {
+            Some(guest) => Ok(guest),
+            empty @ None => {
+                self.calls = 0;
+                let fresh = Guest::configured(&version.parts, &version.pre, &self.binding.settings)?;
+                Ok(empty.insert(fresh))
+            }
+        }
+    }
+
+    fn recycle_if_due(&mut self) {
+        self.calls = self.calls.saturating_add(1);
+        if self.binding.isolate_messages {
+            self.guest = None;
+        } else if self.calls >= self.version.parts.limits.calls_per_instance_max
+            || self.guest.as_ref().is_some_and(Guest::past_memory_mark)
+        {
+            self.guest = None;
+            self.shard.recycled();
+        }
+    }
+
+    fn judge(&mut self, failure: &CallFailure) {
+        if failure.reusable {
+            self.version.breaker.succeeded();
+            self.recycle_if_due();
+            return;
+        }
+        self.guest = None;
+        self.shard.recycled();
+        if let Verdict::Opened { pause_ms } = self.version.breaker.failed() {
+            warn!(codec = %self.stamp.name, version = %self.stamp.version, pause_ms, reason = failure.reason, "Codec keeps failing; it is not called for a while.");
+        }
+    }
+
+    fn refuse_settings(&mut self, reason: &str) -> DecodeFailure {
+        warn!(codec = %self.stamp.name, version = %self.stamp.version, profile = %self.binding.profile, reason, "Codec refuses the profile's settings; no message of this profile is decoded.");
+        let reason = settings_refused(reason);
+        self.settings_refused = Some(reason.clone());
+        self.failure(FailureStage::NoCodec, reason)
+    }
+
+    fn failure(&self, stage: FailureStage, reason: String) -> DecodeFailure {
+        self.shard.failed(stage);
+        DecodeFailure { stage, stamp: Some(self.stamp.clone()), reason }
+    }
+}
+
+/// Profile ids are made by us and random already, so their bits are only folded.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let word = chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            self.0 = self.0.rotate_left(23) ^ word;
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}

@@ -1,0 +1,311 @@
+//! From bytes to a codec that may go live: checked, compiled, linked, described, and proven by its vectors.
+//!
+//! It guards the table: `ProvenCodec` is the only thing that can be published, and this file the only maker of one.
+//! Nothing here runs on a worker. Not here: what a vector is (`vectors.rs`), where the bytes come from (`folder.rs`).
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::component::{Component, types::ComponentItem};
+use wireglot_model::limits::CODEC_KEYS_DESCRIBED_MAX;
+use wireglot_model::{CodecHash, CodecName, CodecStamp};
+
+use crate::bindings::CodecPre;
+use crate::bindings::wireglot::codec::types as wit;
+use crate::breaker::Breaker;
+use crate::cache::CompiledCache;
+use crate::engine::{CodecEngine, EngineParts, GuestState};
+use crate::error::{LoadError, bounded, too_many_keys};
+use crate::guest::{Guest, StartFailure};
+use crate::vectors::{VectorFile, VectorOutcome, run_vectors};
+use crate::{DecodeFailure, Session};
+
+/// The custom section that a component may carry its vectors in.
+const VECTORS_SECTION: &str = "wireglot:vectors";
+/// Longest version text; it becomes a label of metrics.
+const VERSION_BYTES_MAX: usize = 64;
+
+/// What a codec says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CodecMetadata {
+    /// The codec's own name; operators know it by its file.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Who makes it.
+    pub vendor: String,
+    /// One line: which devices and formats.
+    pub summary: String,
+    /// The keys that it can produce.
+    pub keys: Vec<KeyDescription>,
+    /// Whether `encode` is of use.
+    pub encodes: bool,
+}
+
+/// A key that a codec can produce.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyDescription {
+    /// The key, or a pattern with `*`.
+    pub key: String,
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub value_type: KeyType,
+    /// Its unit.
+    pub unit: Option<String>,
+    /// A label for people.
+    pub label: Option<String>,
+}
+
+/// What a key holds, in the words of the device API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum KeyType {
+    /// true or false.
+    Boolean,
+    /// 64-bit integer.
+    Long,
+    /// 64-bit float.
+    Double,
+    /// Text.
+    String,
+    /// A JSON document.
+    Json,
+}
+
+/// A codec version that compiled, linked and described itself.
+pub struct LoadedCodec {
+    pub(crate) parts: Arc<EngineParts>,
+    pub(crate) pre: CodecPre<GuestState>,
+    pub(crate) breaker: Breaker,
+    stamp: CodecStamp,
+    metadata: CodecMetadata,
+    bytes: usize,
+    embedded_vectors: Vec<VectorFile>,
+}
+
+/// A codec version that gave, for every one of its vectors, the values that the vector says.
+pub struct ProvenCodec(pub(crate) LoadedCodec);
+
+impl CodecEngine {
+    /// Does to `bytes` all that the server does before it runs the vectors.
+    pub fn load(&self, name: &CodecName, bytes: &[u8]) -> Result<LoadedCodec, LoadError> {
+        self.load_cached(name, bytes, None)
+    }
+
+    pub(crate) fn load_cached(
+        &self,
+        name: &CodecName,
+        bytes: &[u8],
+        cache: Option<&CompiledCache>,
+    ) -> Result<LoadedCodec, LoadError> {
+        let bytes_max = self.limits().module_bytes_max;
+        if bytes.len() > bytes_max {
+            return Err(LoadError::TooLarge { bytes: bytes.len() as u64, bytes_max: bytes_max as u64 });
+        }
+        let embedded_vectors = read_sections(bytes)?;
+        let hash = hash_of(bytes);
+        let component = self.component(bytes, &hash, cache)?;
+        let pre = self.link(&component)?;
+        let metadata = describe(&self.0, &pre)?;
+        let version: Arc<str> = metadata.version.as_str().into();
+        Ok(LoadedCodec {
+            parts: Arc::clone(&self.0),
+            pre,
+            breaker: Breaker::new(),
+            stamp: CodecStamp { name: name.clone(), version, hash },
+            metadata,
+            bytes: bytes.len(),
+            embedded_vectors,
+        })
+    }
+
+    fn component(
+        &self,
+        bytes: &[u8],
+        hash: &CodecHash,
+        cache: Option<&CompiledCache>,
+    ) -> Result<Component, LoadError> {
+        let engine = &self.0.engine;
+        if let Some(component) = cache.and_then(|cache| cache.get(engine, hash)) {
+            return Ok(component);
+        }
+        let component = {
+            let _one_at_a_time = self.0.compiling.lock();
+            Component::from_binary(engine, bytes)
+                .map_err(|error| LoadError::Compile(bounded(format!("{error:#}"))))?
+        };
+        if let Some(cache) = cache {
+            cache.put(engine, hash, &component);
+        }
+        Ok(component)
+    }
+
+    fn link(&self, component: &Component) -> Result<CodecPre<GuestState>, LoadError> {
+        let imports = imports_of(&self.0.engine, component);
+        if !imports.is_empty() {
+            let only_wasi = imports.iter().all(|import| import.starts_with("wasi:"));
+            return Err(LoadError::Imports { imports, only_wasi });
+        }
+        let contract = |error: wasmtime::Error| LoadError::Contract(bounded(format!("{error:#}")));
+        CodecPre::new(self.0.linker.instantiate_pre(component).map_err(contract)?).map_err(contract)
+    }
+}
+
+/// Names what the component would call. Imported types are no import: they are how it spells the contract's types.
+fn imports_of(engine: &wasmtime::Engine, component: &Component) -> Vec<String> {
+    let calls = |item: &ComponentItem| match item {
+        ComponentItem::Type(_) => false,
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)))
+        }
+        ComponentItem::ComponentFunc(_)
+        | ComponentItem::CoreFunc(_)
+        | ComponentItem::Module(_)
+        | ComponentItem::Component(_)
+        | ComponentItem::Resource(_) => true,
+    };
+    component
+        .component_type()
+        .imports(engine)
+        .filter(|(_, import)| calls(&import.ty))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// The identity of a component.
+pub(crate) fn hash_of(bytes: &[u8]) -> CodecHash {
+    CodecHash(Sha256::digest(bytes).into())
+}
+
+/// Walks all sections, so that a truncated file is told as such, and takes the vectors on the way.
+fn read_sections(bytes: &[u8]) -> Result<Vec<VectorFile>, LoadError> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err(LoadError::NotAComponent("it does not start as WebAssembly does".to_owned()));
+    }
+    let mut vectors = Vec::new();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|error| LoadError::NotAComponent(bounded(error.to_string())))? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(LoadError::CoreModule);
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if section.name() == VECTORS_SECTION => {
+                vectors.push(VectorFile::parse("the component's own vectors", section.data())?);
+            }
+            _ => {}
+        }
+    }
+    Ok(vectors)
+}
+
+fn describe(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<CodecMetadata, LoadError> {
+    let said = Guest::start(parts, pre)
+        .and_then(|mut guest| guest.describe())
+        .map_err(|failure| LoadError::Describe(failure.reason))?;
+    if said.version.trim().is_empty() || said.version.len() > VERSION_BYTES_MAX {
+        return Err(LoadError::Describe(format!("the version must have 1 to {VERSION_BYTES_MAX} bytes")));
+    }
+    if said.keys.len() > CODEC_KEYS_DESCRIBED_MAX {
+        return Err(too_many_keys(said.keys.len()));
+    }
+    Ok(CodecMetadata {
+        name: bounded(said.name),
+        version: said.version,
+        vendor: bounded(said.vendor),
+        summary: bounded(said.summary),
+        keys: said.keys.into_iter().map(key_description).collect(),
+        encodes: said.encodes,
+    })
+}
+
+fn key_description(key: wit::KeyDescription) -> KeyDescription {
+    KeyDescription {
+        key: bounded(key.key),
+        value_type: match key.value_type {
+            wit::ValueType::Boolean => KeyType::Boolean,
+            wit::ValueType::Long => KeyType::Long,
+            wit::ValueType::Double => KeyType::Double,
+            wit::ValueType::Text => KeyType::String,
+            wit::ValueType::Json => KeyType::Json,
+        },
+        unit: key.unit.map(bounded),
+        label: key.label.map(bounded),
+    }
+}
+
+impl LoadedCodec {
+    /// Name, version and hash.
+    pub fn stamp(&self) -> &CodecStamp {
+        &self.stamp
+    }
+
+    /// What it says of itself.
+    pub fn metadata(&self) -> &CodecMetadata {
+        &self.metadata
+    }
+
+    /// Length of the component.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The vectors that the component carries in itself.
+    pub fn embedded_vectors(&self) -> &[VectorFile] {
+        &self.embedded_vectors
+    }
+
+    /// An instance to call from one thread, outside the table: for the author's tools and for measuring.
+    pub fn session(&self, settings: &str) -> Result<Session, DecodeFailure> {
+        Guest::configured(&self.parts, &self.pre, settings)
+            .map(|guest| Session { guest, stamp: self.stamp.clone() })
+            .map_err(|failure| self.start_failure(failure))
+    }
+
+    pub(crate) fn start_failure(&self, failure: StartFailure) -> DecodeFailure {
+        let (stage, reason) = match failure {
+            StartFailure::Settings(reason) => {
+                (wireglot_model::FailureStage::NoCodec, settings_refused(&reason))
+            }
+            StartFailure::Call(call) => (call.stage, format!("while starting: {}", call.reason)),
+        };
+        DecodeFailure { stage, stamp: Some(self.stamp.clone()), reason }
+    }
+
+    /// Decodes these vectors and says of each how it went.
+    pub fn run_vectors(&self, file: &VectorFile) -> Vec<VectorOutcome> {
+        run_vectors(self, file)
+    }
+
+    /// Proves the codec by its own vectors and by `beside`, those that lie beside its file.
+    pub fn decode_vectors(self, beside: &[VectorFile]) -> Result<ProvenCodec, LoadError> {
+        match self.first_failure(beside) {
+            Some(error) => Err(error),
+            None => Ok(ProvenCodec(self)),
+        }
+    }
+
+    pub(crate) fn first_failure(&self, beside: &[VectorFile]) -> Option<LoadError> {
+        let files = self.embedded_vectors.iter().chain(beside);
+        let outcomes: Vec<VectorOutcome> = files.flat_map(|file| run_vectors(self, file)).collect();
+        let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
+        let first = outcomes.iter().find(|outcome| !outcome.passed())?;
+        Some(LoadError::Proof { failed, total: outcomes.len(), first: bounded(first.to_string()) })
+    }
+}
+
+pub(crate) fn settings_refused(reason: &str) -> String {
+    format!("the codec refuses the profile's settings: {reason}")
+}
+
+impl ProvenCodec {
+    /// The codec that was proven.
+    pub fn codec(&self) -> &LoadedCodec {
+        &self.0
+    }
+}

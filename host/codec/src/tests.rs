@@ -1,0 +1,1 @@
+//! Tests with real components, written by hand in the text format.
