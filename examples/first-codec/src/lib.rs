@@ -7,7 +7,9 @@
 //! | 3      | 1     | moisture    | %                         |
 //! | 4      | 2     | battery     | mV                        |
 use wireglot_sdk::ValueType::{Double, Long};
-use wireglot_sdk::{keys, malformed, unsupported, Codec, Decoded, Metadata, Reader, Refusal, Samples, Settings, Uplink};
+use wireglot_sdk::{
+    keys, malformed, unsupported, Codec, Decoded, Metadata, Reader, Refusal, Samples, Settings, Uplink,
+};
 
 struct FirstCodec;
 

@@ -55,7 +55,9 @@ macro_rules! export {
                 fn describe() -> Metadata {
                     <$codec as Codec>::describe()
                 }
-                fn configure(settings: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
+                fn configure(
+                    settings: ::std::string::String,
+                ) -> ::std::result::Result<(), ::std::string::String> {
                     let codec = <$codec as Codec>::configure(&Settings::parse(&settings)?)?;
                     CODEC.set(codec).map_err(|_| "configured twice".into())
                 }
@@ -67,7 +69,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export_guest!(Component with_types_in $crate::bindings);
+    $crate::bindings::export_guest!(Component with_types_in $crate::bindings);
         };
     };
 }

@@ -7,6 +7,8 @@
 #[doc(hidden)]
 pub mod bindings;
 mod codec;
+#[cfg(target_arch = "wasm32")]
+mod heap;
 mod metadata;
 mod reader;
 mod refusal;
@@ -16,12 +18,13 @@ mod settings;
 pub mod vectors;
 
 pub use bindings::wireglot::codec::types::{
-    AddressedMessage, AttributeRequest, AttributeResponse, ClientRpc, Command, Decoded, Downlink, KeyDescription,
-    Measurement, Message, Metadata, Outgoing, Refusal, RpcRequest, RpcResponse, Sample, Uplink, Value, ValueType,
+    AddressedMessage, AttributeRequest, AttributeResponse, ClientRpc, Command, Decoded, Downlink,
+    KeyDescription, Measurement, Message, Metadata, Outgoing, Refusal, RpcRequest, RpcResponse, Sample,
+    Uplink, Value, ValueType,
 };
 pub use codec::{fact, Codec};
 pub use metadata::{key, keys};
 pub use reader::Reader;
 pub use refusal::{malformed, unsupported};
-pub use report::{scaled, Report, Samples};
+pub use report::{hex, scaled, Report, Samples};
 pub use settings::{Scalar, Settings};

@@ -108,6 +108,12 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes([a, b, c, 0]))
     }
 
+    /// The next signed 24-bit integer, little-endian.
+    pub fn i24_le(&mut self, field: &str) -> Result<i32, Refusal> {
+        let [a, b, c] = self.array(field)?;
+        Ok(i32::from_be_bytes([c, b, a, 0]) >> 8)
+    }
+
     /// The next signed 24-bit integer, big-endian.
     pub fn i24_be(&mut self, field: &str) -> Result<i32, Refusal> {
         let [a, b, c] = self.array(field)?;

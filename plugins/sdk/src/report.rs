@@ -14,6 +14,13 @@ pub fn scaled(raw: i64, places: u8) -> f64 {
     raw as f64 / divisor
 }
 
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
 /// Named values in the order of the frame.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<Sample>);
@@ -130,7 +137,9 @@ mod tests {
 
     #[test]
     fn decimals_are_the_nearest_double() {
-        for (raw, places, expected) in [(272, 1, 27.2), (-41, 1, -4.1), (534_900, 4, 53.49), (423_519, 4, 42.3519), (7, 0, 7.0)] {
+        for (raw, places, expected) in
+            [(272, 1, 27.2), (-41, 1, -4.1), (534_900, 4, 53.49), (423_519, 4, 42.3519), (7, 0, 7.0)]
+        {
             assert_eq!(scaled(raw, places), expected);
         }
     }

@@ -47,7 +47,12 @@ impl Settings {
 
     /// The field `name`, whatever it holds. A field that holds null is as good as absent.
     pub fn get(&self, name: &str) -> Option<&Scalar> {
-        self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value).filter(|v| **v != Scalar::Null)
+        self.0
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
+            .filter(|v| **v != Scalar::Null)
     }
 
     /// The field `name` if it is there; an error if it is no string.
@@ -82,7 +87,9 @@ impl Settings {
             None => Ok(None),
             Some(Scalar::Number(text)) => match shift(text, places) {
                 Some(value) => Ok(Some(value)),
-                None => Err(format!("\"{name}\" must be a number with at most {places} digits after the point")),
+                None => {
+                    Err(format!("\"{name}\" must be a number with at most {places} digits after the point"))
+                }
             },
             Some(_) => Err(format!("\"{name}\" must be a number")),
         }
@@ -90,7 +97,9 @@ impl Settings {
 
     /// An error that names the first field which is none of `known`: a typing error must not pass for a setting.
     pub fn only(&self, known: &[&str]) -> Result<(), String> {
-        let Some((stray, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else { return Ok(()) };
+        let Some((stray, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
         let mut text = String::from("unknown \"");
         text.push_str(stray);
         text.push_str("\"; known:");
@@ -186,7 +195,11 @@ impl Scan<'_> {
 
     fn end<T>(mut self, value: T) -> Result<T, String> {
         self.blanks();
-        if self.at >= self.text.len() { Ok(value) } else { self.refuse("the end") }
+        if self.at >= self.text.len() {
+            Ok(value)
+        } else {
+            self.refuse("the end")
+        }
     }
 
     fn slice(&self, start: usize) -> String {
@@ -294,7 +307,19 @@ mod tests {
 
     #[test]
     fn broken_text_is_refused() {
-        for text in ["{", "[]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":1} x", "{\"a\":\"", "{\"a\":[", "{\"a\":\"\\", "{\"a\":1 2}", "{\"a\":\"\\u12\"}"] {
+        for text in [
+            "{",
+            "[]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{\"a\":1} x",
+            "{\"a\":\"",
+            "{\"a\":[",
+            "{\"a\":\"\\",
+            "{\"a\":1 2}",
+            "{\"a\":\"\\u12\"}",
+        ] {
             assert!(Settings::parse(text).is_err(), "{text}");
         }
     }

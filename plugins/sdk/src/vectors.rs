@@ -68,7 +68,8 @@ impl Vector {
     }
 
     fn codec<C: Codec>(&self) -> C {
-        C::configure(&self.settings).unwrap_or_else(|error| panic!("{}: settings refused: {error}", self.name))
+        C::configure(&self.settings)
+            .unwrap_or_else(|error| panic!("{}: settings refused: {error}", self.name))
     }
 }
 
@@ -76,7 +77,9 @@ impl Vector {
 pub fn decode_all<C: Codec>(folder: &Path) {
     let mut differences = String::new();
     for vector in read_all(folder) {
-        if let Err(difference) = compare(&vector, vector.codec::<C>().decode(vector.uplink(vector.payload.clone()))) {
+        if let Err(difference) =
+            compare(&vector, vector.codec::<C>().decode(vector.uplink(vector.payload.clone())))
+        {
             differences.push_str(&format!("\n{}: {difference}", vector.name));
         }
     }
@@ -89,7 +92,9 @@ pub fn describe_all<C: Codec>(folder: &Path) {
     for vector in read_all(folder) {
         let Ok(decoded) = vector.codec::<C>().decode(vector.uplink(vector.payload.clone())) else { continue };
         for sample in samples(&decoded) {
-            let known = described.iter().any(|k| fits(&k.key, &sample.key) && k.value_type as u8 == kind(&sample.value));
+            let known = described
+                .iter()
+                .any(|k| fits(&k.key, &sample.key) && k.value_type as u8 == kind(&sample.value));
             assert!(known, "{}: {sample:?} is not among the keys of `describe`", vector.name);
         }
     }
@@ -120,7 +125,12 @@ pub fn torture<C: Codec>(folder: &Path) {
         state.to_le_bytes()[4]
     };
     for round in 0..20_000_usize {
-        let start = vectors[round % vectors.len()].payload.iter().copied().take(usize::from(noise() % 8)).collect::<Vec<_>>();
+        let start = vectors[round % vectors.len()]
+            .payload
+            .iter()
+            .copied()
+            .take(usize::from(noise() % 8))
+            .collect::<Vec<_>>();
         let frame = start.into_iter().chain((0..round % 64).map(|_| noise())).collect();
         accept(&codec, vector, frame);
     }
@@ -205,14 +215,17 @@ fn same(what: &str, expected: &Json, found: &Json) -> Result<(), String> {
 /// Without measurements that hold no values: either side may leave them out.
 fn filled(measurements: &Json) -> Json {
     let list = measurements.as_array().into_iter().flatten();
-    Json::Array(list.filter(|m| m["values"].as_object().is_some_and(|values| !values.is_empty())).cloned().collect())
+    Json::Array(
+        list.filter(|m| m["values"].as_object().is_some_and(|values| !values.is_empty())).cloned().collect(),
+    )
 }
 
 /// An expected integer is met by a long or by an equal double; an expected fraction by a double only.
 fn alike(expected: &Json, found: &Json) -> bool {
     match (expected, found) {
         (Json::Number(a), Json::Number(b)) if a.is_f64() => {
-            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().filter(|_| b.is_f64()).unwrap_or(f64::NAN));
+            let (a, b) =
+                (a.as_f64().unwrap_or(f64::NAN), b.as_f64().filter(|_| b.is_f64()).unwrap_or(f64::NAN));
             (a - b).abs() <= 1e-9 * a.abs().max(1e-3)
         }
         (Json::Number(a), Json::Number(b)) => a == b || (b.is_f64() && a.as_f64() == b.as_f64()),
