@@ -1,0 +1,16 @@
+//! What the stories are told with: a server, its REST side, and devices under exact control.
+
+mod device;
+mod folders;
+mod rest;
+mod server;
+mod swarm;
+mod tools;
+mod wait;
+
+pub(crate) use device::{Closed, Device};
+pub(crate) use folders::{guest, plugin, vectors};
+pub(crate) use server::Server;
+pub(crate) use swarm::Swarm;
+pub(crate) use tools::{node, python, shell};
+pub(crate) use wait::{TIMEOUT, eventually, pause};

@@ -1,0 +1,15 @@
+//! System tests: stories told with the real binary, socket, store and codecs.
+//!
+//! `cargo xtask test` builds what they need and runs them. They wait for a state, never for a time.
+
+mod harness;
+
+mod attributes;
+mod clients;
+mod codecs;
+mod connect;
+mod crash;
+mod hostile;
+mod limits;
+mod reload;
+mod telemetry;
