@@ -35,7 +35,7 @@ pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};
 pub use instance::{CodecBinding, WorkerCodecs};
-pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec};
+pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable};
 pub use vectors::{VectorFile, VectorOutcome};
 

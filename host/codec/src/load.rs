@@ -23,7 +23,7 @@ use crate::vectors::{VectorFile, VectorOutcome, run_vectors};
 use crate::{DecodeFailure, Session};
 
 /// The custom section that a component may carry its vectors in.
-const VECTORS_SECTION: &str = "wireglot:vectors";
+pub const VECTORS_SECTION: &str = "wireglot:vectors";
 /// Longest version text; it becomes a label of metrics.
 const VERSION_BYTES_MAX: usize = 64;
 
