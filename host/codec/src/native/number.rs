@@ -35,7 +35,7 @@ pub(super) fn numeric(text: &str) -> Result<Numeric, ExponentTooLarge> {
     }
     let text = with_ascii_digits(text);
     let decimal = Decimal::parse(&text)?;
-    if decimal.is_whole() && !(decimal.has_point && !decimal.has_exponent) {
+    if decimal.is_whole() && !decimal.is_simple {
         return Ok(decimal.long().map_or_else(|| Numeric::Digits(decimal.plain()), Numeric::Long));
     }
     match text.parse::<f64>() {
@@ -115,8 +115,8 @@ struct Decimal {
     /// Without leading zeros; empty for zero.
     digits: String,
     scale: i64,
-    has_point: bool,
-    has_exponent: bool,
+    /// Written with a point and without an exponent, which is never a LONG.
+    is_simple: bool,
 }
 
 impl Decimal {
@@ -142,8 +142,7 @@ impl Decimal {
             is_negative: is_negative && !digits.is_empty(),
             digits,
             scale: decimals - power,
-            has_point: unsigned.contains('.'),
-            has_exponent: exponent.is_some(),
+            is_simple: unsigned.contains('.') && exponent.is_none(),
         })
     }
 

@@ -34,6 +34,16 @@ const MEMBERS_EXPECTED: usize = 8;
 
 /// The one value that the text holds.
 pub(super) fn document(text: &str) -> Result<Node<'_>, JsonRefusal> {
+    whole(text).map_err(|Malformed { problem, at }| JsonRefusal::Syntax { problem, at })
+}
+
+/// Why and where reading stopped. Small, because every token's result has room for it.
+struct Malformed {
+    problem: &'static str,
+    at: usize,
+}
+
+fn whole(text: &str) -> Result<Node<'_>, Malformed> {
     let mut reader = Reader { text, at: 0, depth: 0 };
     reader.skip("\u{feff}");
     if reader.next()?.is_none() {
@@ -64,8 +74,8 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    fn refuse(&self, problem: &'static str) -> JsonRefusal {
-        JsonRefusal::Syntax { problem, at: self.at }
+    fn refuse(&self, problem: &'static str) -> Malformed {
+        Malformed { problem, at: self.at }
     }
 
     fn skip(&mut self, prefix: &str) -> bool {
@@ -82,7 +92,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is neither white space nor comment; it is not consumed.
-    fn next(&mut self) -> Result<Option<u8>, JsonRefusal> {
+    #[inline]
+    fn next(&mut self) -> Result<Option<u8>, Malformed> {
+        match self.peek() {
+            Some(b' ' | b'\n' | b'\r' | b'\t' | b'#' | b'/') => self.next_behind_space(),
+            byte => Ok(byte),
+        }
+    }
+
+    fn next_behind_space(&mut self) -> Result<Option<u8>, Malformed> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
@@ -99,7 +117,7 @@ impl<'a> Reader<'a> {
         self.at += line.unwrap_or(self.rest().len());
     }
 
-    fn skip_comment(&mut self) -> Result<(), JsonRefusal> {
+    fn skip_comment(&mut self) -> Result<(), Malformed> {
         let body = self.rest().get(2..).unwrap_or_default();
         match body.windows(2).position(|pair| pair == b"*/") {
             Some(length) => self.at += 2 + length + 2,
@@ -108,7 +126,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn value(&mut self) -> Result<Node<'a>, JsonRefusal> {
+    fn value(&mut self) -> Result<Node<'a>, Malformed> {
         match self.next()? {
             Some(b'{') => self.object(),
             Some(b'[') => self.array(),
@@ -117,7 +135,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn enter(&mut self) -> Result<(), JsonRefusal> {
+    fn enter(&mut self) -> Result<(), Malformed> {
         if self.depth == JSON_DEPTH_MAX {
             return Err(self.refuse("nested too deeply"));
         }
@@ -131,7 +149,7 @@ impl<'a> Reader<'a> {
         self.at += 1;
     }
 
-    fn object(&mut self) -> Result<Node<'a>, JsonRefusal> {
+    fn object(&mut self) -> Result<Node<'a>, Malformed> {
         self.enter()?;
         let mut members = Members::with_capacity(MEMBERS_EXPECTED);
         if self.next()? == Some(b'}') {
@@ -162,7 +180,7 @@ impl<'a> Reader<'a> {
         Ok(Node::Object(last_of_each_name(members)))
     }
 
-    fn array(&mut self) -> Result<Node<'a>, JsonRefusal> {
+    fn array(&mut self) -> Result<Node<'a>, Malformed> {
         self.enter()?;
         let mut elements = Vec::new();
         if self.next()? != Some(b']') {
@@ -183,7 +201,7 @@ impl<'a> Reader<'a> {
         Ok(Node::Array(elements))
     }
 
-    fn bare_word(&mut self, missing: &'static str) -> Result<&'a str, JsonRefusal> {
+    fn bare_word(&mut self, missing: &'static str) -> Result<&'a str, Malformed> {
         let start = self.at;
         let length = self.rest().iter().position(|byte| ends_bare_word(*byte));
         self.at += length.unwrap_or(self.rest().len());
@@ -193,7 +211,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn quoted(&mut self, quote: u8) -> Result<Cow<'a, str>, JsonRefusal> {
+    fn quoted(&mut self, quote: u8) -> Result<Cow<'a, str>, Malformed> {
         self.at += 1;
         let plain = self.until_escape_or(quote)?;
         if self.peek() == Some(quote) {
@@ -209,7 +227,7 @@ impl<'a> Reader<'a> {
         Ok(Cow::Owned(text))
     }
 
-    fn until_escape_or(&mut self, quote: u8) -> Result<&'a str, JsonRefusal> {
+    fn until_escape_or(&mut self, quote: u8) -> Result<&'a str, Malformed> {
         let start = self.at;
         let length = self.rest().iter().position(|byte| *byte == quote || *byte == b'\\');
         self.at += length.ok_or_else(|| self.refuse("a quoted text does not end"))?;
@@ -217,7 +235,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The character that the escape here stands for.
-    fn escape(&mut self) -> Result<char, JsonRefusal> {
+    fn escape(&mut self) -> Result<char, Malformed> {
         let character = match self.rest().get(1) {
             Some(b'u') => return self.unicode_escape(),
             Some(b't') => '\t',
@@ -233,7 +251,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A half of a surrogate pair without its other half has no meaning in UTF-8 and becomes U+FFFD.
-    fn unicode_escape(&mut self) -> Result<char, JsonRefusal> {
+    fn unicode_escape(&mut self) -> Result<char, Malformed> {
         let first = self.code_unit(0).ok_or_else(|| self.refuse("`\\u` needs four hexadecimal digits"))?;
         let is_high = (0xd800..0xdc00).contains(&first);
         let pair =
@@ -250,15 +268,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn ends_bare_word(byte: u8) -> bool {
+/// Ends a bare word: white space, form feed included, and what means something outside quotes.
+const fn ends_bare_word(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0c | b'{' | b'}' | b'[' | b']')
         || matches!(byte, b':' | b',' | b';' | b'#' | b'=' | b'/' | b'\\')
 }
 
 fn classify(word: &str) -> Node<'_> {
-    if is_json_number(word.as_bytes()) {
-        Node::Number(word)
-    } else if word.eq_ignore_ascii_case("true") {
+    if word.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return if is_json_number(word.as_bytes()) {
+            Node::Number(word)
+        } else {
+            Node::Text(Cow::Borrowed(word))
+        };
+    }
+    if word.eq_ignore_ascii_case("true") {
         Node::Bool(true)
     } else if word.eq_ignore_ascii_case("false") {
         Node::Bool(false)

@@ -417,9 +417,10 @@ fn not_json() {
 
 #[test]
 fn depth_is_bounded() {
-    let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let arrays = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let nested = |depth: usize| format!("{{\"a\":{}}}", arrays(depth));
     let deepest = JSON_DEPTH_MAX - 1;
-    check(&nested(deepest), &[(None, &[("a", json(&nested(deepest)[5..2 * deepest + 5]))])]);
+    check(&nested(deepest), &[(None, &[("a", json(&arrays(deepest)))])]);
     let reason = format!("not JSON: nested too deeply at byte {}", 5 + deepest);
     check_refused(&nested(deepest + 1), &reason);
     check_refused(&nested(256), &reason); // 140
