@@ -151,14 +151,14 @@ fn decode_value(frame: &mut Reader<'_>, report: &mut Report, key: &str, read: &R
         Read::U32(places) => values.decimal(key, frame.u32_be(key)?, places),
         Read::Axes(places) => {
             for axis in ["x", "y", "z"] {
-                values.decimal(format!("{key}_{axis}"), frame.i16_be(key)?, places);
+                values.decimal(&format!("{key}_{axis}"), frame.i16_be(key)?, places);
             }
             values
         }
         Read::Colour => values.text(key, format!("#{}", wireglot_sdk::hex(frame.bytes(3, key)?))),
         Read::Gps => {
             for (field, places) in [("latitude", 4), ("longitude", 4), ("altitude", 2)] {
-                values.decimal(format!("{key}_{field}"), frame.i24_be(key)?, places);
+                values.decimal(&format!("{key}_{field}"), frame.i24_be(key)?, places);
             }
             values
         }

@@ -229,7 +229,7 @@ fn decode_special(
         // Comes once per probe of a chain: 2, 3, 4 and so on.
         0x19 => {
             let raw = frame.i16_be("external temperature 2")?;
-            values.decimal(format!("externalTemperature{}", *probes + 2), raw, 1);
+            values.decimal(&format!("externalTemperature{}", *probes + 2), raw, 1);
             *probes += 1;
         }
         0x3b => {

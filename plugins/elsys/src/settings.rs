@@ -96,10 +96,10 @@ pub(crate) fn decode(frame: &mut Reader<'_>, report: &mut Report) -> Result<(), 
             Number(count) => {
                 let value =
                     body.bytes(count, name)?.iter().fold(0, |value, byte| value << 8 | i64::from(*byte));
-                report.attributes.long(key, value);
+                report.attributes.long(&key, value);
             }
             Bytes(count) => {
-                report.attributes.text(key, hex(body.bytes(count, name)?));
+                report.attributes.text(&key, hex(body.bytes(count, name)?));
             }
             Secret(count) => {
                 body.bytes(count, name)?;

@@ -126,10 +126,10 @@ fn answer(frame: &mut Reader<'_>, report: &mut Report, type_id: u8) -> Result<bo
     match *answer {
         Number(count) => {
             let bytes = frame.bytes(count, name)?;
-            report.attributes.long(key, bytes.iter().rev().fold(0, |number, byte| number << 8 | i64::from(*byte)));
+            report.attributes.long(&key, bytes.iter().rev().fold(0, |number, byte| number << 8 | i64::from(*byte)));
         }
         Bytes(count) => {
-            report.attributes.text(key, hex(frame.bytes(count, name)?));
+            report.attributes.text(&key, hex(frame.bytes(count, name)?));
         }
         Nothing(count) => {
             frame.bytes(count, name)?;

@@ -188,14 +188,14 @@ impl MilesightAm {
         let values = if measured { values } else { &mut passed_over };
         for (key, read) in *fields {
             match *read {
-                Read::U8 => values.long(*key, frame.u8(key)?),
-                Read::Half => values.decimal(*key, i64::from(frame.u8(key)?) * 5, 1),
-                Read::U16(0) => values.long(*key, frame.u16_le(key)?),
-                Read::U16(places) => values.decimal(*key, frame.u16_le(key)?, places),
-                Read::Temperature => values.decimal(*key, device::temperature(frame.u16_le(key)?), 1),
+                Read::U8 => values.long(key, frame.u8(key)?),
+                Read::Half => values.decimal(key, i64::from(frame.u8(key)?) * 5, 1),
+                Read::U16(0) => values.long(key, frame.u16_le(key)?),
+                Read::U16(places) => values.decimal(key, frame.u16_le(key)?, places),
+                Read::Temperature => values.decimal(key, device::temperature(frame.u16_le(key)?), 1),
                 // Alarms are numbered from 16 on.
-                Read::State(names) => values.text(*key, state(frame.u8(key)? & 15, names)),
-                Read::Flag(names) => values.text(*key, names[usize::from(frame.u8(key)? == 1)]),
+                Read::State(names) => values.text(key, state(frame.u8(key)? & 15, names)),
+                Read::Flag(names) => values.text(key, names[usize::from(frame.u8(key)? == 1)]),
             };
         }
         Ok(true)

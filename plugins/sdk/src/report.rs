@@ -17,8 +17,13 @@ pub fn scaled(raw: i64, places: u8) -> f64 {
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from(DIGITS[usize::from(nibble)]));
+        }
+    }
+    text
 }
 
 /// Named values in the order of the frame.
@@ -32,38 +37,40 @@ impl Samples {
     }
 
     /// Adds any value.
-    pub fn add(&mut self, key: impl Into<String>, value: Value) -> &mut Self {
-        self.0.push(Sample { key: key.into(), value });
+    // One copy: a codec calls it for every key it knows, and inlined it would be most of the component.
+    #[inline(never)]
+    pub fn add(&mut self, key: &str, value: Value) -> &mut Self {
+        self.0.push(Sample { key: key.to_owned(), value });
         self
     }
 
     /// Adds an integer.
-    pub fn long(&mut self, key: impl Into<String>, value: impl Into<i64>) -> &mut Self {
+    pub fn long(&mut self, key: &str, value: impl Into<i64>) -> &mut Self {
         self.add(key, Value::Long(value.into()))
     }
 
     /// Adds a float. It must be finite; a codec that reads floats from the wire asks `is_finite` first.
-    pub fn double(&mut self, key: impl Into<String>, value: f64) -> &mut Self {
+    pub fn double(&mut self, key: &str, value: f64) -> &mut Self {
         self.add(key, Value::Double(value))
     }
 
     /// Adds `raw` divided by ten to the power of `places`, without noise: see [`scaled`].
-    pub fn decimal(&mut self, key: impl Into<String>, raw: impl Into<i64>, places: u8) -> &mut Self {
+    pub fn decimal(&mut self, key: &str, raw: impl Into<i64>, places: u8) -> &mut Self {
         self.double(key, scaled(raw.into(), places))
     }
 
     /// Adds a text.
-    pub fn text(&mut self, key: impl Into<String>, value: impl Into<String>) -> &mut Self {
+    pub fn text(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
         self.add(key, Value::Text(value.into()))
     }
 
     /// Adds a truth value.
-    pub fn boolean(&mut self, key: impl Into<String>, value: bool) -> &mut Self {
+    pub fn boolean(&mut self, key: &str, value: bool) -> &mut Self {
         self.add(key, Value::Boolean(value))
     }
 
     /// Adds a JSON document, given as text that is valid JSON.
-    pub fn json(&mut self, key: impl Into<String>, value: impl Into<String>) -> &mut Self {
+    pub fn json(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
         self.add(key, Value::Json(value.into()))
     }
 
