@@ -3,24 +3,22 @@
 //! Telemetry is brought into its stored form here, on the caller's thread; only the numbers of the dictionary
 //! (device, shape, codec stamp) are still missing, because a batch knows no store.
 
-use std::ops::Range;
-
 use serde::Serialize;
 use wireglot_model::{
-    Attribute, CodecStamp, Credentials, CredentialsId, DeadLetter, Device, DeviceId, Measurement, Profile,
-    ProfileId, Scope, Timestamp, User, UserId,
+    Attribute, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId, DeadLetter, Device, DeviceId,
+    Measurement, Profile, ProfileId, Scope, Timestamp, User, UserId,
 };
 
-use crate::coding::{Scalar, ValueWriter, put_bytes, put_times, put_value};
+use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
 use crate::keys;
 
 /// Changes that are committed together or not at all, in the order in which they were added.
 #[derive(Default, Debug)]
 pub struct Batch {
     pub(crate) changes: Vec<Change>,
-    pub(crate) messages: Vec<Message>,
-    /// Keys and values of all messages, one after the other.
-    pub(crate) bytes: Vec<u8>,
+    /// Measurements one after the other, as `Message` reads them: one buffer, because a batch is made per message.
+    messages: Vec<u8>,
+    pub(crate) message_count: usize,
 }
 
 /// A change of a small record.
@@ -47,25 +45,27 @@ pub(crate) enum Change {
     },
 }
 
-/// One measurement of a device.
-#[derive(Debug)]
-pub(crate) struct Message {
+/// One measurement of a device, still in its batch.
+pub(crate) struct Message<'b> {
     pub(crate) device: DeviceId,
-    pub(crate) stamp: Option<CodecStamp>,
-    /// In `Batch::bytes`: every key with its length.
-    pub(crate) keys: Range<usize>,
-    /// In `Batch::bytes`: both times.
-    pub(crate) times: Range<usize>,
-    /// In `Batch::bytes`: tags and values.
-    pub(crate) values: Range<usize>,
+    /// Empty where no codec was involved, or as `read_stamp` reads it.
+    pub(crate) stamp: &'b [u8],
+    /// Every key with its length.
+    pub(crate) keys: &'b [u8],
+    /// Both times.
+    pub(crate) times: &'b [u8],
+    /// Tags and values.
+    pub(crate) values: &'b [u8],
 }
 
 /// A guess that suits most messages: it saves growing the buffer step by step.
-const BYTES_PER_MESSAGE: usize = 224;
+const BYTES_PER_MESSAGE: usize = 320;
+/// The device and the lengths of the four parts.
+const HEAD_BYTES: usize = 16 + 4 * 4;
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.messages.is_empty()
+        self.changes.is_empty() && self.message_count == 0
     }
 
     pub fn put_device(&mut self, device: &Device) {
@@ -125,10 +125,9 @@ impl Batch {
         codec: Option<&CodecStamp>,
         measurements: &[Measurement],
     ) {
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve(BYTES_PER_MESSAGE * measurements.len());
+        if self.messages.capacity() == 0 {
+            self.messages.reserve(BYTES_PER_MESSAGE * measurements.len());
         }
-        self.messages.reserve(measurements.len());
         for measurement in measurements.iter().filter(|measurement| !measurement.samples.is_empty()) {
             self.measurement(device, received, codec, measurement);
         }
@@ -142,24 +141,36 @@ impl Batch {
         measurement: &Measurement,
     ) {
         let samples = measurement.samples.as_slice();
-        let keys = self.bytes.len();
-        for sample in samples {
-            put_bytes(&mut self.bytes, sample.key.as_bytes());
+        let out = &mut self.messages;
+        out.extend_from_slice(device.0.as_bytes());
+        let lengths = out.len();
+        out.extend_from_slice(&[0; 16]);
+        let stamp = out.len();
+        if let Some(codec) = codec {
+            put_stamp(out, codec);
         }
-        let times = self.bytes.len();
-        put_times(&mut self.bytes, received, measurement.ts.unwrap_or(received));
-        let values = self.bytes.len();
-        let mut writer = ValueWriter::new(&mut self.bytes, samples.len());
+        let keys = out.len();
         for sample in samples {
-            writer.push(Scalar::of(&sample.value), None);
+            put_bytes(out, sample.key.as_bytes());
         }
-        self.messages.push(Message {
-            device,
-            stamp: codec.cloned(),
-            keys: keys..times,
-            times: times..values,
-            values: values..self.bytes.len(),
-        });
+        let times = out.len();
+        put_times(out, received, measurement.ts.unwrap_or(received));
+        let values = out.len();
+        let mut writer = ValueWriter::new(out, samples.len());
+        for sample in samples {
+            writer.push(Scalar::of(&sample.value));
+        }
+        let parts = [keys - stamp, times - keys, values - times, out.len() - values];
+        let places = out.get_mut(lengths..stamp).into_iter().flat_map(|places| places.chunks_exact_mut(4));
+        for (place, part) in places.zip(parts) {
+            let part = u32::try_from(part).expect("a decoded message is bounded to a few megabytes");
+            place.copy_from_slice(&part.to_le_bytes());
+        }
+        self.message_count += 1;
+    }
+
+    pub(crate) fn messages(&self) -> Messages<'_> {
+        Messages { rest: &self.messages }
     }
 
     pub fn dead_letter(&mut self, letter: &DeadLetter) {
@@ -177,8 +188,50 @@ impl Batch {
     /// What the batch weighs in the commit queue.
     pub(crate) fn weight(&self) -> usize {
         let changes = self.changes.iter().map(Change::weight).sum::<usize>();
-        self.bytes.len() + changes
+        self.messages.len() + changes
     }
+}
+
+/// Goes through the messages of a batch.
+#[derive(Clone)]
+pub(crate) struct Messages<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Iterator for Messages<'b> {
+    type Item = Message<'b>;
+
+    fn next(&mut self) -> Option<Message<'b>> {
+        let (head, parts) = self.rest.split_first_chunk::<HEAD_BYTES>()?;
+        let (device, lengths) = head.split_first_chunk::<16>()?;
+        let mut lengths =
+            lengths.as_chunks::<4>().0.iter().map(|length| u32::from_le_bytes(*length) as usize);
+        let mut rest = parts;
+        let mut part = || {
+            let (part, after) = rest.split_at_checked(lengths.next()?)?;
+            rest = after;
+            Some(part)
+        };
+        let (stamp, keys, times, values) = (part()?, part()?, part()?, part()?);
+        self.rest = rest;
+        Some(Message { device: DeviceId(uuid::Uuid::from_bytes(*device)), stamp, keys, times, values })
+    }
+}
+
+/// The stamp byte by byte: cloning it would touch counters that all workers share.
+fn put_stamp(out: &mut Vec<u8>, stamp: &CodecStamp) {
+    out.extend_from_slice(&stamp.hash.0);
+    put_bytes(out, stamp.name.as_str().as_bytes());
+    out.extend_from_slice(stamp.version.as_bytes());
+}
+
+/// What `put_stamp` wrote, or `None` for what it did not.
+pub(crate) fn read_stamp(bytes: &[u8]) -> Option<CodecStamp> {
+    let mut reader = Reader::new(bytes);
+    let hash = CodecHash(reader.array().ok()?);
+    let name = CodecName::parse(std::str::from_utf8(reader.bytes().ok()?).ok()?).ok()?;
+    let version = std::str::from_utf8(reader.rest()).ok()?;
+    Some(CodecStamp { name, version: version.into(), hash })
 }
 
 impl Change {

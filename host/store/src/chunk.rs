@@ -249,7 +249,12 @@ impl<'r, 'a> Packer<'r, 'a> {
         self.before.resize(values.len(), Scalar::Bool(false));
         let mut writer = ValueWriter::new(&mut self.body, values.len());
         for (value, before) in values.iter().zip(&mut self.before) {
-            *before = writer.push(*value, same_shape.then_some(*before));
+            if same_shape {
+                *before = writer.push_after(*value, *before);
+            } else {
+                writer.push(*value);
+                *before = *value;
+            }
         }
         (self.last, self.delay, self.stamp, self.shape) = (row.ts, delay, row.stamp, Some(row.shape));
         self.messages += 1;

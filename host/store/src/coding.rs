@@ -76,28 +76,32 @@ fn undecimal(digits: i64, places: u8) -> f64 {
 
 /// The double as a short decimal, if that loses no bit.
 ///
-/// A quotient of two exact integers is rounded once, so every spelling of one decimal gives the same double:
-/// testing the most places first decides for all of them, and trailing zeros may then be dropped.
-#[expect(clippy::cast_possible_truncation, reason = "the magnitude was checked against 2^53")]
+/// A quotient of two exact integers is rounded once, so every spelling of one decimal gives the same double: trying
+/// more places than needed finds it too, and trailing zeros may then be dropped. Three places come first, as few
+/// sensors have more.
 fn decimal(value: f64) -> Option<Scalar<'static>> {
     if value == 0.0 {
         // Minus zero has no integer.
         return value.is_sign_positive().then_some(Scalar::Decimal { digits: 0, places: 0 });
     }
-    let mut places = PLACES_MAX;
-    while value.abs() * POWERS.get(usize::from(places))? >= DIGITS_MAX {
-        // Not finite, or beyond 2^53: no number of places fits.
-        places = places.checked_sub(1)?;
-    }
-    let mut digits = (value * POWERS.get(usize::from(places))?).round() as i64;
-    if undecimal(digits, places).to_bits() != value.to_bits() {
-        return None;
-    }
+    let (mut digits, mut places) =
+        [3, PLACES_MAX, 0].into_iter().find_map(|places| exactly(value, places))?;
     while places > 0 && digits % 10 == 0 {
         digits /= 10;
         places -= 1;
     }
     Some(Scalar::Decimal { digits, places })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a digit too many is found out by the comparison")]
+fn exactly(value: f64, places: u8) -> Option<(i64, u8)> {
+    let scaled = value * POWERS.get(usize::from(places))?;
+    // Also false for what is not a number.
+    if scaled.abs() < DIGITS_MAX {
+        let digits = (scaled + 0.5f64.copysign(scaled)) as i64;
+        return (undecimal(digits, places).to_bits() == value.to_bits()).then_some((digits, places));
+    }
+    None
 }
 
 /// Spells `current` with as many places as `previous`, so that the two can be subtracted.
@@ -118,6 +122,16 @@ fn aligned<'a>(current: Scalar<'a>, previous: Scalar<'_>) -> Scalar<'a> {
 }
 
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    // Most integers are short, and one append of a known length costs less than several.
+    match value {
+        0..0x80 => return out.push(value as u8),
+        0x80..0x4000 => return out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]),
+        0x4000..0x20_0000 => {
+            let bytes = [value as u8 | 0x80, (value >> 7) as u8 | 0x80, (value >> 14) as u8];
+            return out.extend_from_slice(&bytes);
+        }
+        _ => {}
+    }
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -162,6 +176,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, ReadError> {
+        match self.rest {
+            [one, rest @ ..] if *one < 0x80 => {
+                self.rest = rest;
+                return Ok(u64::from(*one));
+            }
+            [one, two, rest @ ..] if *two < 0x80 => {
+                self.rest = rest;
+                return Ok(u64::from(*one & 0x7f) | u64::from(*two) << 7);
+            }
+            _ => {}
+        }
         let mut value = 0u64;
         let mut shift = 0u32;
         loop {
@@ -222,23 +247,34 @@ impl<'o> ValueWriter<'o> {
         Self { out, tags, written: 0 }
     }
 
-    /// Writes one value and returns it as the reader will see it: the next row leans on that spelling.
-    pub(crate) fn push<'a>(&mut self, value: Scalar<'a>, previous: Option<Scalar<'_>>) -> Scalar<'a> {
-        let value = previous.map_or(value, |previous| aligned(value, previous));
-        let tag = match (value, previous) {
-            (value, Some(previous)) if same(value, previous) => tag::SAME,
-            (Scalar::Long(new), Some(Scalar::Long(old))) => self.step(new, old),
-            (
-                Scalar::Decimal { digits, places },
-                Some(Scalar::Decimal { digits: old, places: as_before }),
-            ) if places == as_before => self.step(digits, old),
+    /// Writes a value that leans on nothing.
+    pub(crate) fn push(&mut self, value: Scalar<'_>) {
+        let tag = self.plain(value);
+        self.tag(tag);
+    }
+
+    /// Writes a value that follows another, and returns it as its reader will see it: the next one leans on that.
+    pub(crate) fn push_after<'a>(&mut self, value: Scalar<'a>, before: Scalar<'_>) -> Scalar<'a> {
+        let value = aligned(value, before);
+        let tag = match (value, before) {
+            (value, before) if same(value, before) => tag::SAME,
+            (Scalar::Long(new), Scalar::Long(old)) => self.step(new, old),
+            (Scalar::Decimal { digits, places }, Scalar::Decimal { digits: old, places: as_before })
+                if places == as_before =>
+            {
+                self.step(digits, old)
+            }
             (value, _) => self.plain(value),
         };
+        self.tag(tag);
+        value
+    }
+
+    fn tag(&mut self, tag: u8) {
         let place = self.tags + self.written / 2;
         let byte = self.out.get_mut(place).expect("`new` reserved the tags of `count` values");
         *byte |= tag << (4 * (self.written % 2));
         self.written += 1;
-        value
     }
 
     fn step(&mut self, new: i64, old: i64) -> u8 {
@@ -282,20 +318,22 @@ fn same(one: Scalar<'_>, other: Scalar<'_>) -> bool {
     }
 }
 
-/// Reads `count` values onto the end of `into`; `previous` are the values of the row before, if it has the same shape.
+/// Reads `count` values onto the end of `into`; `before` are the values of the row before, if it has the same shape.
 pub(crate) fn read_values<'a>(
     reader: &mut Reader<'a>,
     count: usize,
-    previous: std::ops::Range<usize>,
+    before: std::ops::Range<usize>,
     into: &mut Vec<Scalar<'a>>,
 ) -> Result<(), ReadError> {
     let tags = reader.take(count.div_ceil(2))?;
+    into.reserve(count);
+    let mut at = before.start;
     for place in 0..count {
         let pair = tags.get(place / 2).copied().ok_or(CUT_SHORT)?;
         let tag = (pair >> (4 * (place % 2))) & 0x0f;
-        let before = previous.clone().nth(place).and_then(|at| into.get(at)).copied();
-        let value = read_value(reader, tag, before)?;
-        into.push(value);
+        let before = if at < before.end { into.get(at).copied() } else { None };
+        at += 1;
+        into.push(read_value(reader, tag, before)?);
     }
     Ok(())
 }
@@ -337,7 +375,7 @@ fn read_value<'a>(
 
 /// One value on its own, as attributes and latest values are kept.
 pub(crate) fn put_value(out: &mut Vec<u8>, value: Scalar<'_>) {
-    ValueWriter::new(out, 1).push(value, None);
+    ValueWriter::new(out, 1).push(value);
 }
 
 pub(crate) fn read_single<'a>(reader: &mut Reader<'a>) -> Result<Scalar<'a>, ReadError> {

@@ -276,7 +276,8 @@ fn in_order(number: u32, added: u32) -> Result<(), ReadError> {
 pub(crate) struct Cache {
     devices: HashMap<DeviceId, u32, Hasher>,
     shapes: HashMap<Box<[u8]>, Shape, Hasher>,
-    stamps: Vec<(CodecStamp, u32)>,
+    /// As batches spell them.
+    stamps: Vec<(Box<[u8]>, u32)>,
     deletions: u64,
 }
 
@@ -300,27 +301,31 @@ impl Cache {
         Some(number)
     }
 
-    pub(crate) fn shape(&mut self, dictionary: &Dictionary, spelled: &[u8]) -> Result<&Shape, CommitError> {
-        if !self.shapes.contains_key(spelled) {
-            if self.shapes.len() >= CACHED_SHAPES_MAX {
-                self.shapes.clear();
-            }
-            self.shapes.insert(spelled.into(), dictionary.define_shape(spelled)?);
+    pub(crate) fn shape(&mut self, dictionary: &Dictionary, spelled: &[u8]) -> Result<Shape, CommitError> {
+        if let Some(shape) = self.shapes.get(spelled) {
+            return Ok(shape.clone());
         }
-        Ok(self.shapes.get(spelled).expect("it was there, or was just inserted"))
+        let shape = dictionary.define_shape(spelled)?;
+        if self.shapes.len() >= CACHED_SHAPES_MAX {
+            self.shapes.clear();
+        }
+        self.shapes.insert(spelled.into(), shape.clone());
+        Ok(shape)
     }
 
-    pub(crate) fn stamp(&mut self, dictionary: &Dictionary, stamp: Option<&CodecStamp>) -> u32 {
-        let Some(stamp) = stamp else { return NO_STAMP };
-        let known = self.stamps.iter().find(|(cached, _)| cached.hash == stamp.hash && cached == stamp);
-        if let Some((_, number)) = known {
+    pub(crate) fn stamp(&mut self, dictionary: &Dictionary, spelled: &[u8]) -> u32 {
+        if spelled.is_empty() {
+            return NO_STAMP;
+        }
+        if let Some((_, number)) = self.stamps.iter().find(|(cached, _)| **cached == *spelled) {
             return *number;
         }
-        let number = dictionary.define_stamp(stamp);
+        let stamp = crate::batch::read_stamp(spelled).expect("the batch spelled the stamp");
+        let number = dictionary.define_stamp(&stamp);
         if self.stamps.len() >= CACHED_STAMPS_MAX {
             self.stamps.clear();
         }
-        self.stamps.push((stamp.clone(), number));
+        self.stamps.push((spelled.into(), number));
         number
     }
 }

@@ -199,9 +199,14 @@ impl Future for Durable<'_> {
             return Poll::Ready(Err(CommitError::Failed));
         }
         let mut local = self.lane.local.borrow_mut();
-        match local.entry(self.ticket) {
-            Some(entry) => *entry = Some(context.waker().clone()),
-            None => local.waiting.push_back((self.ticket, Some(context.waker().clone()))),
+        // A batch is waited for as soon as it has its ticket, so a new one is the highest.
+        if !self.waiting {
+            local.waiting.push_back((self.ticket, Some(context.waker().clone())));
+        } else if let Some(entry) = local.entry(self.ticket) {
+            *entry = Some(context.waker().clone());
+        } else {
+            // The driver took the entry for a commit that this look did not see yet.
+            context.waker().wake_by_ref();
         }
         drop(local);
         self.waiting = true;
@@ -211,7 +216,8 @@ impl Future for Durable<'_> {
 
 impl Drop for Durable<'_> {
     fn drop(&mut self) {
-        if !self.waiting {
+        // The usual end: the driver has taken the entry, and everything before it.
+        if !self.waiting || self.lane.queue.durable.load(Ordering::SeqCst) >= self.ticket {
             return;
         }
         if let Some(entry) = self.lane.local.borrow_mut().entry(self.ticket) {

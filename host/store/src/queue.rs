@@ -4,7 +4,7 @@
 //! being committed counts against the limit until it is durable; who finds no room waits and is woken.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,7 @@ pub(crate) struct Queue {
     lanes: Mutex<Vec<Arc<LaneQueue>>>,
     bell: Bell,
     state: AtomicU8,
-    batches: AtomicUsize,
-    bytes: AtomicUsize,
+    load: Load,
     batches_max: usize,
     bytes_max: usize,
     /// Callers of `Store::commit` that found no room.
@@ -86,8 +85,7 @@ impl Queue {
             lanes: Mutex::default(),
             bell: Bell::default(),
             state: AtomicU8::new(State::Open as u8),
-            batches: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            load: Load::default(),
             batches_max,
             bytes_max,
             roomless: Mutex::default(),
@@ -129,7 +127,7 @@ impl Queue {
     }
 
     pub(crate) fn depth(&self) -> (usize, usize) {
-        (self.batches.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+        self.load.read()
     }
 
     /// Takes the batch in and returns its ticket, or gives it back unchanged.
@@ -147,10 +145,9 @@ impl Queue {
         if weight > self.bytes_max {
             return Err(Refused::Error(CommitError::TooLarge));
         }
-        let batches = self.batches.fetch_add(1, Ordering::SeqCst) + 1;
-        let bytes = self.bytes.fetch_add(weight, Ordering::SeqCst) + weight;
+        let (batches, bytes) = self.load.add(1, weight);
         if batches > self.batches_max || bytes > self.bytes_max {
-            self.free(1, weight);
+            self.load.remove(1, weight);
             return Err(Refused::NoRoom(batch));
         }
         let mut pending = lane.pending.lock();
@@ -160,7 +157,7 @@ impl Queue {
             .and_then(|()| pending.absorb(batch, dictionary, cache, epoch).map_err(Refused::Error));
         if let Err(refused) = absorbed {
             drop(pending);
-            self.free(1, weight);
+            self.load.remove(1, weight);
             return Err(refused);
         }
         pending.batches += 1;
@@ -183,8 +180,7 @@ impl Queue {
 
     /// Gives back the room of batches that are settled.
     pub(crate) fn free(&self, batches: usize, bytes: usize) {
-        self.batches.fetch_sub(batches, Ordering::SeqCst);
-        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.load.remove(batches, bytes);
     }
 
     pub(crate) fn wait_for_room(&self, waker: &Waker) {
@@ -247,26 +243,20 @@ impl Pending {
     /// deletion was queued, so at most the commit after the deletion can still hold messages of the device.
     fn absorb(
         &mut self,
-        batch: Batch,
+        mut batch: Batch,
         dictionary: &Dictionary,
         cache: &mut Cache,
         epoch: u32,
     ) -> Result<(), CommitError> {
-        const WRITTEN: &str = "the batch wrote these ranges into its own buffer";
         // Whatever can be refused is refused before the first change is made.
-        let mut spelled =
-            batch.messages.iter().map(|message| batch.bytes.get(message.keys.clone()).expect(WRITTEN));
-        if batch.messages.len() > 1 || !batch.changes.is_empty() {
-            spelled.try_for_each(|keys| cache.shape(dictionary, keys).map(drop))?;
+        if batch.message_count > 1 || !batch.changes.is_empty() {
+            batch.messages().try_for_each(|message| cache.shape(dictionary, message.keys).map(drop))?;
         }
-        for change in batch.changes {
+        for change in std::mem::take(&mut batch.changes) {
             self.stage(change, dictionary, epoch);
         }
-        for message in &batch.messages {
-            self.frame(message, &batch.bytes, dictionary, cache)?;
-        }
-        self.messages += batch.messages.len();
-        Ok(())
+        self.messages += batch.message_count;
+        batch.messages().try_for_each(|message| self.frame(&message, dictionary, cache))
     }
 
     fn stage(&mut self, change: Change, dictionary: &Dictionary, epoch: u32) {
@@ -288,33 +278,29 @@ impl Pending {
 
     fn frame(
         &mut self,
-        message: &Message,
-        bytes: &[u8],
+        message: &Message<'_>,
         dictionary: &Dictionary,
         cache: &mut Cache,
     ) -> Result<(), CommitError> {
-        const WRITTEN: &str = "the batch wrote these ranges into its own buffer";
         let Some(device) = cache.device(dictionary, message.device) else { return Ok(()) };
-        let stamp = cache.stamp(dictionary, message.stamp.as_ref());
-        let shape = cache.shape(dictionary, bytes.get(message.keys.clone()).expect(WRITTEN))?;
-        let times = bytes.get(message.times.clone()).expect(WRITTEN);
-        let values = bytes.get(message.values.clone()).expect(WRITTEN);
-        let mut head = Vec::new();
-        let (shape, spelled): (u32, &[u8]) = match shape {
-            Shape::Known(number) => (*number, &[]),
+        let stamp = cache.stamp(dictionary, message.stamp);
+        let mut spelled = Vec::new();
+        let shape = match cache.shape(dictionary, message.keys)? {
+            Shape::Known(number) => number,
             Shape::SpelledOut(keys) => {
-                put_varint(&mut head, keys.len() as u64);
-                keys.iter().for_each(|key| put_varint(&mut head, u64::from(*key)));
-                (SPELLED_OUT, &head)
+                put_varint(&mut spelled, keys.len() as u64);
+                keys.iter().for_each(|key| put_varint(&mut spelled, u64::from(*key)));
+                SPELLED_OUT
             }
         };
-        put_varint(&mut self.log, u64::from(device));
+        let (times, values) = (message.times, message.values);
         let body = times.len() + varint_len(stamp) + varint_len(shape) + spelled.len() + values.len();
+        put_varint(&mut self.log, u64::from(device));
         put_varint(&mut self.log, body as u64);
         self.log.extend_from_slice(times);
         put_varint(&mut self.log, u64::from(stamp));
         put_varint(&mut self.log, u64::from(shape));
-        self.log.extend_from_slice(spelled);
+        self.log.extend_from_slice(&spelled);
         self.log.extend_from_slice(values);
         Ok(())
     }
@@ -323,6 +309,36 @@ impl Pending {
 fn varint_len(value: u32) -> usize {
     let bits = 32 - value.leading_zeros().min(31);
     bits.div_ceil(7) as usize
+}
+
+/// How many batches are queued or being committed and what they weigh, in one word: all workers touch it for every
+/// message, and two words would cost twice.
+#[derive(Default)]
+struct Load(AtomicU64);
+
+const WEIGHT_BITS: u32 = 40;
+
+impl Load {
+    fn word(batches: usize, bytes: usize) -> u64 {
+        (batches as u64) << WEIGHT_BITS | bytes as u64
+    }
+
+    fn split(word: u64) -> (usize, usize) {
+        ((word >> WEIGHT_BITS) as usize, (word & ((1 << WEIGHT_BITS) - 1)) as usize)
+    }
+
+    fn add(&self, batches: usize, bytes: usize) -> (usize, usize) {
+        let more = Self::word(batches, bytes);
+        Self::split(self.0.fetch_add(more, Ordering::SeqCst) + more)
+    }
+
+    fn remove(&self, batches: usize, bytes: usize) {
+        self.0.fetch_sub(Self::word(batches, bytes), Ordering::SeqCst);
+    }
+
+    fn read(&self) -> (usize, usize) {
+        Self::split(self.0.load(Ordering::SeqCst))
+    }
 }
 
 /// Wakes the commit thread, and costs an atomic read while it is awake.

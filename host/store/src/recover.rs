@@ -19,6 +19,8 @@ use crate::store::{Core, Opened, StoreConfig};
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A memtable is written out at this size, which also lets the engine drop old journals.
 const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// That of the log: large enough that most of it has become chunks, and need not be written, by then.
+const LOG_MEMTABLE_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// A chunk is about 1 KiB: larger blocks than the engine's usual 4 KiB hold more neighbours of one device.
 const CHUNK_BLOCK_BYTES: u32 = 16 * 1024;
 /// One worker flushes and compacts. With two, the engine keeps one of them spinning while the other compacts.
@@ -59,7 +61,11 @@ fn open_engine(dir: &Path, config: &StoreConfig) -> Result<Opened, fjall::Error>
         .worker_threads(ENGINE_THREADS)
         .open()?;
     let small = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
-    let log = || small().data_block_compression_policy(CompressionPolicy::disabled());
+    let log = || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(LOG_MEMTABLE_BYTES_MAX)
+            .data_block_compression_policy(CompressionPolicy::disabled())
+    };
     let chunks = || {
         small()
             .data_block_size_policy(BlockSizePolicy::all(CHUNK_BLOCK_BYTES))
