@@ -121,12 +121,16 @@ pub(crate) fn decode(frame: &mut Reader<'_>, report: &mut Report, type_id: u8) -
 }
 
 fn answer(frame: &mut Reader<'_>, report: &mut Report, type_id: u8) -> Result<bool, Refusal> {
-    let Some((_, name, answer)) = ANSWERS.iter().find(|(known, ..)| *known == type_id) else { return Ok(false) };
+    let Some((_, name, answer)) = ANSWERS.iter().find(|(known, ..)| *known == type_id) else {
+        return Ok(false);
+    };
     let key = format!("config_{name}");
     match *answer {
         Number(count) => {
             let bytes = frame.bytes(count, name)?;
-            report.attributes.long(&key, bytes.iter().rev().fold(0, |number, byte| number << 8 | i64::from(*byte)));
+            report
+                .attributes
+                .long(&key, bytes.iter().rev().fold(0, |number, byte| number << 8 | i64::from(*byte)));
         }
         Bytes(count) => {
             report.attributes.text(&key, hex(frame.bytes(count, name)?));
@@ -150,7 +154,11 @@ pub(crate) fn state(number: u8, names: &'static [&'static str]) -> &'static str 
 pub(crate) fn temperature(raw: u16) -> i64 {
     const ABSOLUTE_ZERO: i16 = -2731;
     let signed = raw as i16;
-    if signed < ABSOLUTE_ZERO { i64::from(raw) } else { i64::from(signed) }
+    if signed < ABSOLUTE_ZERO {
+        i64::from(raw)
+    } else {
+        i64::from(signed)
+    }
 }
 
 /// Ends a frame at a channel that is not known: its length is not either.
@@ -169,7 +177,11 @@ pub(crate) fn stop(report: &mut Report, offset: usize, channel: u8, type_id: u8)
 
 /// Translates an RPC request. `status_query` differs between the series; `interval_prefix` is what comes before the
 /// seconds of the report interval.
-pub(crate) fn encode(downlink: Downlink, status_query: u8, interval_prefix: &[u8]) -> Result<Vec<Outgoing>, Refusal> {
+pub(crate) fn encode(
+    downlink: Downlink,
+    status_query: u8,
+    interval_prefix: &[u8],
+) -> Result<Vec<Outgoing>, Refusal> {
     let Command::RpcRequest(request) = downlink.command else {
         return Err(unsupported("only RPC requests reach a Milesight device"));
     };
@@ -196,7 +208,8 @@ pub(crate) fn encode(downlink: Downlink, status_query: u8, interval_prefix: &[u8
 }
 
 fn seconds(params: &Settings, prefix: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let seconds = params.integer("seconds").map_err(malformed)?.and_then(|seconds| u16::try_from(seconds).ok());
+    let seconds =
+        params.integer("seconds").map_err(malformed)?.and_then(|seconds| u16::try_from(seconds).ok());
     let seconds = seconds.filter(|seconds| *seconds > 0);
     let mut payload = prefix.to_vec();
     payload.extend(seconds.ok_or_else(|| malformed("\"seconds\" from 1 to 65535 expected"))?.to_le_bytes());

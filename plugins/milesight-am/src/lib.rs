@@ -5,8 +5,8 @@
 
 use wireglot_sdk::ValueType::{Double, Long, Text};
 use wireglot_sdk::{
-    keys, malformed, unsupported, Codec, Decoded, Downlink, Metadata, Outgoing, Reader, Refusal, Report, Samples,
-    Settings, Uplink,
+    keys, malformed, unsupported, Codec, Decoded, Downlink, Metadata, Outgoing, Reader, Refusal, Report,
+    Samples, Settings, Uplink,
 };
 
 mod device;
@@ -175,7 +175,13 @@ impl Codec for MilesightAm {
 
 impl MilesightAm {
     /// The values of one channel; those that the model has no sensor for are passed over.
-    fn values(&self, frame: &mut Reader<'_>, values: &mut Samples, channel: u8, type_id: u8) -> Result<bool, Refusal> {
+    fn values(
+        &self,
+        frame: &mut Reader<'_>,
+        values: &mut Samples,
+        channel: u8,
+        type_id: u8,
+    ) -> Result<bool, Refusal> {
         let known = CHANNELS.iter().find(|(id, kind, _)| (*id, *kind) == (channel, type_id));
         let Some((_, _, fields)) = known else { return Ok(false) };
         let measured = match (channel, self.model.gas) {
@@ -206,7 +212,10 @@ impl MilesightAm {
         let history = match self.model.history {
             Some(history) => history,
             None => History::infer(frame.clone().rest()).ok_or_else(|| {
-                unsupported(format!("offset {}: the layout of records differs by model; set \"model\"", frame.offset()))
+                unsupported(format!(
+                    "offset {}: the layout of records differs by model; set \"model\"",
+                    frame.offset()
+                ))
             })?,
         };
         if history == History::None {
@@ -239,7 +248,8 @@ impl MilesightAm {
                     }
                     Gas::Unnamed => {
                         frame.u16_le("hcho or o3")?;
-                        report.warn("a record's last value is formaldehyde or ozone; set \"model\" to keep it");
+                        report
+                            .warn("a record's last value is formaldehyde or ozone; set \"model\" to keep it");
                     }
                 }
             }
@@ -273,7 +283,12 @@ fn motion_and_count(frame: &mut Reader<'_>, values: &mut Samples) -> Result<bool
 }
 
 /// AM304L, AM305L: a value counts where the mark before it is 1.
-fn marked_record(frame: &mut Reader<'_>, values: &mut Samples, channel: u8, co2: bool) -> Result<(), Refusal> {
+fn marked_record(
+    frame: &mut Reader<'_>,
+    values: &mut Samples,
+    channel: u8,
+    co2: bool,
+) -> Result<(), Refusal> {
     const VALID: u8 = 1;
     let (mark, raw) = (frame.u8("mark of temperature")?, frame.u16_le("temperature")?);
     if mark == VALID {

@@ -114,9 +114,11 @@ mod tests {
 
     #[test]
     fn models_are_found_by_any_spelling() {
-        for (name, particles, gas) in
-            [("am307l", false, Gas::None), ("AM319", true, Gas::Formaldehyde), ("AM319L-O3", true, Gas::Ozone)]
-        {
+        for (name, particles, gas) in [
+            ("am307l", false, Gas::None),
+            ("AM319", true, Gas::Formaldehyde),
+            ("AM319L-O3", true, Gas::Ozone),
+        ] {
             assert_eq!(find(name), Ok(full(particles, gas)), "{name}");
         }
         for name in ["", "AM", "AM999", "AM307LL", "AM307-O3", "EM300-TH", "АМ307"] {
@@ -126,7 +128,11 @@ mod tests {
 
     #[test]
     fn the_length_of_a_row_of_records_tells_the_layout() {
-        for layout in [History::Short { co2: false }, History::Marked { co2: true }, full(true, Gas::Unnamed).history.unwrap()] {
+        for layout in [
+            History::Short { co2: false },
+            History::Marked { co2: true },
+            full(true, Gas::Unnamed).history.unwrap(),
+        ] {
             let record = vec![1; layout.record_bytes()];
             assert_eq!(History::infer(&record), Some(layout));
             let two = [record.as_slice(), &[0x20, 0xce], record.as_slice()].concat();

@@ -79,6 +79,16 @@ impl Samples {
         self.0.is_empty()
     }
 
+    /// Whether there is a value of that name.
+    pub fn holds(&self, key: &str) -> bool {
+        self.0.iter().any(|sample| sample.key == key)
+    }
+
+    /// Adds the values of another list.
+    pub fn append(&mut self, other: Samples) {
+        self.0.extend(other.0);
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.0.len()
