@@ -6,6 +6,10 @@ use wireglot_model::limits::{JSON_DEPTH_MAX, JSON_EXPONENT_MAX};
 
 use super::*;
 
+#[path = "../../../../tests/fuzz/src/json_conversion.rs"]
+#[allow(unreachable_pub, reason = "public for the fuzz target, which includes it too")]
+mod json_conversion;
+
 fn long(value: i64) -> Value {
     Value::Long(value)
 }
@@ -559,47 +563,14 @@ impl Dice {
     }
 }
 
-/// No payload panics; what is stored is valid; what strict JSON means is `serde_json`'s to say.
-fn check_anything(payload: &[u8]) {
-    for rules in [JsonRules::default(), NO_CAST, SHORT_STRINGS] {
-        let records =
-            rules.telemetry(payload).unwrap_or_default().into_iter().flat_map(|record| record.samples);
-        for sample in records.chain(rules.attributes(payload).unwrap_or_default()) {
-            assert!((1..=KEY_CHARS_MAX).contains(&sample.key.chars().count()));
-            match sample.value {
-                Value::Double(double) => assert!(double.is_finite()),
-                Value::Json(json) => assert!(serde_json::from_str::<Judge>(&json).is_ok(), "{json}"),
-                Value::Bool(_) | Value::Long(_) | Value::Text(_) => {}
-            }
-        }
-    }
-    let _keys = attribute_request(payload);
-    if let Ok(judged) = serde_json::from_slice::<Judge>(payload) {
-        let text = text_of(payload);
-        let node = read::document(&text).expect("strict JSON is part of the lenient grammar");
-        assert_eq!(judge(&node), judged, "{text}");
-    }
-}
-
-fn judge(node: &Node<'_>) -> Judge {
-    match node {
-        Node::Null => Judge::Null,
-        Node::Bool(value) => Judge::Bool(*value),
-        Node::Number(text) => serde_json::from_str(text).unwrap(),
-        Node::Text(text) => Judge::String(text.to_string()),
-        Node::Array(elements) => elements.iter().map(judge).collect(),
-        Node::Object(members) => members.iter().map(|(name, node)| (name.to_string(), judge(node))).collect(),
-    }
-}
-
 #[test]
 fn random_payloads_disturb_nobody() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..5_000 {
         let pieces = (0..dice.roll(24)).map(|_| PIECES[dice.roll(PIECES.len())]);
-        check_anything(pieces.collect::<String>().as_bytes());
+        json_conversion::check(pieces.collect::<String>().as_bytes());
         let bytes: Vec<u8> = (0..dice.roll(64)).map(|_| u8::try_from(dice.roll(256)).unwrap()).collect();
-        check_anything(&bytes);
+        json_conversion::check(&bytes);
     }
 }
 
@@ -610,7 +581,7 @@ fn damaged_payloads_disturb_nobody() {
         r#"[{{"ts":"10000","values":{FIVE_TYPES}}},{{'a':"\ud83d\ude00\u00e4",b=.5;"c":[1,,-2.50e3]}}]"#
     );
     for end in 0..whole.len() {
-        check_anything(&whole.as_bytes()[..end]);
+        json_conversion::check(&whole.as_bytes()[..end]);
     }
     for _ in 0..5_000 {
         let mut damaged = whole.clone().into_bytes();
@@ -618,7 +589,7 @@ fn damaged_payloads_disturb_nobody() {
             let at = dice.roll(damaged.len());
             damaged[at] = u8::try_from(dice.roll(256)).unwrap();
         }
-        check_anything(&damaged);
+        json_conversion::check(&damaged);
     }
 }
 
@@ -627,11 +598,19 @@ fn strict_json_means_what_serde_json_says() {
     for payload in [
         FIVE_TYPES,
         r#"{"a":1,"a":{"b":2,"b":3}}"#,
-        r#"[[],{},"",0,-0,-0.0,1E400,1.5e-3,"\u0000\ud83d\ude00\/"]"#,
-        "\t[ true ,\r\nfalse , null ] ",
-        r#""/*no comment*/""#,
+        r#"{"a":[[],{},"",0,-0,-0.0,1E400,1.5e-3,"\u0000\ud83d\ude00\/"]}"#,
+        "\t{\"a\": [ true ,\r\nfalse , null ] ,\"b\":\"25\",\"c\":1.5e3}",
+        r#"{"a":"/*no comment*/","b":-0,"c":0.1e-2,"":1}"#,
     ] {
-        check_anything(payload.as_bytes());
+        json_conversion::check(payload.as_bytes());
         assert!(serde_json::from_str::<Judge>(payload).is_ok(), "{payload}");
     }
+}
+
+#[test]
+fn fuzzed_payloads_stay_harmless() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/json_conversion");
+    let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(!inputs.is_empty());
+    inputs.iter().for_each(|file| json_conversion::check(&std::fs::read(file).unwrap()));
 }

@@ -1,0 +1,21 @@
+//! What the fuzz targets check. The unit tests of the crates include these files too, and replay the corpora with
+//! them, so that a finding stays found without a nightly toolchain.
+
+pub mod json_conversion;
+pub mod topic_routing;
+
+#[cfg(feature = "codec")]
+pub mod codec_result;
+
+// The module alone builds in seconds; the crate around it brings wasmtime.
+#[path = "../../../host/codec/src"]
+mod codec {
+    pub mod native;
+}
+pub use codec::native;
+
+// A target names its subject as `crate::…`, which is the same path here and in the crate under test.
+pub use wireglot_route::{
+    Family, Format, ProfileTopics, Route, RouteError, Subscription, attribute_response_topic,
+    attribute_update_topic, matches, subscription, uplink,
+};
