@@ -34,6 +34,7 @@ pub use counters::{CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STA
 pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};
+pub use history::HistoryEntry;
 pub use instance::{CodecBinding, WorkerCodecs};
 pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable};

@@ -71,6 +71,11 @@ impl Devices {
         self.0.tables.read().devices().cloned().collect()
     }
 
+    /// How many devices there are.
+    pub fn device_count(&self) -> usize {
+        self.0.tables.read().device_count()
+    }
+
     /// Whether the device has a session here.
     pub fn is_connected(&self, device: DeviceId) -> bool {
         self.0.bus.is_connected(device)

@@ -40,7 +40,7 @@ pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use profiles::ProfileDraft;
 pub use registry::{DeviceHandle, ProfileState};
 pub use session::Revoked;
-pub use telemetry::{Latest, Message};
+pub use telemetry::{Latest, Message, Retained, Series};
 pub use wireglot_store::HistoryQuery;
 pub use worker::{Accepted, DeviceWorker};
 

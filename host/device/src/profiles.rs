@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use wireglot_model::limits::NAME_CHARS_MAX;
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{PayloadKind, Profile, ProfileId, Timestamp, TransportKind};
+use wireglot_model::{CodecName, PayloadKind, Profile, ProfileId, Timestamp, TransportKind};
 use wireglot_store::Batch;
 
 use crate::Devices;
@@ -82,6 +82,16 @@ impl Devices {
     /// All profiles, in no order.
     pub fn profiles(&self) -> Vec<Arc<ProfileState>> {
         self.0.tables.read().profiles.values().map(|slot| slot.state()).collect()
+    }
+
+    /// Whether a profile names this codec.
+    pub fn is_codec_used(&self, codec: &CodecName) -> bool {
+        self.profiles().iter().any(|state| match &state.profile.transport {
+            TransportKind::Mqtt(MqttTransport {
+                payload: PayloadKind::Codec { codec: named, .. }, ..
+            }) => named == codec,
+            TransportKind::Mqtt(_) | TransportKind::Default | TransportKind::Other(_) => false,
+        })
     }
 
     /// Makes a profile.

@@ -175,6 +175,10 @@ impl Tables {
         self.lookups.get(&digest(lookup.as_bytes()))
     }
 
+    pub(crate) fn device_count(&self) -> usize {
+        self.devices.len()
+    }
+
     pub(crate) fn devices(&self) -> impl Iterator<Item = &DeviceHandle> {
         self.devices.values()
     }

@@ -4,10 +4,10 @@
 
 use wireglot_bus::{Bus, Event};
 use wireglot_model::limits::KEY_CHARS_MAX;
-use wireglot_model::{CodecStamp, DeadLetter, DeviceId, Measurement, Timestamp, Value};
+use wireglot_model::{CodecStamp, DeadLetter, DeviceId, Measurement, Timestamp};
 use wireglot_store::{Batch, HistoryQuery};
 
-pub use wireglot_store::{Latest, StoredMessage as Message};
+pub use wireglot_store::{Latest, Retained, Series, StoredMessage as Message};
 
 use crate::Devices;
 use crate::error::{DeviceError, Rule};
@@ -20,11 +20,7 @@ impl Devices {
     }
 
     /// Values by key and time.
-    pub fn history(
-        &self,
-        device: DeviceId,
-        query: &HistoryQuery,
-    ) -> Result<Vec<(String, Vec<(Timestamp, Value)>)>, DeviceError> {
+    pub fn history(&self, device: DeviceId, query: &HistoryQuery) -> Result<Vec<Series>, DeviceError> {
         Ok(self.0.store.history(device, query)?)
     }
 
@@ -51,6 +47,11 @@ impl Devices {
         limit: usize,
     ) -> Result<Vec<(u64, DeadLetter)>, DeviceError> {
         Ok(self.0.store.dead_letters(device, limit)?)
+    }
+
+    /// Removes what is older than its profile keeps.
+    pub fn retain(&self, now: Timestamp) -> Result<Retained, DeviceError> {
+        Ok(self.0.store.retain(now)?)
     }
 
     /// Writes telemetry from the management side.

@@ -1,1 +1,121 @@
-//! Placeholder.
+//! The management side over HTTP: REST in the shapes that existing clients know, health, metrics, the live trace.
+//!
+//! Read in this order: every operation (`routes`), who may call it (`access`, `login`), what a request says
+//! (`request`, `page`) and how failures are told (`error`), then one file per resource, with the shapes of entities in
+//! `shape` and `profile_shape`. `listener` bounds the port. Runs on its own tokio runtime: nothing here shares a
+//! thread with a device.
+
+mod access;
+mod aggregate;
+mod attributes;
+mod codecs;
+mod devices;
+mod error;
+mod health;
+mod letters;
+mod listener;
+mod login;
+mod metrics;
+mod page;
+mod profile_shape;
+mod profiles;
+mod request;
+mod routes;
+mod shape;
+mod telemetry;
+mod trace;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use wireglot_bus::Bus;
+use wireglot_codec::{CodecFolder, CodecTable};
+use wireglot_device::{DeviceHandle, Devices};
+use wireglot_model::limits::{LOGINS_CHECKED_MAX, TRACE_LISTENERS_MAX};
+
+use access::{LoginLimit, Tokens};
+use error::ApiError;
+
+pub use metrics::{HistogramSeries, MetricKind, MetricsText};
+pub use profile_shape::{InvalidShape, profile_draft};
+
+/// What the management side works on.
+pub struct RestConfig {
+    /// Bound already, so that the host knows the port.
+    pub listener: std::net::TcpListener,
+    pub devices: Devices,
+    pub codecs: CodecTable,
+    pub folder: CodecFolder,
+    pub bus: Bus,
+    /// Writes the metrics of all other parts.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Whether devices are served.
+    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Shared>);
+
+pub(crate) struct Shared {
+    devices: Devices,
+    codecs: CodecTable,
+    folder: CodecFolder,
+    bus: Bus,
+    metrics: Box<dyn Fn() -> String + Send + Sync>,
+    ready: Box<dyn Fn() -> bool + Send + Sync>,
+    tokens: Tokens,
+    logins: LoginLimit,
+    logins_checked: Semaphore,
+    traces: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+    answers: metrics::Answers,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Api {
+    fn new(config: RestConfig, stopping: watch::Receiver<bool>) -> (Self, std::net::TcpListener) {
+        let RestConfig { listener, devices, codecs, folder, bus, metrics, ready } = config;
+        let shared = Shared {
+            tokens: Tokens::new(devices.signing_key(), devices.tenant()),
+            devices,
+            codecs,
+            folder,
+            bus,
+            metrics,
+            ready,
+            logins: LoginLimit::default(),
+            logins_checked: Semaphore::new(LOGINS_CHECKED_MAX),
+            traces: Arc::new(Semaphore::new(TRACE_LISTENERS_MAX)),
+            stopping,
+            answers: metrics::Answers::default(),
+        };
+        (Self(Arc::new(shared)), listener)
+    }
+
+    /// The device of an id in a path.
+    fn device(&self, text: &str) -> Result<DeviceHandle, ApiError> {
+        self.devices.device(request::id(text)?).ok_or_else(ApiError::not_found)
+    }
+}
+
+/// Serves the management side until `shutdown` is done, then lets running requests end.
+pub async fn serve(config: RestConfig, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    let (stop, stopping) = watch::channel(false);
+    let (api, listener) = Api::new(config, stopping);
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    listener::run(listener, routes::router(&api), shutdown, stop).await;
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! Who may call: tokens of the management side, and how often an address may try to log in.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::Response;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX, LOGOUTS_KEPT_MAX};
+use wireglot_model::{TenantId, Timestamp, User, UserId};
+
+use crate::Api;
+use crate::error::{ApiError, now};
+use crate::shape::NO_CUSTOMER;
+
+/// Life of an access token.
+const ACCESS_S: i64 = 9_000;
+/// Life of a refresh token.
+const REFRESH_S: i64 = 604_800;
+const ISSUER: &str = "wireglot";
+const ADMINISTRATOR: &str = "TENANT_ADMIN";
+const REFRESH: &str = "REFRESH_TOKEN";
+
+/// Where a request came from; put in by the listener.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Who sent a request; put in by `require_login`.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) user: User,
+    pub(crate) session: Uuid,
+}
+
+/// The claims that clients read, and those that they expect to be there (REST §1).
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Claims {
+    sub: String,
+    user_id: UserId,
+    scopes: Vec<String>,
+    session_id: Uuid,
+    iss: String,
+    iat: i64,
+    exp: i64,
+    // From here on: what only an access token says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_public: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<TenantId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer_id: Option<Uuid>,
+}
+
+/// A pair of tokens.
+pub(crate) struct Pair {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+/// Signs tokens and knows which sessions have logged out.
+pub(crate) struct Tokens {
+    signing: EncodingKey,
+    checking: DecodingKey,
+    tenant: TenantId,
+    /// Sessions that logged out, and when their last token ends.
+    ended: Mutex<HashMap<Uuid, i64>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Access,
+    Refresh,
+}
+
+impl Tokens {
+    pub(crate) fn new(secret: &[u8], tenant: TenantId) -> Self {
+        Self {
+            signing: EncodingKey::from_secret(secret),
+            checking: DecodingKey::from_secret(secret),
+            tenant,
+            ended: Mutex::default(),
+        }
+    }
+
+    /// A pair for a user who has just proven to be that user.
+    pub(crate) fn issue(&self, user: &User, session: Uuid, now: Timestamp) -> Result<Pair, ApiError> {
+        let iat = now.0.div_euclid(1000);
+        let refresh = Claims {
+            sub: user.email.clone(),
+            user_id: user.id,
+            scopes: vec![REFRESH.into()],
+            session_id: session,
+            iss: ISSUER.into(),
+            iat,
+            exp: iat + REFRESH_S,
+            first_name: None,
+            last_name: None,
+            enabled: None,
+            is_public: None,
+            tenant_id: None,
+            customer_id: None,
+        };
+        let access = Claims {
+            scopes: vec![ADMINISTRATOR.into()],
+            exp: iat + ACCESS_S,
+            first_name: user.first_name.clone(),
+            last_name: user.last_name.clone(),
+            enabled: Some(true),
+            is_public: Some(false),
+            tenant_id: Some(self.tenant),
+            customer_id: Some(NO_CUSTOMER),
+            ..refresh.clone()
+        };
+        Ok(Pair { access: self.sign(&access)?, refresh: self.sign(&refresh)? })
+    }
+
+    fn sign(&self, claims: &Claims) -> Result<String, ApiError> {
+        let header = Header::new(Algorithm::HS512);
+        jsonwebtoken::encode(&header, claims, &self.signing).map_err(|error| ApiError::internal(&error))
+    }
+
+    fn check(&self, token: &str, kind: Kind, now: Timestamp) -> Result<Claims, ApiError> {
+        let mut rules = Validation::new(Algorithm::HS512);
+        rules.set_issuer(&[ISSUER]);
+        // The time comes in as a value, so expiry is compared below.
+        rules.validate_exp = false;
+        rules.set_required_spec_claims(&["exp", "iss", "sub"]);
+        let refused = |error: jsonwebtoken::errors::Error| match error.kind() {
+            ErrorKind::ExpiredSignature => ApiError::token_expired(),
+            _ => ApiError::unauthorized("Authentication failed"),
+        };
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &rules).map_err(refused)?.claims;
+        let due = match kind {
+            Kind::Access => ADMINISTRATOR,
+            Kind::Refresh => REFRESH,
+        };
+        if !claims.scopes.iter().any(|scope| scope == due)
+            || self.ended.lock().contains_key(&claims.session_id)
+        {
+            return Err(ApiError::unauthorized("Authentication failed"));
+        }
+        if now.0.div_euclid(1000) >= claims.exp {
+            return Err(ApiError::token_expired());
+        }
+        Ok(claims)
+    }
+
+    /// No token of this session is good any more.
+    pub(crate) fn end(&self, session: Uuid, now: Timestamp) {
+        let now = now.0.div_euclid(1000);
+        let mut ended = self.ended.lock();
+        ended.retain(|_, end| *end > now);
+        if ended.len() >= LOGOUTS_KEPT_MAX {
+            // The one that ends first leaves the least behind.
+            let first = ended.iter().min_by_key(|(_, end)| **end).map(|(session, _)| *session);
+            first.and_then(|session| ended.remove(&session));
+        }
+        ended.insert(session, now + REFRESH_S);
+    }
+}
+
+impl Api {
+    /// The user and session of an access token.
+    fn caller(&self, token: &str) -> Result<Caller, ApiError> {
+        self.user_of(token, Kind::Access)
+    }
+
+    /// The user and session of a refresh token.
+    pub(crate) fn refreshing(&self, token: &str) -> Result<Caller, ApiError> {
+        self.user_of(token, Kind::Refresh)
+    }
+
+    fn user_of(&self, token: &str, kind: Kind) -> Result<Caller, ApiError> {
+        let claims = self.tokens.check(token, kind, now())?;
+        let user = self.devices.user(claims.user_id);
+        let user = user.ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
+        Ok(Caller { user, session: claims.session_id })
+    }
+}
+
+/// Lets only users of the management side through.
+pub(crate) async fn require_login(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let token = bearer(request.headers()).ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
+    let caller = api.caller(token)?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// `X-Authorization` is looked at first, then `Authorization`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get("x-authorization").or_else(|| headers.get(AUTHORIZATION))?;
+    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// Counts tries to log in, for each address by itself. An IPv6 network of 64 bits counts as one address.
+#[derive(Default)]
+pub(crate) struct LoginLimit(Mutex<HashMap<IpAddr, Tries>>);
+
+struct Tries {
+    since: Timestamp,
+    count: u32,
+}
+
+const WINDOW_MS: i64 = 60_000;
+
+impl LoginLimit {
+    /// Whether `peer` may try now.
+    pub(crate) fn admit(&self, peer: Option<Peer>, now: Timestamp) -> Result<(), ApiError> {
+        let address = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| network(peer.ip()));
+        let mut tries = self.0.lock();
+        if tries.len() >= LOGIN_ADDRESSES_MAX && !tries.contains_key(&address) {
+            tries.retain(|_, tries| now.0 - tries.since.0 < WINDOW_MS);
+            if tries.len() >= LOGIN_ADDRESSES_MAX {
+                // So many addresses at once are one attacker: newcomers wait until the map has room.
+                return Err(ApiError::too_many_requests(60));
+            }
+        }
+        let entry = tries.entry(address).or_insert(Tries { since: now, count: 0 });
+        if now.0 - entry.since.0 >= WINDOW_MS {
+            *entry = Tries { since: now, count: 0 };
+        }
+        if entry.count >= LOGINS_PER_MINUTE_MAX {
+            let left_ms = (entry.since.0 + WINDOW_MS - now.0).max(0);
+            return Err(ApiError::too_many_requests(u64::try_from(left_ms).unwrap_or(0).div_ceil(1000)));
+        }
+        entry.count += 1;
+        Ok(())
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> Option<Peer> {
+        Some(Peer(SocketAddr::new(text.parse().unwrap(), 1)))
+    }
+
+    #[track_caller]
+    fn check(limit: &LoginLimit, address: &str, at_ms: i64, admitted: bool) {
+        assert_eq!(limit.admit(peer(address), Timestamp(at_ms)).is_ok(), admitted, "{address} at {at_ms}");
+    }
+
+    #[test]
+    fn an_address_may_try_so_often_a_minute() {
+        let limit = LoginLimit::default();
+        for _ in 0..LOGINS_PER_MINUTE_MAX {
+            check(&limit, "10.0.0.1", 0, true);
+        }
+        check(&limit, "10.0.0.1", WINDOW_MS - 1, false);
+        check(&limit, "::ffff:10.0.0.1", WINDOW_MS - 1, false);
+        check(&limit, "10.0.0.2", 0, true);
+        check(&limit, "10.0.0.1", WINDOW_MS, true);
+    }
+
+    #[test]
+    fn a_network_is_one_address() {
+        let limit = LoginLimit::default();
+        for last in 0..LOGINS_PER_MINUTE_MAX {
+            check(&limit, &format!("2001:db8::{last:x}"), 0, true);
+        }
+        check(&limit, "2001:db8::ffff", 0, false);
+        check(&limit, "2001:db8:0:1::1", 0, true);
+    }
+
+    #[test]
+    fn memory_is_bounded_however_many_addresses_try() {
+        let limit = LoginLimit::default();
+        for address in 0..LOGIN_ADDRESSES_MAX {
+            let address = std::net::Ipv4Addr::from(u32::try_from(address).unwrap() + 1);
+            check(&limit, &address.to_string(), 0, true);
+        }
+        check(&limit, "200.0.0.1", 1, false);
+        check(&limit, "0.0.0.1", 1, true);
+        check(&limit, "200.0.0.1", WINDOW_MS, true);
+        assert!(limit.0.lock().len() <= LOGIN_ADDRESSES_MAX);
+    }
+}

@@ -1,0 +1,169 @@
+//! Attributes by scope (REST §2.6).
+
+use axum::extract::{Path, State};
+use wireglot_codec::native;
+use wireglot_model::value::write_json_string;
+use wireglot_model::{Attribute, DeviceId, Scope};
+
+use crate::Api;
+use crate::error::{ApiError, now};
+use crate::request::{Body, JsonText, Params, carried_through, entity, id};
+
+const ALL_SCOPES: [Scope; 3] = [Scope::Client, Scope::Shared, Scope::Server];
+
+/// `GET …/values/attributes`
+pub(crate) async fn read_all(
+    State(api): State<Api>,
+    Path((kind, device)): Path<(String, String)>,
+    params: Params,
+) -> Result<JsonText, ApiError> {
+    let found = select(&api, entity(&kind, &device)?, &ALL_SCOPES, params.keys().as_deref())?;
+    Ok(write_values(&found))
+}
+
+/// `GET …/values/attributes/{scope}`
+pub(crate) async fn read_scope(
+    State(api): State<Api>,
+    Path((kind, device, scope)): Path<(String, String, String)>,
+    params: Params,
+) -> Result<JsonText, ApiError> {
+    let found = select(&api, entity(&kind, &device)?, &[scope_of(&scope)?], params.keys().as_deref())?;
+    Ok(write_values(&found))
+}
+
+/// `GET …/keys/attributes`
+pub(crate) async fn keys(
+    State(api): State<Api>,
+    Path((kind, device)): Path<(String, String)>,
+) -> Result<JsonText, ApiError> {
+    let mut found = select(&api, entity(&kind, &device)?, &ALL_SCOPES, None)?;
+    found.sort_by(|one, other| one.key.cmp(&other.key));
+    found.dedup_by(|one, other| one.key == other.key);
+    Ok(write_keys(found.iter().map(|attribute| attribute.key.as_str())))
+}
+
+/// `GET …/keys/attributes/{scope}`
+pub(crate) async fn keys_of_scope(
+    State(api): State<Api>,
+    Path((kind, device, scope)): Path<(String, String, String)>,
+) -> Result<JsonText, ApiError> {
+    let found = select(&api, entity(&kind, &device)?, &[scope_of(&scope)?], None)?;
+    Ok(write_keys(found.iter().map(|attribute| attribute.key.as_str())))
+}
+
+/// `POST …/attributes/{scope}` and its older spelling `POST …/{scope}`
+pub(crate) async fn write(
+    State(api): State<Api>,
+    Path((kind, device, scope)): Path<(String, String, String)>,
+    body: Body,
+) -> Result<(), ApiError> {
+    write_body(&api, entity(&kind, &device)?, &scope, &body).await
+}
+
+/// `POST /api/plugins/telemetry/{deviceId}/{scope}`, the oldest spelling
+pub(crate) async fn write_by_device(
+    State(api): State<Api>,
+    Path((device, scope)): Path<(String, String)>,
+    body: Body,
+) -> Result<(), ApiError> {
+    write_body(&api, id(&device)?, &scope, &body).await
+}
+
+/// `DELETE …/{scope}?keys=`
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Path((kind, device, scope)): Path<(String, String, String)>,
+    params: Params,
+) -> Result<(), ApiError> {
+    delete_keys(&api, entity(&kind, &device)?, &scope, &params).await
+}
+
+/// `DELETE /api/plugins/telemetry/{deviceId}/{scope}?keys=`
+pub(crate) async fn delete_by_device(
+    State(api): State<Api>,
+    Path((device, scope)): Path<(String, String)>,
+    params: Params,
+) -> Result<(), ApiError> {
+    delete_keys(&api, id(&device)?, &scope, &params).await
+}
+
+async fn write_body(api: &Api, device: DeviceId, scope: &str, body: &Body) -> Result<(), ApiError> {
+    let scope = match scope_of(scope)? {
+        writable @ (Scope::Shared | Scope::Server) => writable,
+        Scope::Client => return Err(ApiError::bad_request("Invalid scope: CLIENT_SCOPE")),
+    };
+    let samples = native::attributes(&body.0).map_err(|refusal| {
+        ApiError::bad_request(format!("Request is not a JSON object of attributes: {refusal}"))
+    })?;
+    let devices = api.devices.clone();
+    carried_through(async move { devices.write_attributes(device, scope, samples, now()).await }).await
+}
+
+async fn delete_keys(api: &Api, device: DeviceId, scope: &str, params: &Params) -> Result<(), ApiError> {
+    let scope = scope_of(scope)?;
+    let keys = params.keys().ok_or_else(|| ApiError::bad_request("Empty keys: []"))?;
+    let devices = api.devices.clone();
+    carried_through(async move { devices.delete_attributes(device, scope, keys).await }).await
+}
+
+fn select(
+    api: &Api,
+    device: DeviceId,
+    scopes: &[Scope],
+    keys: Option<&[String]>,
+) -> Result<Vec<Attribute>, ApiError> {
+    let mut found = Vec::new();
+    for scope in scopes {
+        found.append(&mut api.devices.attributes(device, *scope, keys)?);
+    }
+    Ok(found)
+}
+
+fn scope_of(name: &str) -> Result<Scope, ApiError> {
+    match name {
+        "CLIENT_SCOPE" => Ok(Scope::Client),
+        "SHARED_SCOPE" => Ok(Scope::Shared),
+        "SERVER_SCOPE" => Ok(Scope::Server),
+        other => Err(ApiError::bad_request(format!("Invalid scope: {other}"))),
+    }
+}
+
+/// The name of a scope, as clients know it.
+pub(crate) fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Client => "CLIENT_SCOPE",
+        Scope::Shared => "SHARED_SCOPE",
+        Scope::Server => "SERVER_SCOPE",
+    }
+}
+
+fn write_values(attributes: &[Attribute]) -> JsonText {
+    let mut out = String::from("[");
+    for (index, attribute) in attributes.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"lastUpdateTs\":");
+        out.push_str(&attribute.updated.to_string());
+        out.push_str(",\"key\":");
+        write_json_string(&attribute.key, &mut out);
+        out.push_str(",\"value\":");
+        attribute.value.write_json(&mut out);
+        out.push('}');
+    }
+    out.push(']');
+    JsonText(out)
+}
+
+/// A JSON array of texts.
+pub(crate) fn write_keys<'a>(keys: impl Iterator<Item = &'a str>) -> JsonText {
+    let mut out = String::from("[");
+    for (index, key) in keys.enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_json_string(key, &mut out);
+    }
+    out.push(']');
+    JsonText(out)
+}

@@ -1,0 +1,217 @@
+//! Devices and their credentials (REST §2.2, §2.3).
+
+use std::cmp::Ordering;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, Devices, Rule};
+use wireglot_model::{DeviceId, Timestamp};
+
+use crate::Api;
+use crate::error::{ApiError, now};
+use crate::page::Page;
+use crate::request::{Body, Params, carried_through, id};
+use crate::shape::{self, CredentialsBody, DeviceBody};
+
+/// How many names are tried before a taken one is given up.
+const UNIQUE_NAMES_TRIED_MAX: u32 = 100;
+
+/// `POST /api/device`: makes a device, or replaces the one whose id is given.
+pub(crate) async fn save(
+    State(api): State<Api>,
+    params: Params,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let token = params.text("accessToken").map(|token| CredentialsDraft::AccessToken(token.to_owned()));
+    save_body(&api, body.json()?, token, Conflict::from_params(&params)?).await
+}
+
+#[derive(Deserialize)]
+struct WithCredentials {
+    device: DeviceBody,
+    credentials: CredentialsBody,
+}
+
+/// `POST /api/device-with-credentials`
+pub(crate) async fn save_with_credentials(
+    State(api): State<Api>,
+    params: Params,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let WithCredentials { device, credentials } = body.json()?;
+    let credentials = credentials.into_draft()?;
+    save_body(&api, device, Some(credentials), Conflict::from_params(&params)?).await
+}
+
+async fn save_body(
+    api: &Api,
+    body: DeviceBody,
+    credentials: Option<CredentialsDraft>,
+    conflict: Conflict,
+) -> Result<Json<Value>, ApiError> {
+    let expected = body.version;
+    let known: Option<DeviceId> = body.id.as_ref().map(|known| id(&known.id)).transpose()?;
+    let draft = body.into_draft()?;
+    let devices = api.devices.clone();
+    let saved = carried_through(async move {
+        let Some(known) = known else { return create(&devices, draft, credentials, &conflict, now()).await };
+        let saved = devices.update_device(known, draft, expected, now()).await?;
+        if let Some(credentials) = credentials {
+            devices.set_credentials(known, credentials, None).await?;
+        }
+        Ok(saved)
+    });
+    Ok(Json(shape::device(&saved.await?, api.devices.tenant())))
+}
+
+/// What happens where the name is taken.
+enum Conflict {
+    Fail,
+    Uniquify { separator: String, counts: bool },
+}
+
+impl Conflict {
+    fn from_params(params: &Params) -> Result<Self, ApiError> {
+        match params.text("nameConflictPolicy") {
+            None | Some("FAIL") => Ok(Self::Fail),
+            Some("UNIQUIFY") => Ok(Self::Uniquify {
+                separator: params.text("uniquifySeparator").unwrap_or("_").to_owned(),
+                counts: params.text("uniquifyStrategy") == Some("INCREMENTAL"),
+            }),
+            Some(other) => Err(ApiError::bad_request(format!("Unsupported name conflict policy '{other}'"))),
+        }
+    }
+}
+
+async fn create(
+    devices: &Devices,
+    draft: DeviceDraft,
+    credentials: Option<CredentialsDraft>,
+    conflict: &Conflict,
+    now: Timestamp,
+) -> Result<DeviceHandle, DeviceError> {
+    let mut outcome = devices.create_device(draft.clone(), credentials.clone(), now).await;
+    let Conflict::Uniquify { separator, counts } = conflict else { return outcome };
+    for attempt in 1..=UNIQUE_NAMES_TRIED_MAX {
+        let Err(DeviceError::Invalid(Rule::DeviceNameTaken)) = outcome else { return outcome };
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let suffix = if *counts { attempt.to_string() } else { random.chars().take(6).collect() };
+        let name = format!("{}{separator}{suffix}", draft.name);
+        outcome =
+            devices.create_device(DeviceDraft { name, ..draft.clone() }, credentials.clone(), now).await;
+    }
+    outcome
+}
+
+/// `GET /api/device/{id}`
+pub(crate) async fn read(
+    State(api): State<Api>,
+    Path(device): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let device = api.device(&device)?;
+    Ok(Json(shape::device(&device, api.devices.tenant())))
+}
+
+/// `GET /api/device/info/{id}`
+pub(crate) async fn read_info(
+    State(api): State<Api>,
+    Path(device): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(info(&api, &api.device(&device)?)))
+}
+
+/// `DELETE /api/device/{id}`
+pub(crate) async fn delete(State(api): State<Api>, Path(device): Path<String>) -> Result<(), ApiError> {
+    let device = id(&device)?;
+    let devices = api.devices.clone();
+    carried_through(async move { devices.delete_device(device).await }).await
+}
+
+/// `GET /api/tenant/device?deviceName=`
+pub(crate) async fn find(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    let name: String = params.required("deviceName")?;
+    let device = api.devices.device_by_name(&name).ok_or_else(ApiError::not_found)?;
+    Ok(Json(shape::device(&device, api.devices.tenant())))
+}
+
+/// `GET /api/tenant/devices`: a page, or with `deviceName` the one device.
+pub(crate) async fn list(state: State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    if params.text("deviceName").is_some() {
+        return find(state, params).await;
+    }
+    page(&state.0, &params, |device| shape::device(device, state.devices.tenant()))
+}
+
+/// `GET /api/tenant/deviceInfos`
+pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    page(&api, &params, |device| info(&api, device))
+}
+
+fn page(api: &Api, params: &Params, write: impl Fn(&DeviceHandle) -> Value) -> Result<Json<Value>, ApiError> {
+    let page = Page::from_params(params)?;
+    let kind = params.text("type");
+    let profile: Option<wireglot_model::ProfileId> = params.text("deviceProfileId").map(id).transpose()?;
+    let active: Option<bool> = params.parsed("active")?;
+    let mut found = api.devices.devices();
+    found.retain(|device| {
+        let state = device.profile();
+        kind.is_none_or(|kind| *state.name == *kind)
+            && profile.is_none_or(|profile| state.profile.id == profile)
+            && active.is_none_or(|active| api.devices.is_connected(device.id()) == active)
+            && page.finds(&[
+                &device.name(),
+                &state.name,
+                device.record().label.as_deref().unwrap_or_default(),
+            ])
+    });
+    Ok(Json(page.answer(found, compare, write)?))
+}
+
+fn compare(property: &str, one: &DeviceHandle, other: &DeviceHandle) -> Option<Ordering> {
+    let order = match property {
+        "createdTime" => {
+            let key = |device: &DeviceHandle| (device.record().created, device.id());
+            key(one).cmp(&key(other))
+        }
+        "name" | "deviceName" => one.name().cmp(&other.name()),
+        "type" | "deviceProfileName" => one.profile().name.cmp(&other.profile().name),
+        "label" => one.record().label.cmp(&other.record().label),
+        _ => return None,
+    };
+    Some(order)
+}
+
+fn info(api: &Api, device: &DeviceHandle) -> Value {
+    let mut shape = shape::device(device, api.devices.tenant());
+    if let Some(members) = shape.as_object_mut() {
+        members.insert("customerTitle".into(), Value::Null);
+        members.insert("customerIsPublic".into(), json!(false));
+        members.insert("deviceProfileName".into(), json!(&*device.profile().name));
+        members.insert("active".into(), json!(api.devices.is_connected(device.id())));
+    }
+    shape
+}
+
+/// `GET /api/device/{id}/credentials`
+pub(crate) async fn read_credentials(
+    State(api): State<Api>,
+    Path(device): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(shape::credentials(&api.devices.credentials(id(&device)?)?)))
+}
+
+/// `POST /api/device/credentials`
+pub(crate) async fn save_credentials(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
+    let body: CredentialsBody = body.json()?;
+    let device = body.device_id.as_ref();
+    let device =
+        device.ok_or_else(|| ApiError::bad_request("Device credentials should be assigned to device!"))?;
+    let device = id(&device.id)?;
+    let expected = body.version;
+    let draft = body.into_draft()?;
+    let devices = api.devices.clone();
+    let saved = carried_through(async move { devices.set_credentials(device, draft, expected).await });
+    Ok(Json(shape::credentials(&saved.await?)))
+}

@@ -1,0 +1,113 @@
+//! The table from failures to HTTP: status, error code and the one shape of every error body (REST §1).
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tracing::error;
+use wireglot_device::DeviceError;
+use wireglot_model::{Fault, Timestamp};
+
+/// An answer that says no.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    /// As existing clients know it.
+    code: u8,
+    message: Cow<'static, str>,
+    retry_after_s: Option<u64>,
+}
+
+impl ApiError {
+    pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, 31, message)
+    }
+
+    pub(crate) fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, 10, message)
+    }
+
+    pub(crate) fn token_expired() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, 11, "Token has expired")
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, 32, "Requested item wasn't found!")
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, 31, "Request method is not supported")
+    }
+
+    pub(crate) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 31, "The request body is too large")
+    }
+
+    pub(crate) fn unprocessable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, 31, message)
+    }
+
+    pub(crate) fn too_many_requests(retry_after_s: u64) -> Self {
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, 33, "Too many requests");
+        Self { retry_after_s: Some(retry_after_s), ..refusal }
+    }
+
+    /// What went wrong is in the log, not in the answer.
+    pub(crate) fn internal(failure: &(dyn std::error::Error + 'static)) -> Self {
+        error!(error = chain(failure), "A management request failed.");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, 2, "Internal server error")
+    }
+
+    fn new(status: StatusCode, code: u8, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), retry_after_s: None }
+    }
+}
+
+impl From<DeviceError> for ApiError {
+    fn from(failure: DeviceError) -> Self {
+        match failure {
+            DeviceError::NotFound => Self::not_found(),
+            DeviceError::VersionConflict => Self::new(StatusCode::CONFLICT, 35, failure.to_string()),
+            DeviceError::BadLogin => Self::unauthorized(failure.to_string()),
+            DeviceError::Invalid(rule) => Self::bad_request(rule.to_string()),
+            DeviceError::TooManyAttributes
+            | DeviceError::NotStored(_)
+            | DeviceError::NotRead(_)
+            | DeviceError::NoSecret(_) => match failure.fault() {
+                Fault::Device | Fault::Denied | Fault::Quota => Self::bad_request(failure.to_string()),
+                Fault::Codec | Fault::Host => Self::internal(&failure),
+            },
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "status": self.status.as_u16(),
+            "message": self.message,
+            "errorCode": self.code,
+            "timestamp": now().0,
+        });
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The time of a request; the only clock of this crate.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+/// An error with all its causes, on one line.
+pub(crate) fn chain(failure: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(failure), |failure| failure.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

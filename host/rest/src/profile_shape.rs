@@ -1,0 +1,284 @@
+//! The shape of a device profile in JSON, here and in `fleet.toml` (device profile §1.1, with the payload kind CODEC).
+//!
+//! Members that Wireglot does not act on are kept as they came and given back, so that a client which reads, changes
+//! and saves a profile loses nothing.
+
+use serde_json::{Map, Value as Json, json};
+use wireglot_device::{ProfileDraft, ProfileState};
+use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
+use wireglot_model::{CodecName, OnFailure, PayloadKind, Profile, TenantId, TransportKind};
+
+use crate::shape::entity;
+
+/// Why a JSON value is not a profile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidShape(String);
+
+/// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
+const MODELLED: [&str; 9] =
+    ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
+const MODELLED_PAYLOAD: [&str; 5] = ["transportPayloadType", "codec", "settings", "onFailure", "isolation"];
+const MODELLED_TRANSPORT: [&str; 4] =
+    ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
+/// Our own member: telemetry older than so many days is removed.
+const RETENTION: &str = "retentionDays";
+const TRANSPORT: &str = "/profileData/transportConfiguration";
+const PAYLOAD: &str = "/profileData/transportConfiguration/transportPayloadTypeConfiguration";
+
+/// Reads a profile.
+pub fn profile_draft(shape: &Json) -> Result<ProfileDraft, InvalidShape> {
+    if !shape.is_object() {
+        return Err(invalid("A device profile is a JSON object"));
+    }
+    match text(shape, "type")? {
+        None => return Err(invalid("Device profile type should be specified!")),
+        Some("DEFAULT") => {}
+        Some(other) => return Err(invalid(format!("Device profile type '{other}' is not supported!"))),
+    }
+    let kind = text(shape, "transportType")?;
+    let kind = kind.ok_or_else(|| invalid("Device profile transport type should be specified!"))?;
+    let nothing = json!({});
+    let transport = shape.pointer(TRANSPORT).filter(|transport| !transport.is_null()).unwrap_or(&nothing);
+    if text(transport, "type")?.is_some_and(|stated| stated != kind) {
+        return Err(invalid(
+            "Device profile transport type and the type of its transport configuration differ!",
+        ));
+    }
+    let is_default = match shape.get("default") {
+        None | Some(Json::Null) => false,
+        Some(value) => value.as_bool().ok_or_else(|| invalid("'default' is true or false"))?,
+    };
+    Ok(ProfileDraft {
+        name: text(shape, "name")?.unwrap_or_default().to_owned(),
+        description: text(shape, "description")?.unwrap_or_default().to_owned(),
+        transport: read_transport(kind, transport)?,
+        is_default,
+        passthrough: passthrough(shape, kind).to_string(),
+        retention_days: retention_days(shape)?,
+    })
+}
+
+fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, InvalidShape> {
+    match kind {
+        "DEFAULT" => Ok(TransportKind::Default),
+        "MQTT" => {
+            let topic = |name, default: &str| -> Result<String, InvalidShape> {
+                let given = text(transport, name)?.filter(|topic| !topic.trim().is_empty());
+                Ok(given.unwrap_or(default).to_owned())
+            };
+            let nothing = json!({});
+            let payload =
+                transport.get("transportPayloadTypeConfiguration").filter(|payload| !payload.is_null());
+            let payload = payload.unwrap_or(&nothing);
+            Ok(TransportKind::Mqtt(MqttTransport {
+                telemetry_topic: topic("deviceTelemetryTopic", TELEMETRY_TOPIC)?,
+                attributes_topic: topic("deviceAttributesTopic", ATTRIBUTES_TOPIC)?,
+                attributes_subscribe_topic: topic("deviceAttributesSubscribeTopic", ATTRIBUTES_TOPIC)?,
+                payload: read_payload(payload)?,
+                on_failure: read_on_failure(payload)?,
+            }))
+        }
+        "COAP" | "LWM2M" | "SNMP" => Ok(TransportKind::Other(kind.to_owned())),
+        other => Err(invalid(format!("Device profile transport type '{other}' is not supported!"))),
+    }
+}
+
+fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
+    match text(payload, "transportPayloadType")? {
+        None | Some("JSON") => Ok(PayloadKind::Json),
+        Some("CODEC") => {
+            let name = text(payload, "codec")?;
+            let name = name.ok_or_else(|| invalid("[Transport Configuration] 'codec' names the codec!"))?;
+            let codec = CodecName::parse(name).map_err(|error| {
+                invalid(format!("[Transport Configuration] invalid codec '{name}': {error}"))
+            })?;
+            let settings = match payload.get("settings") {
+                None | Some(Json::Null) => json!({}),
+                Some(settings) => settings.clone(),
+            };
+            let isolate_messages = match text(payload, "isolation")? {
+                None | Some("instance") => false,
+                Some("message") => true,
+                Some(other) => {
+                    let known = "'instance' and 'message'";
+                    return Err(invalid(format!(
+                        "[Transport Configuration] isolation is {known}, not '{other}'"
+                    )));
+                }
+            };
+            Ok(PayloadKind::Codec { codec, settings: settings.to_string(), isolate_messages })
+        }
+        Some(other) => {
+            Err(invalid(format!("[Transport Configuration] payloads of type '{other}' are not supported!")))
+        }
+    }
+}
+
+fn read_on_failure(payload: &Json) -> Result<OnFailure, InvalidShape> {
+    match text(payload, "onFailure")? {
+        None | Some("refuse") => Ok(OnFailure::Refuse),
+        Some("accept") => Ok(OnFailure::Accept),
+        Some("disconnect") => Ok(OnFailure::Disconnect),
+        Some(other) => {
+            let known = "'refuse', 'accept' and 'disconnect'";
+            Err(invalid(format!("[Transport Configuration] onFailure is {known}, not '{other}'")))
+        }
+    }
+}
+
+fn retention_days(shape: &Json) -> Result<Option<u32>, InvalidShape> {
+    match shape.get(RETENTION) {
+        None | Some(Json::Null) => Ok(None),
+        Some(days) => match days.as_u64().and_then(|days| u32::try_from(days).ok()) {
+            Some(days) if days > 0 => Ok(Some(days)),
+            Some(_) | None => Err(invalid("'retentionDays' is a whole number from 1, or null")),
+        },
+    }
+}
+
+/// What is kept as it came.
+fn passthrough(shape: &Json, kind: &str) -> Json {
+    let mut kept = shape.clone();
+    remove(&mut kept, "", &MODELLED);
+    remove(&mut kept, "", &[RETENTION]);
+    if kind == "MQTT" {
+        remove(&mut kept, TRANSPORT, &MODELLED_TRANSPORT);
+        remove(&mut kept, PAYLOAD, &MODELLED_PAYLOAD);
+    }
+    kept
+}
+
+fn remove(shape: &mut Json, pointer: &str, members: &[&str]) {
+    if let Some(object) = shape.pointer_mut(pointer).and_then(Json::as_object_mut) {
+        object.retain(|name, _| !members.contains(&name.as_str()));
+    }
+}
+
+/// Writes a profile.
+pub(crate) fn profile(state: &ProfileState, tenant: TenantId) -> Json {
+    let profile = &state.profile;
+    let mut shape = defaults();
+    if let TransportKind::Mqtt(_) = profile.transport {
+        overlay(
+            &mut shape,
+            json!({"profileData": {"transportConfiguration": {
+                "sparkplug": false,
+                "sparkplugAttributesMetricNames": null,
+                "sendAckOnValidationException": false,
+            }}}),
+        );
+    }
+    // Whoever saved the profile has written this text from JSON.
+    overlay(&mut shape, serde_json::from_str(&profile.passthrough).unwrap_or(Json::Null));
+    overlay(&mut shape, modelled(profile, tenant));
+    shape
+}
+
+/// Writes the short form of a profile.
+pub(crate) fn profile_info(state: &ProfileState, tenant: TenantId) -> Json {
+    let full = profile(state, tenant);
+    let names = ["id", "name", "image", "defaultDashboardId", "type", "transportType", "tenantId"];
+    let members = names.iter().filter_map(|name| Some(((*name).to_owned(), full.get(*name)?.clone())));
+    Json::Object(members.collect())
+}
+
+/// What a profile has that nobody said anything about.
+fn defaults() -> Json {
+    json!({
+        "image": null,
+        "provisionType": "DISABLED",
+        "provisionDeviceKey": null,
+        "defaultRuleChainId": null,
+        "defaultDashboardId": null,
+        "defaultQueueName": null,
+        "defaultEdgeRuleChainId": null,
+        "firmwareId": null,
+        "softwareId": null,
+        "externalId": null,
+        "profileData": {
+            "configuration": {"type": "DEFAULT"},
+            "provisionConfiguration": {"type": "DISABLED", "provisionDeviceSecret": null},
+            "alarms": null,
+        },
+    })
+}
+
+fn modelled(profile: &Profile, tenant: TenantId) -> Json {
+    let (kind, transport) = match &profile.transport {
+        TransportKind::Default => ("DEFAULT", json!({"type": "DEFAULT"})),
+        TransportKind::Mqtt(mqtt) => ("MQTT", write_mqtt(mqtt)),
+        TransportKind::Other(kind) => (kind.as_str(), json!({"type": kind})),
+    };
+    json!({
+        "id": entity("DEVICE_PROFILE", profile.id),
+        "createdTime": profile.created.0,
+        "tenantId": entity("TENANT", tenant),
+        "name": profile.name,
+        "description": profile.description,
+        "default": profile.is_default,
+        "type": "DEFAULT",
+        "transportType": kind,
+        "version": profile.version,
+        RETENTION: profile.retention_days,
+        "profileData": {"transportConfiguration": transport},
+    })
+}
+
+fn write_mqtt(mqtt: &MqttTransport) -> Json {
+    let on_failure = match mqtt.on_failure {
+        OnFailure::Refuse => "refuse",
+        OnFailure::Accept => "accept",
+        OnFailure::Disconnect => "disconnect",
+    };
+    let payload = match &mqtt.payload {
+        PayloadKind::Json => json!({"transportPayloadType": "JSON", "onFailure": on_failure}),
+        PayloadKind::Codec { codec, settings, isolate_messages } => json!({
+            "transportPayloadType": "CODEC",
+            "codec": codec.as_str(),
+            "settings": serde_json::from_str::<Json>(settings).unwrap_or_else(|_| json!({})),
+            "onFailure": on_failure,
+            "isolation": if *isolate_messages { "message" } else { "instance" },
+        }),
+    };
+    json!({
+        "type": "MQTT",
+        "deviceTelemetryTopic": mqtt.telemetry_topic,
+        "deviceAttributesTopic": mqtt.attributes_topic,
+        "deviceAttributesSubscribeTopic": mqtt.attributes_subscribe_topic,
+        "transportPayloadTypeConfiguration": payload,
+    })
+}
+
+/// Lays `over` on `base`: objects member by member, anything else as a whole.
+fn overlay(base: &mut Json, over: Json) {
+    match (base, over) {
+        (Json::Object(base), Json::Object(over)) => {
+            for (name, value) in over {
+                overlay_member(base, name, value);
+            }
+        }
+        (_, Json::Null) => {}
+        (base, over) => *base = over,
+    }
+}
+
+fn overlay_member(base: &mut Map<String, Json>, name: String, value: Json) {
+    match base.get_mut(&name) {
+        Some(present) if present.is_object() && value.is_object() => overlay(present, value),
+        Some(_) | None => {
+            base.insert(name, value);
+        }
+    }
+}
+
+fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShape> {
+    match object.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(value) => value.as_str().map(Some).ok_or_else(|| invalid(format!("'{name}' is a text"))),
+    }
+}
+
+fn invalid(reason: impl Into<String>) -> InvalidShape {
+    InvalidShape(reason.into())
+}

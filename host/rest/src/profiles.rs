@@ -1,0 +1,108 @@
+//! Device profiles (REST §2.4).
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::Value;
+use wireglot_device::ProfileState;
+use wireglot_model::{ProfileId, TenantId};
+
+use crate::Api;
+use crate::error::{ApiError, now};
+use crate::page::Page;
+use crate::profile_shape::{profile, profile_draft, profile_info};
+use crate::request::{Body, Params, carried_through, id};
+
+/// `POST /api/deviceProfile`: makes a profile, or replaces the one whose id is given.
+pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
+    let shape: Value = body.json()?;
+    let known = shape.pointer("/id/id").and_then(Value::as_str);
+    let known: Option<ProfileId> = known.map(id).transpose()?;
+    let expected = shape.get("version").and_then(Value::as_u64);
+    let draft = profile_draft(&shape).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let devices = api.devices.clone();
+    let saved = carried_through(async move {
+        match known {
+            Some(known) => devices.update_profile(known, draft, expected).await,
+            None => devices.create_profile(draft, now()).await,
+        }
+    });
+    Ok(Json(profile(&*saved.await?, api.devices.tenant())))
+}
+
+/// `GET /api/deviceProfile/{id}`
+pub(crate) async fn read(State(api): State<Api>, Path(known): Path<String>) -> Result<Json<Value>, ApiError> {
+    Ok(Json(profile(&*find(&api, &known)?, api.devices.tenant())))
+}
+
+/// `GET /api/deviceProfileInfo/{id}`
+pub(crate) async fn read_info(
+    State(api): State<Api>,
+    Path(known): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(profile_info(&*find(&api, &known)?, api.devices.tenant())))
+}
+
+/// `GET /api/deviceProfileInfo/default`
+pub(crate) async fn read_default_info(State(api): State<Api>) -> Json<Value> {
+    Json(profile_info(&api.devices.default_profile(), api.devices.tenant()))
+}
+
+/// `DELETE /api/deviceProfile/{id}`
+pub(crate) async fn delete(State(api): State<Api>, Path(known): Path<String>) -> Result<(), ApiError> {
+    let known = id(&known)?;
+    let devices = api.devices.clone();
+    carried_through(async move { devices.delete_profile(known).await }).await
+}
+
+/// `POST /api/deviceProfile/{id}/default`
+pub(crate) async fn make_default(
+    State(api): State<Api>,
+    Path(known): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let known = id(&known)?;
+    let devices = api.devices.clone();
+    let state = carried_through(async move { devices.make_default_profile(known).await }).await?;
+    Ok(Json(profile(&state, api.devices.tenant())))
+}
+
+/// `GET /api/deviceProfiles`
+pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    page(&api, &params, profile)
+}
+
+/// `GET /api/deviceProfileInfos`
+pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    page(&api, &params, profile_info)
+}
+
+fn page(
+    api: &Api,
+    params: &Params,
+    write: fn(&ProfileState, TenantId) -> Value,
+) -> Result<Json<Value>, ApiError> {
+    let page = Page::from_params(params)?;
+    let mut found = api.devices.profiles();
+    found.retain(|state| page.finds(&[&state.name]));
+    Ok(Json(page.answer(found, compare, |state| write(state, api.devices.tenant()))?))
+}
+
+fn compare(property: &str, one: &Arc<ProfileState>, other: &Arc<ProfileState>) -> Option<Ordering> {
+    let (one, other) = (&one.profile, &other.profile);
+    let order = match property {
+        "createdTime" => (one.created, one.id).cmp(&(other.created, other.id)),
+        "name" => one.name.cmp(&other.name),
+        "description" => one.description.cmp(&other.description),
+        // All profiles are of one type.
+        "type" | "transportType" => Ordering::Equal,
+        "isDefault" | "default" => one.is_default.cmp(&other.is_default),
+        _ => return None,
+    };
+    Some(order)
+}
+
+fn find(api: &Api, known: &str) -> Result<Arc<ProfileState>, ApiError> {
+    api.devices.profile(id(known)?).ok_or_else(ApiError::not_found)
+}

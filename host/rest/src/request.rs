@@ -1,0 +1,142 @@
+//! What a request says, read the way existing clients write it: bodies whatever their content type, queries with
+//! repeated and unknown parameters.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::str::FromStr;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use wireglot_device::DeviceError;
+use wireglot_model::DeviceId;
+
+use crate::error::ApiError;
+
+/// The bytes of a body, within the limit of its route.
+pub(crate) struct Body(pub(crate) axum::body::Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match axum::body::Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(refused) if refused.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(ApiError::too_large())
+            }
+            Err(refused) => Err(ApiError::bad_request(refused.body_text())),
+        }
+    }
+}
+
+impl Body {
+    /// The body as JSON of this shape.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_slice(&self.0)
+            .map_err(|error| ApiError::bad_request(format!("Invalid JSON: {error}")))
+    }
+}
+
+/// The parameters of a query. Those that nobody asks for are ignored.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let query = parts.uri.query().unwrap_or_default();
+        let owned = |(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), value.into_owned());
+        Ok(Self(form_urlencoded::parse(query.as_bytes()).map(owned).collect()))
+    }
+}
+
+impl Params {
+    /// The value of a parameter; one without text counts as absent.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that has to be written like a `T`.
+    pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        let parse = |text: &str| {
+            text.trim()
+                .parse()
+                .map_err(|_| ApiError::bad_request(format!("Invalid value of parameter '{name}': {text}")))
+        };
+        self.text(name).map(parse).transpose()
+    }
+
+    /// A parameter that has to be there.
+    pub(crate) fn required<T: FromStr>(&self, name: &str) -> Result<T, ApiError> {
+        let missing = || ApiError::bad_request(format!("Required request parameter '{name}' is not present"));
+        self.parsed(name)?.ok_or_else(missing)
+    }
+
+    /// `true` only where the parameter says so.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// Keys, as `keys=a,b` or as `key=` repeated, which keeps commas; `None` where none is named.
+    pub(crate) fn keys(&self) -> Option<Vec<String>> {
+        let single = self
+            .0
+            .iter()
+            .filter(|(name, value)| name == "key" && !value.is_empty())
+            .map(|(_, key)| key.clone());
+        let mut keys: Vec<String> = single.collect();
+        if keys.is_empty() {
+            keys = self.text("keys")?.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect();
+        }
+        let mut seen = std::collections::HashSet::new();
+        keys.retain(|key| seen.insert(key.clone()));
+        (!keys.is_empty()).then_some(keys)
+    }
+}
+
+/// An id in a path.
+pub(crate) fn id<T: FromStr>(text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|_| ApiError::bad_request(format!("Invalid UUID string: {text}")))
+}
+
+/// The device of `…/{entityType}/{entityId}/…`.
+pub(crate) fn entity(kind: &str, entity: &str) -> Result<DeviceId, ApiError> {
+    if kind != "DEVICE" {
+        return Err(ApiError::bad_request(format!(
+            "Entities of type '{kind}' have neither telemetry nor attributes here"
+        )));
+    }
+    id(entity)
+}
+
+/// Reads from the store on a thread that may wait for the disk.
+pub(crate) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, DeviceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(broken) => Err(ApiError::internal(&broken)),
+    }
+}
+
+/// Carries a change through even if the client goes away meanwhile: half a change must not happen.
+pub(crate) async fn carried_through<T: Send + 'static>(
+    change: impl Future<Output = Result<T, DeviceError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::spawn(change).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(broken) => Err(ApiError::internal(&broken)),
+    }
+}
+
+/// JSON that was written as text.
+pub(crate) struct JsonText(pub(crate) String);
+
+impl IntoResponse for JsonText {
+    fn into_response(self) -> Response {
+        ([(axum::http::header::CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}

@@ -1,0 +1,165 @@
+//! Every operation there is, in one table: what is not in it is not served, and who may call it stands beside it.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
+
+use crate::access::require_login;
+use crate::error::ApiError;
+use crate::{Api, attributes, codecs, devices, health, letters, login, profiles, telemetry, trace};
+
+/// Who may call an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// Anybody who reaches the port.
+    Public,
+    /// Users of the management side.
+    Administrator,
+}
+
+/// One operation.
+pub(crate) struct Operation {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    body_bytes_max: usize,
+    handler: MethodRouter<Api>,
+}
+
+/// An operation for users of the management side.
+fn operation<H, T>(method: Method, path: &'static str, handler: H) -> Operation
+where
+    H: Handler<T, Api>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).expect("the table uses the methods of HTTP only");
+    Operation {
+        method,
+        path,
+        access: Access::Administrator,
+        body_bytes_max: REST_BODY_BYTES_MAX,
+        handler: on(filter, handler),
+    }
+}
+
+impl Operation {
+    fn public(self) -> Self {
+        Self { access: Access::Public, ..self }
+    }
+
+    fn body_bytes_max(self, body_bytes_max: usize) -> Self {
+        Self { body_bytes_max, ..self }
+    }
+}
+
+/// The table.
+pub(crate) fn operations() -> Vec<Operation> {
+    let mut operations = base();
+    operations.extend(device_operations());
+    operations.extend(telemetry_operations());
+    operations
+}
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
+const DELETE: Method = Method::DELETE;
+
+fn base() -> Vec<Operation> {
+    vec![
+        operation(GET, "/health", health::alive).public(),
+        operation(GET, "/ready", health::ready).public(),
+        operation(GET, "/metrics", health::metrics).public(),
+        operation(POST, "/api/auth/login", login::login).public(),
+        operation(POST, "/api/auth/token", login::renew).public(),
+        operation(GET, "/api/auth/user", login::user),
+        operation(POST, "/api/auth/logout", login::logout),
+        operation(GET, "/api/codecs", codecs::list),
+        operation(GET, "/api/codecs/{name}", codecs::read),
+        operation(PUT, "/api/codecs/{name}", codecs::upload).body_bytes_max(CODEC_MODULE_BYTES_MAX),
+        operation(GET, "/api/codecs/{name}/component", codecs::download),
+        operation(GET, "/api/codecs/{name}/history", codecs::history),
+        operation(GET, "/api/dead-letters", letters::list),
+        operation(GET, "/api/trace", trace::listen),
+    ]
+}
+
+fn device_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/device", devices::save),
+        operation(POST, "/api/device-with-credentials", devices::save_with_credentials),
+        operation(POST, "/api/device/credentials", devices::save_credentials),
+        operation(GET, "/api/device/info/{id}", devices::read_info),
+        operation(GET, "/api/device/{id}", devices::read),
+        operation(DELETE, "/api/device/{id}", devices::delete),
+        operation(GET, "/api/device/{id}/credentials", devices::read_credentials),
+        operation(GET, "/api/device/{id}/messages", telemetry::messages),
+        operation(GET, "/api/tenant/device", devices::find),
+        operation(GET, "/api/tenant/devices", devices::list),
+        operation(GET, "/api/tenant/deviceInfos", devices::list_infos),
+        operation(POST, "/api/deviceProfile", profiles::save),
+        operation(GET, "/api/deviceProfile/{id}", profiles::read),
+        operation(DELETE, "/api/deviceProfile/{id}", profiles::delete),
+        operation(POST, "/api/deviceProfile/{id}/default", profiles::make_default),
+        operation(GET, "/api/deviceProfileInfo/default", profiles::read_default_info),
+        operation(GET, "/api/deviceProfileInfo/{id}", profiles::read_info),
+        operation(GET, "/api/deviceProfileInfos", profiles::list_infos),
+        operation(GET, "/api/deviceProfiles", profiles::list),
+    ]
+}
+
+/// In the two-part paths `entity` is the id of a device and `id` a scope: the router wants one name in one place.
+fn telemetry_operations() -> Vec<Operation> {
+    macro_rules! prefixed {
+        ($rest:literal) => {
+            concat!("/api/plugins/telemetry/{entity}/{id}", $rest)
+        };
+    }
+    vec![
+        operation(GET, prefixed!("/keys/timeseries"), telemetry::keys),
+        operation(GET, prefixed!("/values/timeseries"), telemetry::values),
+        operation(GET, prefixed!("/values/timeseries/history"), telemetry::history),
+        operation(POST, prefixed!("/timeseries/{any}"), telemetry::save),
+        operation(POST, prefixed!("/timeseries/{any}/{ttl}"), telemetry::save_with_ttl),
+        operation(GET, prefixed!("/keys/attributes"), attributes::keys),
+        operation(GET, prefixed!("/keys/attributes/{scope}"), attributes::keys_of_scope),
+        operation(GET, prefixed!("/values/attributes"), attributes::read_all),
+        operation(GET, prefixed!("/values/attributes/{scope}"), attributes::read_scope),
+        operation(POST, prefixed!("/attributes/{scope}"), attributes::write),
+        operation(POST, prefixed!("/{scope}"), attributes::write),
+        operation(DELETE, prefixed!("/{scope}"), attributes::delete),
+        operation(POST, prefixed!(""), attributes::write_by_device),
+        operation(DELETE, prefixed!(""), attributes::delete_by_device),
+    ]
+}
+
+/// The router over the whole table.
+pub(crate) fn router(api: &Api) -> Router {
+    let mut router = Router::new();
+    for Operation { path, access, body_bytes_max, handler, .. } in operations() {
+        let handler = handler.layer(DefaultBodyLimit::max(body_bytes_max));
+        let handler = match access {
+            Access::Public => handler,
+            Access::Administrator => {
+                handler.route_layer(middleware::from_fn_with_state(api.clone(), require_login))
+            }
+        };
+        router = router.route(path, handler);
+    }
+    router
+        .fallback(|| async { ApiError::not_found() })
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(middleware::from_fn_with_state(api.clone(), count))
+        .with_state(api.clone())
+}
+
+async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    api.answers.count(response.status());
+    response
+}

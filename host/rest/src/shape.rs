@@ -1,0 +1,157 @@
+//! The shapes of entities in JSON: ids with their type, devices and their credentials. Profiles have `profile_shape`.
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceHandle, ProfileChoice};
+use wireglot_model::{Credentials, CredentialsKind, TenantId, TransportKind};
+
+use crate::error::ApiError;
+use crate::request;
+
+/// The id that stands for "no customer".
+pub(crate) const NO_CUSTOMER: Uuid = Uuid::from_u128(0x13814000_1dd2_11b2_8080_808080808080);
+
+/// An id as it stands in bodies. Clients pick the class by its type.
+pub(crate) fn entity(kind: &str, id: impl std::fmt::Display) -> Json {
+    json!({"entityType": kind, "id": id.to_string()})
+}
+
+/// The customer of everything here.
+pub(crate) fn no_customer() -> Json {
+    entity("CUSTOMER", NO_CUSTOMER)
+}
+
+/// An id in a body; its type is known from where it stands.
+#[derive(Deserialize)]
+pub(crate) struct EntityRef {
+    pub(crate) id: String,
+}
+
+/// What of a device can be written, and what says which device is meant.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeviceBody {
+    pub(crate) id: Option<EntityRef>,
+    name: Option<String>,
+    #[serde(rename = "type")]
+    profile_name: Option<String>,
+    label: Option<String>,
+    device_profile_id: Option<EntityRef>,
+    additional_info: Option<Json>,
+    pub(crate) version: Option<u64>,
+}
+
+impl DeviceBody {
+    pub(crate) fn into_draft(self) -> Result<DeviceDraft, ApiError> {
+        let profile = match (self.device_profile_id, self.profile_name.filter(|name| !name.trim().is_empty()))
+        {
+            (Some(profile), _) => ProfileChoice::Id(request::id(&profile.id)?),
+            (None, Some(name)) => ProfileChoice::Name(name),
+            (None, None) => ProfileChoice::Default,
+        };
+        Ok(DeviceDraft {
+            name: self.name.unwrap_or_default(),
+            label: self.label,
+            profile,
+            additional_info: self.additional_info.unwrap_or(Json::Null).to_string(),
+        })
+    }
+}
+
+/// A device.
+pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
+    let (record, profile) = (device.record(), device.profile());
+    let transport = match &profile.profile.transport {
+        TransportKind::Default => "DEFAULT",
+        TransportKind::Mqtt(_) => "MQTT",
+        TransportKind::Other(kind) => kind,
+    };
+    // Whoever made the record has checked that this is JSON.
+    let additional_info: Json = serde_json::from_str(&record.additional_info).unwrap_or(Json::Null);
+    json!({
+        "id": entity("DEVICE", record.id),
+        "createdTime": record.created.0,
+        "tenantId": entity("TENANT", tenant),
+        "customerId": no_customer(),
+        "name": record.name,
+        "type": profile.profile.name,
+        "label": record.label,
+        "deviceProfileId": entity("DEVICE_PROFILE", record.profile),
+        "deviceData": {
+            "configuration": {"type": "DEFAULT"},
+            "transportConfiguration": {"type": transport},
+        },
+        "firmwareId": null,
+        "softwareId": null,
+        "additionalInfo": additional_info,
+        "externalId": null,
+        "version": record.version,
+    })
+}
+
+/// What of credentials can be written, and whose they are.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CredentialsBody {
+    pub(crate) device_id: Option<EntityRef>,
+    credentials_type: Option<String>,
+    credentials_id: Option<String>,
+    credentials_value: Option<String>,
+    pub(crate) version: Option<u64>,
+}
+
+/// The parts of MQTT_BASIC, which travel as JSON text within a string.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BasicBody {
+    client_id: Option<String>,
+    user_name: Option<String>,
+    password: Option<String>,
+}
+
+impl CredentialsBody {
+    pub(crate) fn into_draft(self) -> Result<CredentialsDraft, ApiError> {
+        match self.credentials_type.as_deref() {
+            None => Err(ApiError::bad_request("Device credentials type should be specified!")),
+            Some("ACCESS_TOKEN") => {
+                Ok(CredentialsDraft::AccessToken(self.credentials_id.unwrap_or_default()))
+            }
+            Some("MQTT_BASIC") => {
+                let value = self.credentials_value.unwrap_or_default();
+                let basic: BasicBody = serde_json::from_str(&value).map_err(|_| {
+                    ApiError::bad_request("Invalid credentials body for simple mqtt credentials!")
+                })?;
+                let BasicBody { client_id, user_name, password } = basic;
+                Ok(CredentialsDraft::MqttBasic { client_id, user_name, password })
+            }
+            Some("X509_CERTIFICATE") => {
+                Ok(CredentialsDraft::X509 { certificate: self.credentials_value.unwrap_or_default() })
+            }
+            Some(other) => {
+                Err(ApiError::bad_request(format!("Credentials of type '{other}' are not served")))
+            }
+        }
+    }
+}
+
+/// The credentials of a device.
+pub(crate) fn credentials(credentials: &Credentials) -> Json {
+    let (kind, value) = match &credentials.kind {
+        CredentialsKind::AccessToken => ("ACCESS_TOKEN", None),
+        CredentialsKind::MqttBasic { client_id, user_name, password } => {
+            let basic = json!({"clientId": client_id, "userName": user_name, "password": password});
+            ("MQTT_BASIC", Some(basic.to_string()))
+        }
+        CredentialsKind::X509 { certificate } => ("X509_CERTIFICATE", Some(certificate.clone())),
+    };
+    json!({
+        "id": {"id": credentials.id.to_string()},
+        "createdTime": credentials.created.0,
+        "deviceId": entity("DEVICE", credentials.device),
+        "credentialsType": kind,
+        "credentialsId": credentials.lookup,
+        "credentialsValue": value,
+        "version": credentials.version,
+    })
+}
