@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask test` builds what they need and runs them. They wait for a state, never for a time.
 
+#![allow(clippy::indexing_slicing, reason = "a panic that names its line is how a test fails")]
+
 mod harness;
 
 mod attributes;

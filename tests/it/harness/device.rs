@@ -170,11 +170,15 @@ impl Device {
         self.stream.write_all(bytes).ok();
     }
 
-    /// Sends as much as the system takes at once, for a device that does not read what comes back.
-    pub(crate) fn send_some(&mut self, bytes: &[u8]) {
-        self.stream.set_nonblocking(true).expect("an open socket");
-        self.stream.write(bytes).ok();
-        self.stream.set_nonblocking(false).expect("an open socket");
+    /// Sends until the system takes no more, for a device that does not read what comes back. The last packet may
+    /// be cut, so nothing sensible can be sent after it.
+    pub(crate) fn flood(&mut self, bytes: &[u8], times: usize) {
+        self.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("an open socket");
+        for _ in 0..times {
+            if self.stream.write_all(bytes).is_err() {
+                return;
+            }
+        }
     }
 
     fn packet_id(&mut self) -> u16 {

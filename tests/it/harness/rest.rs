@@ -92,22 +92,6 @@ impl Rest {
         self.get(&path).expect("dead letters").as_array().expect("an array").clone()
     }
 
-    /// Prometheus text.
-    pub(crate) fn metrics(&self) -> String {
-        let mut answer = self.agent.get(format!("{}/metrics", self.base)).call().expect("metrics");
-        answer.body_mut().read_to_string().expect("metrics are text")
-    }
-
-    /// The sum of a metric over its labels, 0 where it is not there.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = self.metrics();
-        let of_name = text.lines().filter_map(|line| line.strip_prefix(name));
-        let values = of_name
-            .filter(|rest| rest.starts_with([' ', '{']))
-            .filter_map(|rest| rest.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()));
-        values.sum()
-    }
-
     /// Makes a profile with this transport configuration and returns its id.
     pub(crate) fn create_profile(&self, name: &str, transport: &Value) -> String {
         let profile = json!({
