@@ -72,3 +72,6 @@ impl Devices {
         self.0.store.healthy()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! What becomes of a message: kept whole or not at all, in one batch, and durable before it is answered.
+
+use std::sync::Arc;
+
+use tokio::task::LocalSet;
+use wireglot_bus::{Event, FeedItem, mailbox};
+use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX};
+use wireglot_model::{Decoded, Downlink, Fault, Scope, SessionId, Timestamp, Uplink, UplinkBody, Value};
+
+use super::{NOW, Site, attributes, draft, of_child, sample, telemetry, token};
+use crate::{AcceptError, DeviceDraft, DeviceHandle, DeviceWorker};
+
+const LATER: Timestamp = Timestamp(NOW.0 + 1);
+
+/// Runs a story on a worker's thread, with the worker's driver beside it.
+async fn on_worker<F: Future<Output = ()>>(site: &Site, story: impl FnOnce(DeviceWorker) -> F) {
+    let worker = site.devices.worker();
+    let local = LocalSet::new();
+    local.spawn_local(worker.driver());
+    local.run_until(story(worker)).await;
+}
+
+/// The proof as text, because nobody acknowledges here, and the answers.
+async fn accept(
+    worker: &DeviceWorker,
+    device: &DeviceHandle,
+    now: Timestamp,
+    uplinks: Vec<Uplink>,
+) -> Result<(String, Vec<Downlink>), AcceptError> {
+    let decoded = Decoded { uplinks, warnings: Vec::new() };
+    let (accepted, answers) = worker.accept(device, now, None, decoded).await?;
+    Ok((format!("{accepted:?}"), answers))
+}
+
+async fn gateway(site: &Site) -> DeviceHandle {
+    let draft = DeviceDraft { additional_info: "{\"gateway\":true}".into(), ..draft("gw") };
+    site.devices.create_device(draft, Some(token("GW")), NOW).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_there_after_a_restart() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    let id = device.id();
+    on_worker(&site, |worker| async move {
+        accept(&worker, &device, NOW, vec![telemetry("t", 21), attributes(vec![sample("a", 1)])])
+            .await
+            .unwrap();
+    })
+    .await;
+    let site = site.reopen().await;
+    let latest = site.devices.latest(id, None).unwrap();
+    let found: Vec<_> = latest.iter().map(|latest| (latest.key.as_str(), latest.ts, &latest.value)).collect();
+    assert_eq!(found, [("t", NOW, &Value::Long(21))]);
+    let attribute = site.devices.attributes(id, Scope::Client, None).unwrap();
+    assert_eq!((attribute[0].key.as_str(), attribute[0].updated), ("a", NOW));
+}
+
+#[tokio::test]
+async fn an_attribute_that_is_repeated_keeps_its_time() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    let devices = site.devices.clone();
+    on_worker(&site, |worker| async move {
+        let updated = || devices.attributes(device.id(), Scope::Client, None).unwrap()[0].updated;
+        accept(&worker, &device, NOW, vec![attributes(vec![sample("a", 1)])]).await.unwrap();
+        let again = accept(&worker, &device, LATER, vec![attributes(vec![sample("a", 1)])]).await.unwrap();
+        assert_eq!(again.0, "Accepted(None)", "nothing had to be written");
+        assert_eq!(updated(), NOW);
+        let text = wireglot_model::Sample { key: "a".into(), value: Value::Text("1".into()) };
+        accept(&worker, &device, LATER, vec![attributes(vec![text])]).await.unwrap();
+        assert_eq!(updated(), LATER, "another type is another value");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_are_answered_with_what_was_asked_for() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    site.devices.write_attributes(device.id(), Scope::Shared, vec![sample("s", 2)], NOW).await.unwrap();
+    site.devices.write_attributes(device.id(), Scope::Server, vec![sample("x", 3)], NOW).await.unwrap();
+    on_worker(&site, |worker| async move {
+        accept(&worker, &device, NOW, vec![attributes(vec![sample("c", 1), sample("d", 4)])]).await.unwrap();
+        let check = |client: &[&str], shared: &[&str], expected: (Vec<_>, Vec<_>)| {
+            let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+            let answer = worker.attribute_response(&device, 7, &owned(client), &owned(shared));
+            let expected = Downlink::AttributeResponse { id: 7, client: expected.0, shared: expected.1 };
+            assert_eq!(answer, expected, "{client:?} {shared:?}");
+        };
+        check(&[], &[], (vec![sample("c", 1), sample("d", 4)], vec![sample("s", 2)]));
+        check(&["c", "unknown"], &[], (vec![sample("c", 1)], vec![]));
+        check(&[], &["s", "x"], (vec![], vec![sample("s", 2)]));
+        let body = UplinkBody::AttributeRequest { id: 9, client_keys: vec!["c".into()], shared_keys: vec![] };
+        let request = Uplink { child: None, body };
+        let (_, answers) = accept(&worker, &device, NOW, vec![request]).await.unwrap();
+        let answer = Downlink::AttributeResponse { id: 9, client: vec![sample("c", 1)], shared: vec![] };
+        assert_eq!(answers, [answer]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_part_refuses_the_whole_message() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    let (id, devices) = (device.id(), site.devices.clone());
+    let long = "k".repeat(KEY_CHARS_MAX + 1);
+    let rpc = UplinkBody::ClientRpc { id: 1, method: "m".into(), params: "{}".into() };
+    let many = (0..=ATTRIBUTES_PER_SCOPE_MAX).map(|key| sample(&key.to_string(), 1)).collect();
+    let rows = [
+        (of_child("c", telemetry("t", 1)), Fault::Denied),
+        (telemetry(" ", 1), Fault::Device),
+        (telemetry(&long, 1), Fault::Device),
+        (attributes(vec![sample("", 1)]), Fault::Device),
+        (attributes(many), Fault::Quota),
+        (Uplink { child: None, body: rpc }, Fault::Device),
+    ];
+    on_worker(&site, |worker| async move {
+        for (refused, fault) in rows {
+            let uplinks = vec![telemetry("t", 1), attributes(vec![sample("a", 1)]), refused];
+            let error = accept(&worker, &device, NOW, uplinks).await.unwrap_err();
+            assert_eq!(error.fault(), fault, "{error}");
+        }
+        let long_enough = "ä".repeat(KEY_CHARS_MAX);
+        accept(&worker, &device, NOW, vec![telemetry(&long_enough, 1)]).await.unwrap();
+    })
+    .await;
+    assert_eq!(devices.keys(id).unwrap().len(), 1);
+    assert!(devices.attributes(id, Scope::Client, None).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_rpc_answer_that_nobody_waits_for_is_accepted_and_forgotten() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    on_worker(&site, |worker| async move {
+        let body = UplinkBody::RpcResponse { id: 1, payload: "{}".into() };
+        let (accepted, answers) =
+            accept(&worker, &device, NOW, vec![Uplink { child: None, body }]).await.unwrap();
+        assert_eq!((accepted.as_str(), answers.len()), ("Accepted(None)", 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gateway_brings_its_devices_with_their_first_message() {
+    let site = Site::new().await;
+    let gw = gateway(&site).await;
+    let (gateway_id, profile) = (gw.id(), gw.profile().profile.id);
+    on_worker(&site, |worker| async move {
+        let uplinks =
+            vec![of_child("c1", telemetry("t", 1)), of_child("c1", attributes(vec![sample("a", 1)]))];
+        accept(&worker, &gw, NOW, uplinks).await.unwrap();
+        accept(&worker, &gw, LATER, vec![of_child("c1", telemetry("t", 2))]).await.unwrap();
+    })
+    .await;
+    let site = site.reopen().await;
+    let child = site.devices.device_by_name("c1").unwrap();
+    assert_eq!(child.record().profile, profile);
+    assert_eq!(child.record().additional_info, format!("{{\"lastConnectedGateway\":\"{gateway_id}\"}}"));
+    assert_eq!(site.devices.latest(child.id(), None).unwrap()[0].value, Value::Long(2));
+    assert_eq!(site.devices.attributes(child.id(), Scope::Client, None).unwrap().len(), 1);
+    assert_eq!(site.devices.credentials(child.id()).unwrap().lookup.len(), 20);
+    let gw = site.devices.device(gateway_id).unwrap();
+    assert_eq!(gw.state.children.load(std::sync::atomic::Ordering::Relaxed), 1, "counted again at the start");
+}
+
+#[tokio::test]
+async fn a_gateway_has_a_bounded_number_of_devices() {
+    let site = Site::new().await;
+    let gw = gateway(&site).await;
+    gw.state.children.store(GATEWAY_DEVICES_MAX - 1, std::sync::atomic::Ordering::Relaxed);
+    let devices = site.devices.clone();
+    on_worker(&site, |worker| async move {
+        accept(&worker, &gw, NOW, vec![of_child("last", telemetry("t", 1))]).await.unwrap();
+        let error = accept(&worker, &gw, NOW, vec![of_child("over", telemetry("t", 1))]).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Quota);
+        assert!(devices.device_by_name("over").is_none());
+        devices.delete_device(devices.device_by_name("last").unwrap().id()).await.unwrap();
+        accept(&worker, &gw, NOW, vec![of_child("over", telemetry("t", 1))]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_child_whose_message_was_cut_off_comes_with_the_next_one() {
+    let site = Site::new().await;
+    let gw = gateway(&site).await;
+    let devices = site.devices.clone();
+    on_worker(&site, |worker| async move {
+        // What is left when the future of a message is dropped before its batch is queued.
+        let child = devices.child(&gw, "c", NOW).unwrap();
+        assert!(child.unsettled().is_some());
+        accept(&worker, &gw, NOW, vec![of_child("c", telemetry("t", 1))]).await.unwrap();
+        assert_eq!(child.unsettled(), None);
+    })
+    .await;
+    let site = site.reopen().await;
+    let child = site.devices.device_by_name("c").expect("it is in the store");
+    assert_eq!(site.devices.latest(child.id(), None).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn listeners_hear_of_what_is_durable_and_nobody_else_pays() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    let mut feed = site.bus.feed();
+    on_worker(&site, |worker| async move {
+        accept(&worker, &device, NOW, vec![telemetry("t", 5)]).await.unwrap();
+    })
+    .await;
+    let expected = Event::Telemetry {
+        device: site.devices.device_by_name("d").unwrap().id(),
+        device_name: "d".into(),
+        profile: "default".into(),
+        ts: NOW,
+        codec: None,
+        samples: vec![sample("t", 5)],
+    };
+    assert_eq!(feed.recv().await, Some(FeedItem::Event(Arc::new(expected))));
+}
+
+#[tokio::test]
+async fn a_shared_write_is_one_message_to_the_device() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    let (mailbox, mut receiver) = mailbox();
+    let claim = crate::ConnectClaim { client_id: "", user_name: Some("T"), password: None };
+    let session = site.devices.authenticate(&claim).unwrap();
+    site.devices.open_session(&session, SessionId(1), &mailbox, NOW).unwrap();
+    let samples = vec![sample("a", 1), sample("b", 2)];
+    for _ in 0..2 {
+        // The second write changes no value and is told all the same.
+        site.devices.write_attributes(device.id(), Scope::Shared, samples.clone(), NOW).await.unwrap();
+        assert_eq!(receiver.try_recv(), Some((SessionId(1), Downlink::AttributeUpdate(samples.clone()))));
+    }
+    site.devices.write_attributes(device.id(), Scope::Server, samples, NOW).await.unwrap();
+    let keys = vec!["a".to_owned(), "unknown".to_owned()];
+    site.devices.delete_attributes(device.id(), Scope::Shared, keys.clone()).await.unwrap();
+    assert_eq!(receiver.try_recv(), Some((SessionId(1), Downlink::AttributeDelete(keys))));
+    assert_eq!(receiver.try_recv(), None);
+    assert_eq!(site.devices.attributes(device.id(), Scope::Shared, None).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_device_says_nothing_more() {
+    let site = Site::new().await;
+    let device = site.device("d", token("T")).await;
+    site.devices.delete_device(device.id()).await.unwrap();
+    on_worker(&site, |worker| async move {
+        let error = accept(&worker, &device, NOW, vec![telemetry("t", 1)]).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Denied);
+    })
+    .await;
+}
