@@ -9,7 +9,7 @@
 //! - ends the connection on an unknown topic alias and on a filter that is not well formed;
 //! - forgets what a device sent just before its DISCONNECT.
 //!
-//! Each of these has a test in `tests/`.
+//! Each of these has a test under `tests`.
 
 use ntex::io::IoBoxed;
 use ntex::time::{Millis, timeout};

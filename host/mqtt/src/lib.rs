@@ -24,3 +24,6 @@ mod worker;
 
 pub use counters::MqttCounters;
 pub use listener::{MqttConfig, MqttRunning, StartError, start};
+
+#[cfg(test)]
+mod tests;

@@ -167,7 +167,7 @@ mod tests {
     fn a_length_that_shrinks_is_written_anew() {
         let id = b"123";
         let mut sent = connect(VERSION_3_1, 0x80, id);
-        let user = [0, 106].into_iter().chain([b'u'; 106]);
+        let user = [0, 109].into_iter().chain([b'u'; 109]);
         sent.extend(user);
         let remaining = sent.len() - 2;
         assert_eq!(remaining, 125 + 3, "two bytes of length before, one after");

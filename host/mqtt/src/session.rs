@@ -13,6 +13,7 @@ use ntex_mqtt::QoS;
 use ntex_mqtt::error::EncodeError;
 use wireglot_device::DeviceHandle;
 use wireglot_model::SessionId;
+use wireglot_model::limits::PACKET_BYTES_MAX;
 
 use crate::ack::Close;
 use crate::connect::{Admitted, KeepAlive};
@@ -22,6 +23,9 @@ use crate::subscribe::Subscriptions;
 use crate::window::Window;
 use crate::worker::{Worker, now};
 use crate::{v3, v5};
+
+/// More than this is never read ahead of a packet that is as long as it says.
+const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
 
 /// One session.
 pub(crate) struct Session {
@@ -67,6 +71,21 @@ impl Line {
         }
     }
 
+    fn is_gone(&self) -> bool {
+        match self {
+            Line::V3(line) => line.is_gone(),
+            Line::V5(line) => line.is_gone(),
+        }
+    }
+
+    /// Bytes that were read and are not decoded.
+    fn unread_bytes(&self) -> usize {
+        match self {
+            Line::V3(line) => line.unread_bytes(),
+            Line::V5(line) => line.unread_bytes(),
+        }
+    }
+
     fn close(&self, reason: Option<Close>) {
         match self {
             Line::V3(line) => line.close(),
@@ -102,6 +121,15 @@ impl Session {
             session.window.shut();
         }
         Owner(Rc::new(Ownership(session)))
+    }
+
+    /// Resolves when the next packet may be decoded.
+    pub(crate) async fn ready(&self) {
+        self.window.room(|| self.line.is_gone()).await;
+        // ntex-mqtt waits for all properties of an MQTT 5 publish before it compares their length with the packet's.
+        if self.window.is_look_due() && self.line.unread_bytes() > UNREAD_BYTES_MAX {
+            self.close(Close::Malformed);
+        }
     }
 
     /// What follows from the profile as it is now: a changed profile applies from the next packet on.

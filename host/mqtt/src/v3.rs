@@ -47,6 +47,14 @@ impl Line {
         self.io.is_wr_backpressure()
     }
 
+    pub(crate) fn is_gone(&self) -> bool {
+        self.io.is_closed()
+    }
+
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.io.with_read_src_buf(|buffer| buffer.len())
+    }
+
     pub(crate) fn close(&self) {
         self.sink.close();
     }
@@ -101,7 +109,7 @@ impl Service<Decoded> for Dispatch {
     type Error = DispatcherError<Ended>;
 
     async fn ready(&self, _: ServiceCtx<'_, Self>) -> Result<(), Self::Error> {
-        self.owner.session().window.room().await;
+        self.owner.session().ready().await;
         Ok(())
     }
 

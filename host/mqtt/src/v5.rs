@@ -52,6 +52,14 @@ impl Line {
         self.io.is_wr_backpressure()
     }
 
+    pub(crate) fn is_gone(&self) -> bool {
+        self.io.is_closed()
+    }
+
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.io.with_read_src_buf(|buffer| buffer.len())
+    }
+
     pub(crate) fn close(&self, reason: Option<Close>) {
         match reason {
             Some(reason) => self.sink.close_with_reason(Disconnect::new(reason.reason())),
@@ -123,7 +131,7 @@ impl Service<Decoded> for Dispatch {
     type Error = DispatcherError<Ended>;
 
     async fn ready(&self, _: ServiceCtx<'_, Self>) -> Result<(), Self::Error> {
-        self.owner.session().window.room().await;
+        self.owner.session().ready().await;
         Ok(())
     }
 

@@ -16,6 +16,8 @@ use ntex::task::LocalWaker;
 use ntex_mqtt::QoS;
 use wireglot_model::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX};
 
+const LET_IN_PER_LOOK: u16 = 16;
+
 /// What is in flight on one connection.
 #[derive(Default)]
 pub(crate) struct Window {
@@ -50,10 +52,14 @@ pub(crate) enum Delivery {
 }
 
 impl Window {
-    /// Resolves when the connection may be read on.
-    pub(crate) async fn room(&self) {
+    /// Resolves when the connection may be read on. What was read of a connection that is gone is served at once:
+    /// it is no more than a read buffer, and waiting would lose it.
+    pub(crate) async fn room(&self, is_gone: impl Fn() -> bool) {
         poll_fn(|cx| {
             self.room.register(cx.waker());
+            if is_gone() {
+                return Poll::Ready(());
+            }
             if self.is_shut.get() || self.is_full() {
                 return Poll::Pending;
             }
@@ -67,6 +73,11 @@ impl Window {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// Whether so much was let in without a publish that somebody should look at what has been read.
+    pub(crate) fn is_look_due(&self) -> bool {
+        self.let_in.get() % LET_IN_PER_LOOK == LET_IN_PER_LOOK - 1
     }
 
     fn is_full(&self) -> bool {
@@ -153,7 +164,7 @@ mod tests {
     use super::*;
 
     fn has_room(window: &Window) -> bool {
-        pin!(window.room()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        pin!(window.room(|| false)).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn id(id: u16) -> NonZeroU16 {
@@ -186,6 +197,14 @@ mod tests {
         let let_in = (0..1000).take_while(|_| has_room(&window)).count();
         assert_eq!(let_in, usize::from(IN_FLIGHT_MAX));
         assert!(has_room(&window), "none of them were publishes");
+    }
+
+    #[test]
+    fn what_was_read_of_a_gone_connection_is_served() {
+        let window = Window::default();
+        window.shut();
+        let room = pin!(window.room(|| true)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(room.is_ready());
     }
 
     #[test]

@@ -1,0 +1,11 @@
+//! The listener over real sockets, with a real store, against bytes written by hand.
+//!
+//! Devices are named by their access token: `TOK` and `TOK2` speak JSON by the default profile; `accept` and `strict`
+//! have profiles that answer a bad payload otherwise; `coded` has a codec that is not there.
+
+mod attributes;
+mod connect;
+mod endings;
+mod harness;
+mod publish;
+mod subscribe;
