@@ -25,6 +25,11 @@ struct MilesightAm {
 
 wireglot_sdk::export!(MilesightAm);
 
+/// Keys and how their values are read, in the order of the frame.
+type Fields = &'static [(&'static str, Read)];
+/// Channel, type, and the values it holds.
+type Channel = (u8, u8, Fields);
+
 /// How the value of a channel is read.
 enum Read {
     U8,
@@ -52,8 +57,7 @@ const LIGHT_ALARM: &[&str] = &["dim", "bright"];
 const CO2_ALARM: &[&str] = &["polluted alarm released", "polluted alarm", "bad alarm released", "bad alarm"];
 const ERROR: &[&str] = &["collect abnormal", "out of range"];
 
-/// Channel, type, and the values it holds.
-const CHANNELS: &[(u8, u8, &[(&str, Read)])] = &[
+const CHANNELS: &[Channel] = &[
     (0x01, 0x75, &[("battery", Read::U8)]),
     (0x03, 0x67, &[("temperature", Read::Temperature)]),
     (0x04, 0x68, &[("humidity", Read::Half)]),

@@ -100,10 +100,9 @@ impl History {
         layouts.into_iter().find(|layout| {
             let bytes = layout.record_bytes();
             (rest.len() + 2) % (bytes + 2) == 0
-                && rest.chunks(bytes + 2).all(|chunk| match chunk.get(bytes..) {
-                    Some([0x20 | 0x21, 0xce]) | Some([]) => true,
-                    _ => false,
-                })
+                && rest
+                    .chunks(bytes + 2)
+                    .all(|chunk| matches!(chunk.get(bytes..), Some([0x20 | 0x21, 0xce] | [])))
         })
     }
 }

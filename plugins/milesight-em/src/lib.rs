@@ -25,6 +25,11 @@ struct MilesightEm {
 
 wireglot_sdk::export!(MilesightEm);
 
+/// Keys and how their values are read, in the order of the frame.
+type Fields = &'static [(&'static str, Read)];
+/// Channel, type, and the values it holds.
+type Channel = (u8, u8, Fields);
+
 /// How the value of a channel is read.
 enum Read {
     U8,
@@ -62,11 +67,10 @@ const WATER_ALARM: &[&str] = &[
 ];
 const EXCEPTION: &[&str] = &["blind alarm release", "blind alarm", "no target", "sensor exception"];
 
-const WATER: &[(&str, Read)] =
-    &[("water_conv", Read::U16(1)), ("pulse_conv", Read::U16(1)), ("water", Read::Float)];
+const WATER: Fields = &[("water_conv", Read::U16(1)), ("pulse_conv", Read::U16(1)), ("water", Read::Float)];
 
-/// Channel, type, and the values it holds. What depends on the model is in [`MilesightEm::shared_channel`].
-const CHANNELS: &[(u8, u8, &[(&str, Read)])] = &[
+/// What depends on the model is in [`MilesightEm::shared_channel`].
+const CHANNELS: &[Channel] = &[
     (0x01, 0x75, &[("battery", Read::U8)]),
     (0x03, 0x67, &[("temperature", Read::Temperature)]),
     (0x03, 0x77, &[("water_level", Read::U16(0))]),

@@ -1,5 +1,9 @@
 //! The contract as Rust: generated from `wit/`, and nothing else.
-#![allow(missing_docs, reason = "what is generated carries the comments of the WIT files")]
+#![allow(
+    missing_docs,
+    clippy::too_many_arguments,
+    reason = "what is generated carries the comments of the WIT files, and the flat signatures of the ABI"
+)]
 
 wit_bindgen::generate!({
     world: "codec",
