@@ -1,0 +1,159 @@
+//! `cargo xtask test`: every check there is, cheapest first, stopping at the first that fails.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use crate::plugins::{self, Plugin};
+use crate::process::{built, cargo, program, report, root, run, say, succeeds, target};
+use crate::{demo, docs, setup, tidy};
+
+/// Long enough for every simulated device to have published something.
+const DEMO_SECONDS: &str = "20";
+
+/// The workspaces beside the main one.
+const GUEST_WORKSPACES: [&str; 3] =
+    ["plugins/Cargo.toml", "examples/first-codec/Cargo.toml", "tests/guests/Cargo.toml"];
+const FUZZ_WORKSPACE: &str = "tests/fuzz/Cargo.toml";
+
+struct Step {
+    name: &'static str,
+    run: fn() -> anyhow::Result<()>,
+}
+
+const STEPS: [Step; 12] = [
+    Step { name: "set-up", run: setup::run_all },
+    Step { name: "format", run: format },
+    Step { name: "tidy", run: tidy::run },
+    Step { name: "clippy", run: clippy },
+    Step { name: "plugins", run: || plugins::build_all().map(drop) },
+    Step { name: "unit tests", run: unit_tests },
+    Step { name: "plugins, natively", run: native_plugin_tests },
+    Step { name: "plugins, as components", run: component_tests },
+    Step { name: "system tests", run: system_tests },
+    Step { name: "generated documentation", run: docs::check },
+    Step { name: "cargo deny", run: deny },
+    Step { name: "demo", run: || demo::run(&["--seconds".to_owned(), DEMO_SECONDS.to_owned()]) },
+];
+
+/// Runs the steps; the last line says how it went.
+fn run_steps(steps: &[Step]) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut times = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        say(format_args!("\n── {} of {}: {}", index + 1, steps.len(), step.name))?;
+        let step_started = Instant::now();
+        let outcome = (step.run)();
+        times.push(format!("{} {}", step.name, shown(step_started.elapsed())));
+        if let Err(error) = outcome {
+            report(format_args!("\n{}: {error:#}", step.name));
+            bail!("FAILED at `{}` after {} ({})", step.name, shown(started.elapsed()), times.join(", "));
+        }
+    }
+    say(format_args!("\n{}", times.join("\n")))?;
+    say(format_args!("All {} checks passed in {}.", steps.len(), shown(started.elapsed())))
+}
+
+/// Everything that CI checks.
+pub(crate) fn run_all() -> anyhow::Result<()> {
+    run_steps(&STEPS)
+}
+
+fn shown(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 {
+        format!("{:.1} s", time.as_secs_f32())
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+fn format() -> anyhow::Result<()> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    for manifest in GUEST_WORKSPACES.iter().chain([&FUZZ_WORKSPACE]) {
+        run(cargo().args(["fmt", "--all", "--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
+}
+
+fn clippy() -> anyhow::Result<()> {
+    // A lock file that does not fit the manifests would be mended silently by every later step.
+    run(cargo()
+        .args(["metadata", "--locked", "--format-version", "1", "--quiet"])
+        .stdout(std::process::Stdio::null()))?;
+    let comparisons = "wireglot-load/bare-ack,wireglot-load/sqlite-consumer,wireglot-load/decode-rows";
+    run(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        comparisons,
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn unit_tests() -> anyhow::Result<()> {
+    run(cargo().args(["test", "--workspace", "--exclude", "wireglot-tests"]))?;
+    // The fuzz targets' corpora are replayed by ordinary tests.
+    run(cargo()
+        .args(["test", "--lib", "--manifest-path", FUZZ_WORKSPACE, "--target-dir"])
+        .arg(target().join("fuzz-replay")))
+}
+
+fn native_plugin_tests() -> anyhow::Result<()> {
+    for manifest in GUEST_WORKSPACES {
+        run(cargo()
+            .args(["test", "--workspace", "--manifest-path", manifest, "--target-dir"])
+            .arg(target().join("guest-native")))?;
+    }
+    Ok(())
+}
+
+fn component_tests() -> anyhow::Result<()> {
+    for plugin in plugins::build_all()? {
+        test_component(&plugin)?;
+    }
+    scaffolded_codec()
+}
+
+fn test_component(plugin: &Plugin) -> anyhow::Result<()> {
+    run(program(built("wireglot")).args(["codec", "check"]).arg(&plugin.component))?;
+    run(program(built("wireglot"))
+        .args(["codec", "test"])
+        .arg(&plugin.component)
+        .arg("--vectors")
+        .arg(&plugin.vectors))
+}
+
+/// What `codec new` makes must build and pass its own vectors, outside this repository.
+fn scaffolded_codec() -> anyhow::Result<()> {
+    let folder = tempfile::TempDir::with_prefix("wireglot-new-")?;
+    let wireglot = || {
+        let mut command = program(built("wireglot"));
+        command.arg("codec").current_dir(folder.path());
+        command
+    };
+    run(wireglot().args(["new", "soil-probe"]))?;
+    run(wireglot()
+        .args(["build", "soil-probe", "--output", ".", "--target-dir"])
+        .arg(target().join("guest-build")))?;
+    run(wireglot().args(["check", "soil-probe.wasm"]))?;
+    run(wireglot().args(["test", "soil-probe.wasm"]))?;
+    run(wireglot().args(["run", "soil-probe.wasm", "--hex", "0100d7290c58"]))
+}
+
+fn system_tests() -> anyhow::Result<()> {
+    plugins::build_wireglot()?;
+    run(cargo().args(["test", "--workspace", "--test", "it"]))
+}
+
+fn deny() -> anyhow::Result<()> {
+    if !succeeds(cargo().args(["deny", "--version"])) {
+        return say(format_args!(
+            "Skipped: cargo-deny is not installed (`cargo install --locked cargo-deny`, some minutes)."
+        ));
+    }
+    run(cargo().args(["deny", "--manifest-path"]).arg(root().join("Cargo.toml")).arg("check"))
+}

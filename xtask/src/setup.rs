@@ -1,0 +1,116 @@
+//! What the tests need besides Rust: a broker's client, Python and Node with their MQTT libraries, C compilers.
+//!
+//! On Debian as root everything is installed; elsewhere what is missing is named, in one message.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use crate::process::{program, run, say, succeeds, target};
+
+/// Pinned: a test that breaks shall break because of us.
+const PAHO: &str = "paho-mqtt==2.1.0";
+const MQTT_JS: &str = "mqtt@5.10.1";
+
+/// A thing that must be there, how to tell, and the Debian packages that bring it.
+struct Need {
+    name: &'static str,
+    is_there: fn() -> bool,
+    packages: &'static [&'static str],
+}
+
+const NEEDS: [Need; 5] = [
+    Need { name: "mosquitto_pub", is_there: || on_path("mosquitto_pub"), packages: &["mosquitto-clients"] },
+    Need { name: "mosquitto", is_there: || on_path("mosquitto"), packages: &["mosquitto"] },
+    Need { name: "Python with venv", is_there: python_can_venv, packages: &["python3", "python3-venv"] },
+    Need {
+        name: "Node with npm",
+        is_there: || on_path("node") && on_path("npm"),
+        packages: &["nodejs", "npm"],
+    },
+    Need { name: "a C++ compiler", is_there: || on_path("c++"), packages: &["g++"] },
+];
+
+/// Brings everything that is missing.
+pub(crate) fn run_all() -> anyhow::Result<()> {
+    system_packages()?;
+    python_client()?;
+    node_client()
+}
+
+fn system_packages() -> anyhow::Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.iter().map(|need| need.name).collect::<Vec<_>>().join(", ");
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    let line = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    if !on_path("apt-get") || !rustix::process::geteuid().is_root() {
+        bail!("the tests need {names}; on Debian, as root: {line}");
+    }
+    say(format_args!("Installing {names}: {line}"))?;
+    run(apt_get().args(["update", "-qq"]))?;
+    run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))?;
+    match NEEDS.iter().find(|need| !(need.is_there)()) {
+        None => Ok(()),
+        Some(need) => bail!("{} is still missing after `{line}`", need.name),
+    }
+}
+
+fn apt_get() -> std::process::Command {
+    let mut command = program("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn python_client() -> anyhow::Result<()> {
+    let venv = target().join("tools/venv");
+    let python = venv.join("bin/python");
+    let installed = || succeeds(program(&python).args(["-c", "import paho.mqtt.client"]));
+    if up_to_date(&venv, PAHO)? && installed() {
+        return Ok(());
+    }
+    say(format_args!("Installing {PAHO} into {} …", venv.display()))?;
+    run(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    run(program(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PAHO]))?;
+    remember(&venv, PAHO)
+}
+
+fn node_client() -> anyhow::Result<()> {
+    let folder = target().join("tools/node");
+    if up_to_date(&folder, MQTT_JS)? && folder.join("node_modules/mqtt").is_dir() {
+        return Ok(());
+    }
+    say(format_args!("Installing {MQTT_JS} into {} …", folder.display()))?;
+    run(program("npm")
+        .args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error", "--prefix"])
+        .arg(&folder)
+        .arg(MQTT_JS))?;
+    remember(&folder, MQTT_JS)
+}
+
+fn up_to_date(folder: &Path, version: &str) -> anyhow::Result<bool> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(std::fs::read_to_string(note(folder)).is_ok_and(|noted| noted == version))
+}
+
+fn remember(folder: &Path, version: &str) -> anyhow::Result<()> {
+    std::fs::write(note(folder), version)
+        .with_context(|| format!("{} cannot be written to", folder.display()))
+}
+
+fn note(folder: &Path) -> PathBuf {
+    folder.join("installed-by-xtask")
+}
+
+/// Debian splits the module `venv` off, and what is left of it fails only when it is used.
+fn python_can_venv() -> bool {
+    succeeds(program("python3").args(["-c", "import venv, ensurepip"]))
+}
+
+/// Servers lie where an ordinary path does not look.
+fn on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).any(|folder| folder.join(name).is_file())
+}
