@@ -1,0 +1,49 @@
+//! The plugin author's tools: `wireglot codec …`. Results go to standard output, progress to standard error.
+
+use std::fmt;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+mod build;
+mod check;
+mod new;
+mod run;
+mod test;
+mod toolchain;
+mod vectors;
+
+/// What an author can do with a codec.
+#[derive(clap::Subcommand, Debug)]
+pub enum AuthorCommand {
+    /// Make the folder of a new codec: builds, has vectors, and decodes something real from the start.
+    New(new::NewArgs),
+    /// Compile a codec crate to a component.
+    Build(build::BuildArgs),
+    /// Validate a component as the server would, and show what it is.
+    Check(check::CheckArgs),
+    /// Decode vectors and show what differs.
+    Test(test::TestArgs),
+    /// Decode one frame and print it as JSON.
+    Run(run::RunArgs),
+    /// Print one line that changes with the compiler that would build the crate.
+    #[command(hide = true)]
+    Toolchain(toolchain::ToolchainArgs),
+}
+
+/// Runs one of the author's tools.
+pub fn run(command: AuthorCommand) -> anyhow::Result<()> {
+    match command {
+        AuthorCommand::New(args) => new::run(&args),
+        AuthorCommand::Build(args) => build::run(&args).map(drop),
+        AuthorCommand::Check(args) => check::run(&args),
+        AuthorCommand::Test(args) => test::run(&args),
+        AuthorCommand::Run(args) => run::run(&args),
+        AuthorCommand::Toolchain(args) => toolchain::run(&args),
+    }
+}
+
+/// Progress and remarks; not part of any result.
+fn note(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
+    writeln!(std::io::stderr().lock(), "{text}").context("the terminal cannot be written to")
+}

@@ -1,0 +1,73 @@
+//! `wireglot codec check`: does to a component all that a server does before it goes live, and says what it is.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use wireglot_codec::{CodecEngine, CodecLimits, KeyDescription, KeyType, LoadedCodec, VectorFile};
+use wireglot_model::CodecName;
+
+use super::vectors;
+
+/// Validates a component as the server would.
+#[derive(clap::Args, Debug)]
+pub struct CheckArgs {
+    /// The component.
+    pub file: PathBuf,
+}
+
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
+    let file = args.file.display();
+    let codec = load_file(&args.file)?;
+    let beside: Vec<VectorFile> = vectors::beside(&args.file)?.into_iter().collect();
+    let vectors: usize = codec.embedded_vectors().iter().chain(&beside).map(VectorFile::len).sum();
+    let proven = codec.decode_vectors(&beside).map_err(|error| told(&error)).with_context(|| file.to_string())?;
+
+    let codec = proven.codec();
+    let said = codec.metadata();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{file}: good")?;
+    writeln!(out, "  codec    {} {} by {}", codec.stamp().name, said.version, said.vendor)?;
+    writeln!(out, "  for      {}", said.summary)?;
+    writeln!(out, "  hash     {}", codec.stamp().hash)?;
+    writeln!(out, "  size     {} KiB", codec.bytes().div_ceil(1024))?;
+    writeln!(out, "  encodes  {}", if said.encodes { "yes" } else { "no" })?;
+    match vectors {
+        0 => writeln!(out, "  vectors  none: nothing proves that it decodes")?,
+        count => writeln!(out, "  vectors  {count}, all decode as they say")?,
+    }
+    writeln!(out, "  keys     {}", said.keys.iter().map(key_line).collect::<Vec<_>>().join("\n           "))?;
+    Ok(())
+}
+
+fn key_line(key: &KeyDescription) -> String {
+    let kind = match key.value_type {
+        KeyType::Boolean => "BOOLEAN",
+        KeyType::Long => "LONG",
+        KeyType::Double => "DOUBLE",
+        KeyType::String => "STRING",
+        KeyType::Json => "JSON",
+    };
+    let unit = key.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+    format!("{} {kind}{unit}", key.key)
+}
+
+/// Compiles, links and describes the component in `file`, under the limits of a server.
+pub(super) fn load_file(file: &Path) -> anyhow::Result<LoadedCodec> {
+    let stem = file.file_stem().and_then(|stem| stem.to_str());
+    let Some(stem) = stem.filter(|_| file.extension().is_some_and(|extension| extension == "wasm")) else {
+        bail!("{} is no .wasm file", file.display());
+    };
+    let name = CodecName::parse(stem)
+        .with_context(|| format!("a server names a codec by its file, and `{stem}` cannot be a name"))?;
+    let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    load(&name, &bytes).with_context(|| file.display().to_string())
+}
+
+pub(super) fn load(name: &CodecName, bytes: &[u8]) -> anyhow::Result<LoadedCodec> {
+    CodecEngine::open(CodecLimits::default())?.load(name, bytes).map_err(|error| told(&error))
+}
+
+fn told(error: &wireglot_codec::LoadError) -> anyhow::Error {
+    anyhow!("{error}\n{}", error.advice())
+}

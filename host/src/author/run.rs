@@ -1,0 +1,179 @@
+//! `wireglot codec run`: decodes one frame and prints what it means as JSON.
+
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow, bail};
+use base64::Engine as _;
+use serde_json::{Map, Value as Json, json};
+use wireglot_codec::Frame;
+use wireglot_model::profile::TELEMETRY_TOPIC;
+use wireglot_model::{Decoded, Measurement, Sample, Timestamp, Uplink, UplinkBody};
+
+use super::check;
+
+/// Decodes one frame and prints it as JSON.
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("payload").required(true))]
+pub struct RunArgs {
+    /// The component.
+    pub file: PathBuf,
+    /// The frame in hexadecimal digits; spaces do not matter.
+    #[arg(long, group = "payload")]
+    pub hex: Option<String>,
+    /// The frame in Base64.
+    #[arg(long, group = "payload")]
+    pub base64: Option<String>,
+    /// The frame as text.
+    #[arg(long, group = "payload")]
+    pub text: Option<String>,
+    /// The frame as the bytes of standard input.
+    #[arg(long, group = "payload")]
+    pub stdin: bool,
+    /// The profile's settings for the codec, a JSON object.
+    #[arg(long, default_value = "{}")]
+    pub settings: String,
+    /// The topic it came on.
+    #[arg(long, default_value = TELEMETRY_TOPIC)]
+    pub topic: String,
+    /// The device's name.
+    #[arg(long, default_value = "device")]
+    pub device: String,
+    /// The profile's name.
+    #[arg(long, default_value = "profile")]
+    pub profile: String,
+    /// The LoRaWAN port.
+    #[arg(long)]
+    pub fport: Option<u8>,
+    /// When it was received, in milliseconds since 1970. Default: now.
+    #[arg(long)]
+    pub received_ms: Option<i64>,
+}
+
+impl RunArgs {
+    fn payload(&self) -> anyhow::Result<Vec<u8>> {
+        if let Some(digits) = &self.hex {
+            let digits: String = digits.chars().filter(|digit| !digit.is_whitespace()).collect();
+            return hex::decode(digits).context("--hex");
+        }
+        if let Some(text) = &self.base64 {
+            return base64::engine::general_purpose::STANDARD.decode(text.trim()).context("--base64");
+        }
+        if let Some(text) = &self.text {
+            return Ok(text.clone().into_bytes());
+        }
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).context("standard input cannot be read")?;
+        Ok(bytes)
+    }
+}
+
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let settings: Json = serde_json::from_str(&args.settings).context("--settings is not valid JSON")?;
+    if !settings.is_object() {
+        bail!("--settings takes a JSON object");
+    }
+    let payload = args.payload()?;
+    let received = match args.received_ms {
+        Some(ms) => ms,
+        None => i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
+    };
+    let metadata: Vec<(String, String)> =
+        args.fport.map(|port| ("fPort".to_owned(), port.to_string())).into_iter().collect();
+    let frame = Frame {
+        payload: &payload,
+        topic: &args.topic,
+        received: Timestamp(received),
+        device: &args.device,
+        profile: &args.profile,
+        metadata: &metadata,
+    };
+    let codec = check::load_file(&args.file)?;
+    let mut session = codec.session(&args.settings).map_err(|failure| anyhow!(failure.reason))?;
+    let decoded = session.decode(&frame).map_err(|failure| anyhow!(failure.reason))?;
+    let shown = serde_json::to_string_pretty(&shown(decoded)?)?;
+    writeln!(std::io::stdout().lock(), "{shown}").context("standard output is closed")
+}
+
+fn shown(decoded: Decoded) -> anyhow::Result<Json> {
+    let messages: Vec<Json> = decoded.uplinks.into_iter().map(message).collect::<anyhow::Result<_>>()?;
+    Ok(json!({ "messages": messages, "warnings": decoded.warnings }))
+}
+
+fn message(uplink: Uplink) -> anyhow::Result<Json> {
+    let body = match uplink.body {
+        UplinkBody::Telemetry(measurements) => {
+            let rows: Vec<Json> = measurements.iter().map(measurement).collect::<anyhow::Result<_>>()?;
+            json!({ "telemetry": rows })
+        }
+        UplinkBody::Attributes(samples) => json!({ "attributes": values(&samples)? }),
+        UplinkBody::RpcResponse { id, payload } => {
+            json!({ "rpcResponse": { "id": id, "payload": document(&payload)? } })
+        }
+        UplinkBody::AttributeRequest { id, client_keys, shared_keys } => {
+            json!({ "attributeRequest": { "id": id, "clientKeys": client_keys, "sharedKeys": shared_keys } })
+        }
+        UplinkBody::ClientRpc { id, method, params } => {
+            json!({ "clientRpc": { "id": id, "method": method, "params": document(&params)? } })
+        }
+    };
+    Ok(match (uplink.child, body) {
+        (Some(child), Json::Object(mut body)) => {
+            body.insert("device".to_owned(), Json::String(child));
+            Json::Object(body)
+        }
+        (_, body) => body,
+    })
+}
+
+fn measurement(measurement: &Measurement) -> anyhow::Result<Json> {
+    Ok(json!({ "ts": measurement.ts.map(|ts| ts.0), "values": values(&measurement.samples)? }))
+}
+
+fn values(samples: &[Sample]) -> anyhow::Result<Map<String, Json>> {
+    samples
+        .iter()
+        .map(|sample| {
+            let mut text = String::new();
+            sample.value.write_json(&mut text);
+            Ok((sample.key.clone(), document(&text)?))
+        })
+        .collect()
+}
+
+fn document(text: &str) -> anyhow::Result<Json> {
+    serde_json::from_str(text).with_context(|| format!("the codec gave something that is not JSON: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wireglot_model::Value;
+
+    #[test]
+    fn every_kind_of_message_is_shown() {
+        let sample = |key: &str, value| Sample { key: key.into(), value };
+        let bodies = [
+            UplinkBody::Telemetry(vec![Measurement {
+                ts: Some(Timestamp(5)),
+                samples: vec![sample("t", Value::Double(21.5)), sample("n", Value::Long(-1))],
+            }]),
+            UplinkBody::Attributes(vec![sample("fw", Value::Text("1.2".into()))]),
+            UplinkBody::RpcResponse { id: 7, payload: "{\"ok\":true}".into() },
+            UplinkBody::AttributeRequest { id: 8, client_keys: vec!["a".into()], shared_keys: vec![] },
+            UplinkBody::ClientRpc { id: 9, method: "now".into(), params: "null".into() },
+        ];
+        let uplinks = bodies.into_iter().enumerate();
+        let uplinks = uplinks.map(|(index, body)| Uplink { child: (index == 1).then(|| "probe".into()), body });
+        let decoded = Decoded { uplinks: uplinks.collect(), warnings: vec!["odd".into()] };
+        let expected = r#"{"messages":[
+            {"telemetry":[{"ts":5,"values":{"t":21.5,"n":-1}}]},
+            {"attributes":{"fw":"1.2"},"device":"probe"},
+            {"rpcResponse":{"id":7,"payload":{"ok":true}}},
+            {"attributeRequest":{"id":8,"clientKeys":["a"],"sharedKeys":[]}},
+            {"clientRpc":{"id":9,"method":"now","params":null}}
+        ],"warnings":["odd"]}"#;
+        assert_eq!(shown(decoded).unwrap(), serde_json::from_str::<Json>(expected).unwrap());
+    }
+}
