@@ -394,3 +394,133 @@ pub(crate) fn read_times(reader: &mut Reader<'_>) -> Result<(Timestamp, Timestam
     let ts = reader.signed()?.wrapping_add(received);
     Ok((Timestamp(received), Timestamp(ts)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes the value alone and after each of the others, reads it back, and counts its bytes alone.
+    #[track_caller]
+    fn check(value: Value, bytes: usize) {
+        let mut out = Vec::new();
+        put_value(&mut out, Scalar::of(&value));
+        assert_eq!(out.len(), bytes, "{value:?}");
+        assert_bits(&read_single(&mut Reader::new(&out)).unwrap().to_value(), &value);
+        for before in others() {
+            let mut out = Vec::new();
+            let mut writer = ValueWriter::new(&mut out, 1);
+            let written = writer.push_after(Scalar::of(&value), Scalar::of(&before));
+            let mut values = vec![Scalar::of(&before)];
+            read_values(&mut Reader::new(&out), 1, 0..1, &mut values).unwrap();
+            assert_bits(&values[1].to_value(), &value);
+            assert!(same(values[1], written), "the writer knows what the reader sees");
+        }
+    }
+
+    #[track_caller]
+    fn assert_bits(found: &Value, expected: &Value) {
+        match (found, expected) {
+            (Value::Double(found), Value::Double(expected)) => {
+                assert_eq!(found.to_bits(), expected.to_bits(), "{found} {expected}");
+            }
+            (found, expected) => assert_eq!(found, expected),
+        }
+    }
+
+    fn others() -> Vec<Value> {
+        vec![
+            Value::Bool(true),
+            Value::Long(-3),
+            Value::Long(i64::MAX),
+            Value::Double(0.0),
+            Value::Double(-0.0),
+            Value::Double(24.31),
+            Value::Double(0.123_456),
+            Value::Double(0.1 + 0.2),
+            Value::Double(9e15),
+            Value::Text("x".to_owned()),
+            Value::Json("{}".to_owned()),
+        ]
+    }
+
+    #[test]
+    fn values_come_back_to_the_bit() {
+        check(Value::Bool(false), 1);
+        check(Value::Bool(true), 1);
+        check(Value::Long(0), 2);
+        check(Value::Long(-64), 2);
+        check(Value::Long(64), 3);
+        check(Value::Long(i64::MIN), 11);
+        check(Value::Long(i64::MAX), 11);
+        check(Value::Text("ä€".to_owned()), 7);
+        check(Value::Json("{\"a\":[1]}".to_owned()), 11);
+    }
+
+    #[test]
+    fn decimals_are_short_and_exact() {
+        check(Value::Double(0.0), 2);
+        check(Value::Double(24.3), 3);
+        check(Value::Double(-24.31), 3);
+        check(Value::Double(1_000_000.0), 4);
+        check(Value::Double(0.000_001), 2);
+        check(Value::Double(9_007_199_254_740_991.0), 9);
+    }
+
+    #[test]
+    fn other_doubles_keep_their_bits() {
+        for double in
+            [-0.0, 0.1 + 0.2, 1e300, 5e-324, f64::MAX, f64::INFINITY, f64::NAN, 9_007_199_254_740_992.0, 1e-7]
+        {
+            check(Value::Double(double), 9);
+        }
+    }
+
+    #[test]
+    fn every_short_decimal_is_found() {
+        for places in 0..=6 {
+            for digits in (-50_000..50_000).step_by(7) {
+                let value = f64::from(digits) / POWERS[places];
+                assert!(
+                    matches!(Scalar::of(&Value::Double(value)), Scalar::Decimal { .. })
+                        || value.to_bits() == (-0.0f64).to_bits()
+                );
+                assert_bits(&Scalar::of(&Value::Double(value)).to_value(), &Value::Double(value));
+            }
+        }
+    }
+
+    #[test]
+    fn integers_of_every_length() {
+        for shift in 0..64 {
+            for value in [1u64 << shift, (1u64 << shift) - 1, u64::MAX >> shift] {
+                let mut out = Vec::new();
+                put_varint(&mut out, value);
+                put_signed(&mut out, value as i64);
+                let mut reader = Reader::new(&out);
+                assert_eq!(reader.varint().unwrap(), value);
+                assert_eq!(reader.signed().unwrap(), value as i64);
+                assert!(reader.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_and_never_a_panic() {
+        let mut out = Vec::new();
+        let mut writer = ValueWriter::new(&mut out, 3);
+        writer.push(Scalar::Text("text"));
+        writer.push(Scalar::Long(-1_000_000));
+        writer.push(Scalar::Double(0.3));
+        for place in 0..out.len() {
+            for flip in 1..=255u8 {
+                let mut damaged = out.clone();
+                damaged[place] ^= flip;
+                // Whatever it reads, it ends.
+                let _ = read_values(&mut Reader::new(&damaged), 3, 0..0, &mut Vec::new());
+            }
+            let cut = read_values(&mut Reader::new(&out[..place]), 3, 0..0, &mut Vec::new());
+            assert!(cut.is_err());
+        }
+        assert!(Reader::new(&[0xff; 11]).varint().is_err());
+    }
+}

@@ -37,7 +37,8 @@ pub(crate) struct Committer {
 
 impl Committer {
     pub(crate) fn new(core: Arc<Core>, next: u64) -> Self {
-        let started = Instant::now();
+        // The first commit need not keep a distance to any other.
+        let started = Instant::now().checked_sub(core.config.gather).unwrap_or_else(Instant::now);
         Self { core, next, buffers: Vec::new(), started, unsynced: None }
     }
 

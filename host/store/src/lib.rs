@@ -23,6 +23,8 @@ mod recover;
 mod retention;
 mod series;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use batch::Batch;
 pub use error::{CommitError, OpenError, ReadError};

@@ -1,0 +1,123 @@
+//! Small records: what is put is read, what is deleted is not, and the last of several writes wins.
+
+use wireglot_model::{
+    Attribute, Credentials, CredentialsId, CredentialsKind, DeadLetter, FailureStage, Scope, Timestamp, User,
+    UserId, Value,
+};
+
+use super::{Disk, device, id, stamp};
+
+fn uuid(number: u8) -> uuid::Uuid {
+    uuid::Uuid::from_bytes([number; 16])
+}
+
+#[test]
+fn records_survive_and_go_when_deleted() {
+    let mut disk = Disk::new();
+    let credentials = Credentials {
+        id: CredentialsId(uuid(3)),
+        created: Timestamp(1),
+        device: id(1),
+        kind: CredentialsKind::AccessToken,
+        lookup: "token".to_owned(),
+        version: 1,
+    };
+    let user = User {
+        id: UserId(uuid(4)),
+        created: Timestamp(1),
+        email: "a@b".to_owned(),
+        password_hash: "hash".to_owned(),
+        first_name: None,
+        last_name: None,
+    };
+    disk.commit(|batch| {
+        batch.put_device(&device(1));
+        batch.put_credentials(&credentials);
+        batch.put_user(&user);
+        batch.put_setting("key", b"\0secret");
+    });
+    disk.reopen();
+    let store = disk.store();
+    assert_eq!(store.devices().unwrap(), [device(1)]);
+    assert_eq!(store.credentials().unwrap(), [credentials]);
+    assert_eq!(store.users().unwrap(), [user]);
+    assert_eq!(store.setting("key").unwrap().as_deref(), Some(b"\0secret".as_slice()));
+    assert_eq!(store.setting("kex").unwrap(), None);
+    disk.commit(|batch| {
+        batch.delete_credentials(CredentialsId(uuid(3)));
+        batch.delete_user(UserId(uuid(4)));
+        batch.delete_device(id(1));
+    });
+    disk.reopen();
+    let store = disk.store();
+    assert!(store.devices().unwrap().is_empty() && store.credentials().unwrap().is_empty());
+    assert!(store.users().unwrap().is_empty());
+}
+
+#[test]
+fn the_last_change_of_a_batch_wins() {
+    let disk = Disk::new();
+    disk.commit(|batch| {
+        batch.put_setting("a", b"1");
+        batch.put_setting("a", b"2");
+        batch.put_device(&device(1));
+        batch.delete_device(id(1));
+    });
+    assert_eq!(disk.store().setting("a").unwrap().as_deref(), Some(b"2".as_slice()));
+    assert!(disk.store().devices().unwrap().is_empty());
+}
+
+#[test]
+fn attributes_are_kept_by_scope_and_go_with_their_device() {
+    let mut disk = Disk::new();
+    let attribute = |key: &str, value| Attribute { key: key.to_owned(), value, updated: Timestamp(5) };
+    disk.commit(|batch| {
+        batch.put_attribute(id(1), Scope::Client, &attribute("k", Value::Double(-0.0)));
+        batch.put_attribute(id(1), Scope::Shared, &attribute("k", Value::Json("[1]".to_owned())));
+        batch.put_attribute(id(1), Scope::Server, &attribute("ü", Value::Long(i64::MIN)));
+        batch.put_attribute(id(2), Scope::Server, &attribute("k", Value::Text(String::new())));
+        batch.put_device(&device(1));
+    });
+    disk.reopen();
+    let all = disk.store().attributes_all().unwrap();
+    let expected = [
+        (id(1), Scope::Client, attribute("k", Value::Double(-0.0))),
+        (id(1), Scope::Shared, attribute("k", Value::Json("[1]".to_owned()))),
+        (id(1), Scope::Server, attribute("ü", Value::Long(i64::MIN))),
+        (id(2), Scope::Server, attribute("k", Value::Text(String::new()))),
+    ];
+    assert_eq!(all, expected);
+    disk.commit(|batch| {
+        batch.delete_attribute(id(1), Scope::Client, "k");
+        // In the same batch as the deletion, so not yet readable when it is carried out.
+        batch.put_attribute(id(1), Scope::Client, &attribute("new", Value::Bool(true)));
+        batch.delete_device(id(1));
+    });
+    assert_eq!(disk.store().attributes_all().unwrap(), expected[3..]);
+}
+
+#[test]
+fn dead_letters_come_newest_first_and_by_device() {
+    let mut disk = Disk::new();
+    let letter = |number: u8, payload: &[u8]| DeadLetter {
+        device: id(number),
+        device_name: "d".to_owned(),
+        profile: "p".to_owned(),
+        topic: "t".to_owned(),
+        payload: payload.to_vec(),
+        received: Timestamp(9),
+        codec: Some(stamp("1")),
+        stage: FailureStage::Trapped,
+        reason: "because".to_owned(),
+    };
+    for (number, payload) in [(1, b"a"), (2, b"b"), (1, b"c")] {
+        disk.commit(|batch| batch.dead_letter(&letter(number, payload)));
+    }
+    for _ in 0..2 {
+        let all = disk.store().dead_letters(None, 9).unwrap();
+        assert_eq!(all, [(2, letter(1, b"c")), (1, letter(2, b"b")), (0, letter(1, b"a"))]);
+        let of_one = disk.store().dead_letters(Some(id(1)), 1).unwrap();
+        assert_eq!(of_one, [(2, letter(1, b"c"))]);
+        disk.reopen();
+    }
+}

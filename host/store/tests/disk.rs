@@ -1,0 +1,224 @@
+//! Bad disks: one that forgets whatever was not synced, and one whose n-th call fails, for every n.
+//!
+//! The writer is this very test binary in a child process, with a shim between it and the system's calls
+//! (`disk/shim.c`, built with `cc`). So the store and its engine run as they are, on a real file system.
+
+#[path = "disk/trace.rs"]
+mod trace;
+
+use std::future::Future;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Command, Output};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use trace::{Disk, Unsynced};
+use wireglot_model::{Device, DeviceId, Measurement, ProfileId, Sample, Timestamp, Value};
+use wireglot_store::{Batch, Store, StoreConfig};
+
+/// Large enough for some checkpoints, small enough to cut the power at every sync.
+const MESSAGES: i64 = 12;
+/// Several pages, so that a write can be torn at its ends and in its middle.
+const TEXT: usize = 15_000;
+
+fn id() -> DeviceId {
+    DeviceId("00000000-0000-0000-0000-000000000001".parse().unwrap())
+}
+
+fn config() -> StoreConfig {
+    // A checkpoint every few messages: its steps are cut through as well.
+    StoreConfig { gather: Duration::ZERO, log_bytes_max: 3 * TEXT, ..StoreConfig::default() }
+}
+
+fn text(number: i64) -> String {
+    format!("{number} ").repeat(TEXT / 3)
+}
+
+fn message(number: i64) -> Batch {
+    let mut batch = Batch::default();
+    let value = Value::Text(text(number));
+    let samples = vec![Sample { key: format!("key {}", number % 3), value }];
+    batch.telemetry(id(), Timestamp(number), None, &[Measurement { ts: None, samples }]);
+    batch
+}
+
+fn device() -> Batch {
+    let mut batch = Batch::default();
+    batch.put_device(&Device {
+        id: id(),
+        created: Timestamp(0),
+        name: "d".to_owned(),
+        label: None,
+        profile: ProfileId(id().0),
+        additional_info: "null".to_owned(),
+        is_gateway: false,
+        version: 1,
+    });
+    batch
+}
+
+/// The child's part: writes until something fails, and notes every acknowledgement.
+#[test]
+fn writer() {
+    let Some(folder) = std::env::var_os("STORE_FOLDER").map(PathBuf::from) else { return };
+    let mut acks = std::fs::File::create(acks_of(&folder)).unwrap();
+    let Ok(store) = Store::open(&folder, config()) else { return };
+    let mut failed = false;
+    for batch in std::iter::once(device()).chain((1..=MESSAGES).map(message)) {
+        match block_on(store.commit(batch)) {
+            Ok(_) => {
+                assert!(!failed, "a store that failed once acknowledges nothing any more");
+                acks.write_all(b"a").unwrap();
+            }
+            Err(_) => failed = true,
+        }
+    }
+    assert!(!(failed && store.healthy()), "a store that failed says so");
+    store.close();
+}
+
+/// In memory where there is such a place: what is tested here are the calls, not the disk below.
+fn space() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+fn acks_of(folder: &Path) -> PathBuf {
+    // Begins with the folder's name, so the shim watches it too and its place among the other calls is known.
+    folder.with_extension("acks")
+}
+
+fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let library = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("disk-shim.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/disk/shim.c");
+        let built = Command::new("cc")
+            .args(["-O1", "-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status();
+        assert!(built.unwrap().success(), "cc builds the shim");
+        library
+    })
+}
+
+fn write_in_child(folder: &Path, environment: &[(&str, String)]) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["writer", "--exact", "--test-threads=1"])
+        .env("STORE_FOLDER", folder)
+        .env("SHIM_ROOT", folder)
+        .envs(environment.iter().cloned())
+        .env("LD_PRELOAD", shim())
+        .output()
+        .unwrap()
+}
+
+/// Opens what is left and compares it with what was acknowledged.
+#[track_caller]
+fn check(folder: &Path, acknowledged: usize, moment: &str) {
+    let store = match Store::open(folder, config()) {
+        Ok(store) => store,
+        // A folder that was never finished holds nothing that anybody relies on.
+        Err(_) if acknowledged == 0 => return,
+        Err(error) => panic!("{moment}: {acknowledged} were acknowledged, but: {error:?}"),
+    };
+    let messages = store.messages(id(), Timestamp(0), Timestamp(i64::MAX), usize::MAX).unwrap();
+    let found: Vec<i64> = messages.iter().map(|message| message.ts.0).collect();
+    assert!(
+        found.is_sorted() && found.windows(2).all(|pair| pair[0] < pair[1]),
+        "{moment}: twice in {found:?}"
+    );
+    // The device itself is the first acknowledgement.
+    let expected: Vec<i64> = (1..=MESSAGES).take(acknowledged.saturating_sub(1)).collect();
+    assert!(found.starts_with(&expected), "{moment}: acknowledged {expected:?}, found {found:?}");
+    for message in &messages {
+        assert_eq!(message.samples[0].value, Value::Text(text(message.ts.0)), "{moment}");
+        assert_eq!(message.samples[0].key, format!("key {}", message.ts.0 % 3), "{moment}");
+    }
+    let latest = store.latest(id(), None).unwrap();
+    assert_eq!(latest.iter().map(|latest| latest.ts.0).max(), found.last().copied(), "{moment}");
+    // And it goes on working.
+    if acknowledged > 0 {
+        let _ = block_on(store.commit(message(MESSAGES + 1))).unwrap();
+    }
+    store.close();
+}
+
+#[test]
+fn ack_after_commit_on_a_disk_that_forgets() {
+    let space = space();
+    let folder = space.path().join("store");
+    let trace = space.path().join("trace");
+    let run = write_in_child(&folder, &[("SHIM_TRACE", trace.display().to_string())]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+    let events = trace::read(&trace);
+    let acknowledged = trace::acknowledged(&events, &acks_of(&folder));
+    assert_eq!(acknowledged.last().copied(), Some(1 + usize::try_from(MESSAGES).unwrap()));
+    let mut disk = Disk::new(&folder);
+    let mut cuts = 0;
+    for (at, event) in events.iter().enumerate() {
+        let mut cut = |disk: &Disk, when: &str, unsynced| {
+            cuts += 1;
+            let left = space.path().join("left");
+            disk.cut_power(&left, unsynced);
+            let moment = format!("power cut {when} event {at} of {}, {unsynced:?}", events.len());
+            check(&left, acknowledged[at], &moment);
+            std::fs::remove_dir_all(&left).unwrap();
+        };
+        // What is durable changes with a sync only; before it there is the most to tear.
+        let is_sync = event.kind == b'S';
+        if is_sync {
+            (0..4).for_each(|seed| cut(&disk, "before", Unsynced::Torn(4 * at as u64 + seed)));
+        }
+        disk.play(event);
+        if is_sync {
+            cut(&disk, "after", Unsynced::Forgotten);
+        }
+    }
+    assert!(cuts > 2 * usize::try_from(MESSAGES).unwrap(), "only {cuts} cuts: did the shim see the syncs?");
+}
+
+#[test]
+fn ack_after_commit_on_a_disk_that_fails_at_every_nth_call() {
+    let mut failing = 1;
+    loop {
+        let space = space();
+        let folder = space.path().join("store");
+        let environment = [("SHIM_FAIL_AT", failing.to_string())];
+        let run = write_in_child(&folder, &environment);
+        let told = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() || told.contains("Input/output error"), "call {failing}: {told}");
+        let acks = std::fs::read(acks_of(&folder)).map_or(0, |acks| acks.len());
+        check(&folder, acks, &format!("call {failing} failed"));
+        if acks > usize::try_from(MESSAGES).unwrap() && failing > 400 {
+            break;
+        }
+        failing += 1;
+    }
+    assert!(failing > 100, "only {failing} calls: did the shim see them?");
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
