@@ -60,7 +60,7 @@ impl DeviceWorker {
         &self,
         device: &DeviceHandle,
         received: Timestamp,
-        codec: Option<CodecStamp>,
+        codec: Option<&CodecStamp>,
         decoded: Decoded,
     ) -> Result<(Accepted, Vec<Downlink>), AcceptError> {
         self.check(device, &decoded.uplinks)?;
@@ -72,7 +72,7 @@ impl DeviceWorker {
                 None => device.clone(),
                 Some(name) => self.devices.child(device, name, received)?,
             };
-            keep(&target, received, codec.as_ref(), &uplink.body, &mut batch, &mut answers);
+            keep(&target, received, codec, &uplink.body, &mut batch, &mut answers);
             targets.push(Target { device: target, unsettled: None });
         }
         if batch.is_empty() {
@@ -85,7 +85,7 @@ impl DeviceWorker {
             }
         }
         let committed = self.lane.commit(batch).await?;
-        self.settle(&targets, received, codec.as_ref(), decoded.uplinks);
+        self.settle(&targets, received, codec, decoded.uplinks);
         Ok((Accepted(Some(committed)), answers))
     }
 

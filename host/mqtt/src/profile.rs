@@ -4,13 +4,17 @@
 
 use std::sync::Arc;
 
-use wireglot_codec::{CodecBinding, DecodeFailure, Frame, WorkerCodecs, native};
-use wireglot_device::ProfileState;
+use wireglot_codec::{CodecBinding, DecodeFailure, Frame, native};
+use wireglot_device::{DeviceHandle, ProfileState};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
-    CodecStamp, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Uplink, UplinkBody,
+    CodecStamp, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp, Uplink,
+    UplinkBody,
 };
 use wireglot_route::{Family, Format, ProfileTopics, Route};
+
+use crate::publish::Incoming;
+use crate::worker::Worker;
 
 /// One version of a profile, made ready.
 pub(crate) struct ProfileView {
@@ -80,31 +84,39 @@ impl ProfileView {
         }
     }
 
-    /// Bytes to values. `encodes` says whether the profile's codec also speaks to the device: then it reads the
-    /// device's requests too, else these are JSON.
+    /// Bytes to values. A codec that also speaks to the device reads its requests too; else these are JSON.
     pub(crate) fn decode(
         &self,
         route: Route,
-        frame: &Frame<'_>,
-        codecs: &WorkerCodecs,
-        encodes: impl Fn(&CodecBinding) -> bool,
+        incoming: &Incoming<'_>,
+        received: Timestamp,
+        device: &DeviceHandle,
+        worker: &Worker,
     ) -> Result<(Decoded, Option<CodecStamp>), Unread> {
         let format = match route {
             Route::Telemetry(format) | Route::Attributes(format) => format,
             Route::AttributeRequest { family, .. } => family.format(),
         };
-        let reads_requests = |codec: &&CodecBinding| match route {
+        let reads_this = |codec: &&CodecBinding| match route {
             Route::Telemetry(_) | Route::Attributes(_) => true,
-            Route::AttributeRequest { .. } => encodes(codec),
+            Route::AttributeRequest { .. } => worker.encodes(codec),
         };
-        if let Some(codec) = self.codec_for(format).filter(reads_requests) {
-            let (decoded, stamp) = codecs.decode(codec, frame)?;
+        if let Some(codec) = self.codec_for(format).filter(reads_this) {
+            let frame = Frame {
+                payload: incoming.payload,
+                topic: incoming.topic,
+                received,
+                device: &device.name(),
+                profile: self.name(),
+                metadata: &[],
+            };
+            let (decoded, stamp) = worker.codecs.decode(codec, &frame)?;
             return Ok((decoded, Some(stamp)));
         }
         if format == Format::Protobuf {
             return Err(Unread::refused("the profile has no protobuf schema"));
         }
-        Ok((decode_json(route, frame.payload)?, None))
+        Ok((decode_json(route, incoming.payload)?, None))
     }
 }
 

@@ -5,9 +5,8 @@
 use std::num::NonZeroU16;
 
 use ntex_mqtt::QoS;
-use wireglot_codec::Frame;
 use wireglot_device::AcceptError;
-use wireglot_model::{DeadLetter, FailureStage, Fault, OnFailure, Timestamp};
+use wireglot_model::{CodecStamp, DeadLetter, FailureStage, Fault, OnFailure, Timestamp};
 use wireglot_route::{RouteError, uplink};
 
 use crate::ack::{Ack, Close};
@@ -102,34 +101,15 @@ async fn walk(
     incoming: &Incoming<'_>,
     received: Timestamp,
 ) -> Result<Ack, Failure> {
+    let (device, worker) = (&session.device, &session.worker);
     let route = uplink(&view.topics, incoming.topic)?; // 1
-    let (decoded, codec) = decode(session, view, incoming, route, received)?; // 2
-    let accepted = session.worker.ingest.accept(&session.device, received, codec.clone(), decoded).await; // 3
+    let (decoded, codec) = view.decode(route, incoming, received, device, worker)?; // 2
+    let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded).await; // 3
     let (accepted, answers) = accepted.map_err(|error| Failure::not_accepted(&error, codec))?;
     if !answers.is_empty() {
         crate::deliver::answer(session, family_of(route), answers);
     }
     Ok(Ack::positive(accepted)) // 4
-}
-
-fn decode(
-    session: &Session,
-    view: &ProfileView,
-    incoming: &Incoming<'_>,
-    route: wireglot_route::Route,
-    received: Timestamp,
-) -> Result<(wireglot_model::Decoded, Option<wireglot_model::CodecStamp>), Unread> {
-    let worker = &session.worker;
-    let name = session.device.name();
-    let frame = Frame {
-        payload: incoming.payload,
-        topic: incoming.topic,
-        received,
-        device: &name,
-        profile: view.name(),
-        metadata: &[],
-    };
-    view.decode(route, &frame, &worker.codecs, |binding| worker.encodes(binding))
 }
 
 /// Why a message did not get to its end.
@@ -154,7 +134,7 @@ impl From<Unread> for Failure {
 }
 
 impl Failure {
-    fn not_accepted(error: &AcceptError, codec: Option<wireglot_model::CodecStamp>) -> Self {
+    fn not_accepted(error: &AcceptError, codec: Option<CodecStamp>) -> Self {
         Failure::Unread(Unread {
             fault: error.fault(),
             stage: FailureStage::NotAccepted,
