@@ -2,7 +2,7 @@
 //!
 //! Read in this order: what goes in (`batch`), how it is queued and waited for (`queue`, `lane`), how it becomes
 //! durable (`commit`), what is not yet in chunks (`recent`), how chunks are made and kept small (`chunk`, `head`,
-//! `checkpoint`, `retention`), how it is read (`records`, `series`, `dead`), how it is found again (`recover`), and
+//! `checkpoint`, `retention`), how it is read (`records`, `series`, `dead`), how it is found again (`recover`, `journal`), and
 //! the bytes underneath (`keys`, `coding`, `dictionary`).
 
 mod batch;
@@ -14,6 +14,7 @@ mod dead;
 mod dictionary;
 mod error;
 mod head;
+mod journal;
 mod keys;
 mod lane;
 mod queue;

@@ -29,7 +29,7 @@ const ENGINE_THREADS: usize = 1;
 /// Opens the folder and returns the store with the sequence number of the next log record.
 pub(crate) fn open(dir: &Path, config: StoreConfig) -> Result<(Arc<Core>, u64), OpenError> {
     make_private(dir)?;
-    let opened = open_engine(dir, &config).map_err(|error| explain(dir, error))?;
+    let opened = open_mended(dir, &config)?;
     let damaged = |error: ReadError| match error {
         ReadError::Engine(source) => OpenError::Engine { dir: dir.to_owned(), source },
         ReadError::Damaged { what } => OpenError::Damaged { dir: dir.to_owned(), what: what.to_owned() },
@@ -49,6 +49,20 @@ fn make_private(dir: &Path) -> Result<(), OpenError> {
         .create(dir)
         .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)))
         .map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })
+}
+
+fn open_mended(dir: &Path, config: &StoreConfig) -> Result<Opened, OpenError> {
+    match open_engine(dir, config) {
+        Err(error @ fjall::Error::JournalRecovery(_)) => {
+            let mended = crate::journal::mend(dir, config.durability);
+            let mended = mended.map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
+            if !mended {
+                return Err(explain(dir, error));
+            }
+            open_engine(dir, config).map_err(|error| explain(dir, error))
+        }
+        opened => opened.map_err(|error| explain(dir, error)),
+    }
 }
 
 fn open_engine(dir: &Path, config: &StoreConfig) -> Result<Opened, fjall::Error> {
