@@ -62,7 +62,7 @@ fn fill(dir: &Path, messages: usize) -> Result<(), Failure> {
     let store = Store::open(dir, StoreConfig::default())?;
     let mut batch = Batch::default();
     (0..DEVICES).for_each(|number| batch.put_device(&device(number)));
-    let _ = block_on(store.commit(batch))?;
+    block_on(store.commit(batch)).map(drop)?;
     let started = Instant::now();
     let (total, threads) = cpu_of(|| run_threads(Some(&store), messages))?;
     let wall = started.elapsed();
@@ -194,7 +194,7 @@ async fn commit(lane: Option<&Lane>, (device, ts, measurement): (DeviceId, Times
             if std::mem::replace(&mut woken, true) {
                 return Poll::Ready(());
             }
-            context.waker().clone().wake();
+            context.waker().wake_by_ref();
             Poll::Pending
         })
         .await;
@@ -203,7 +203,7 @@ async fn commit(lane: Option<&Lane>, (device, ts, measurement): (DeviceId, Times
     };
     let mut batch = Batch::default();
     batch.telemetry(device, ts, Some(&STAMP), std::slice::from_ref(&measurement));
-    let _ = lane.commit(batch).await.expect("the store commits");
+    lane.commit(batch).await.map(drop).expect("the store commits");
 }
 
 fn stamp() -> CodecStamp {

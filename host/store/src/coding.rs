@@ -327,12 +327,10 @@ pub(crate) fn read_values<'a>(
 ) -> Result<(), ReadError> {
     let tags = reader.take(count.div_ceil(2))?;
     into.reserve(count);
-    let mut at = before.start;
-    for place in 0..count {
+    for (place, at) in (0..count).zip(before.start..) {
         let pair = tags.get(place / 2).copied().ok_or(CUT_SHORT)?;
         let tag = (pair >> (4 * (place % 2))) & 0x0f;
         let before = if at < before.end { into.get(at).copied() } else { None };
-        at += 1;
         into.push(read_value(reader, tag, before)?);
     }
     Ok(())
@@ -444,6 +442,25 @@ mod tests {
     }
 
     #[test]
+    fn the_page_about_storage_has_every_tag() {
+        let page = include_str!("../../../docs/storage.md");
+        let kinds = [
+            (tag::FALSE, "false"),
+            (tag::TRUE, "true"),
+            (tag::LONG, "long"),
+            (tag::DOUBLE, "double"),
+            (tag::TEXT, "text"),
+            (tag::JSON, "JSON"),
+            (tag::SAME, "the same as"),
+            (tag::STEP, "a step from"),
+            (tag::DECIMAL, "decimal with 0 to 6 places"),
+        ];
+        for (tag, kind) in kinds {
+            assert!(page.contains(&format!("| {tag} | {kind}")), "{tag} {kind}");
+        }
+    }
+
+    #[test]
     fn values_come_back_to_the_bit() {
         check(Value::Bool(false), 1);
         check(Value::Bool(true), 1);
@@ -477,9 +494,9 @@ mod tests {
 
     #[test]
     fn every_short_decimal_is_found() {
-        for places in 0..=6 {
+        for power in POWERS {
             for digits in (-50_000..50_000).step_by(7) {
-                let value = f64::from(digits) / POWERS[places];
+                let value = f64::from(digits) / power;
                 assert!(
                     matches!(Scalar::of(&Value::Double(value)), Scalar::Decimal { .. })
                         || value.to_bits() == (-0.0f64).to_bits()
@@ -515,8 +532,10 @@ mod tests {
             for flip in 1..=255u8 {
                 let mut damaged = out.clone();
                 damaged[place] ^= flip;
-                // Whatever it reads, it ends.
-                let _ = read_values(&mut Reader::new(&damaged), 3, 0..0, &mut Vec::new());
+                // Whatever it reads, it ends, and has read no more than there is.
+                let mut values = Vec::new();
+                let read = read_values(&mut Reader::new(&damaged), 3, 0..0, &mut values);
+                assert!(values.len() <= 3 && (read.is_err() || values.len() == 3));
             }
             let cut = read_values(&mut Reader::new(&out[..place]), 3, 0..0, &mut Vec::new());
             assert!(cut.is_err());

@@ -175,3 +175,59 @@ impl ChunkKey {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/storage.md");
+
+    #[test]
+    fn the_page_about_storage_has_every_prefix() {
+        let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let documented: Vec<u8> =
+            rows.filter(|(name, _)| name.len() == 1).map(|(name, _)| name.as_bytes()[0]).collect();
+        let written = [
+            prefix::FORMAT,
+            prefix::DEVICE,
+            prefix::PROFILE,
+            prefix::CREDENTIALS,
+            prefix::USER,
+            prefix::SETTING,
+            prefix::ATTRIBUTE,
+            prefix::KEY,
+            prefix::SHAPE,
+            prefix::STAMP,
+            prefix::NEXT_DEVICE,
+            prefix::DELETED,
+        ];
+        assert_eq!(documented, written);
+        for keyspace in [RECORDS, LOG, CHUNKS, DEAD] {
+            assert!(PAGE.contains(&format!("| `{keyspace}` |")), "{keyspace}");
+        }
+        assert!(PAGE.contains(&format!("Format **{FORMAT}**")));
+    }
+
+    #[test]
+    fn chunks_sort_by_device_time_and_order_of_writing() {
+        let key = |device, first, epoch, index| ChunkKey { device, first: Timestamp(first), epoch, index };
+        let sorted = [
+            key(1, i64::MIN, 0, 0),
+            key(1, -1, 0, 0),
+            key(1, 0, 0, 0),
+            key(1, 0, 0, 1),
+            key(1, 0, 1, 0),
+            key(1, i64::MAX, 0, 0),
+            key(2, i64::MIN, 0, 0),
+        ];
+        assert!(sorted.iter().map(|key| key.to_bytes()).is_sorted());
+        for key in sorted {
+            assert_eq!(ChunkKey::parse(&key.to_bytes()).unwrap(), key);
+            assert!(
+                key.to_bytes().starts_with(&series(key.device))
+                    && head(key.device).as_slice() < key.to_bytes().as_slice()
+            );
+            assert!(MARK.as_slice() < head(key.device).as_slice());
+        }
+    }
+}

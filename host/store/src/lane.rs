@@ -259,26 +259,32 @@ impl Future for LaneDriver {
 /// The answer to one `Store::commit`.
 #[derive(Default)]
 pub(crate) struct Shot {
-    state: Mutex<(Option<Result<(), CommitError>>, Option<Waker>)>,
+    state: Mutex<ShotState>,
+}
+
+#[derive(Default)]
+struct ShotState {
+    result: Option<Result<(), CommitError>>,
+    waiter: Option<Waker>,
 }
 
 impl Shot {
     pub(crate) fn settle(&self, result: Result<(), CommitError>) {
         let mut state = self.state.lock();
-        state.0 = Some(result);
-        let waker = state.1.take();
+        state.result = Some(result);
+        let waiter = state.waiter.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(waiter) = waiter {
+            waiter.wake();
         }
     }
 
     fn poll(&self, context: &Context<'_>) -> Poll<Result<Committed, CommitError>> {
         let mut state = self.state.lock();
-        match state.0 {
+        match state.result {
             Some(result) => Poll::Ready(result.map(Committed)),
             None => {
-                state.1 = Some(context.waker().clone());
+                state.waiter = Some(context.waker().clone());
                 Poll::Pending
             }
         }

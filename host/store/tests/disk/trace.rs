@@ -44,6 +44,8 @@ pub(crate) enum Unsynced {
 }
 
 const PAGE: usize = 4096;
+const O_CREAT: u64 = 0o100;
+const O_TRUNC: u64 = 0o1000;
 
 /// Bytes up to the last one written, and the length: the engine's journal is 64 MiB of mostly nothing.
 #[derive(Clone, Default, Debug)]
@@ -135,8 +137,6 @@ impl Disk {
     }
 
     fn opened(&mut self, fd: i32, path: PathBuf, flags: u64, inode: u64) {
-        const O_TRUNC: u64 = 0o1000;
-        const O_CREAT: u64 = 0o100;
         self.notice_rename(&path, inode);
         if flags & O_CREAT != 0 {
             let fresh = || Some(Arc::new(Mutex::new(File { inode, ..File::default() })));
@@ -250,4 +250,14 @@ pub(crate) fn acknowledged(events: &[Event], acks: &Path) -> Vec<usize> {
         count
     });
     counted.collect()
+}
+
+/// How many of the calls the shim counts, and can make fail.
+pub(crate) fn calls_that_can_fail(events: &[Event]) -> usize {
+    let counted = |event: &&Event| match event.kind {
+        b'O' => event.number & O_CREAT != 0,
+        b'C' | b'D' => false,
+        _ => true,
+    };
+    events.iter().filter(counted).count()
 }
