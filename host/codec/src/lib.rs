@@ -16,6 +16,8 @@ mod engine;
 mod error;
 mod files;
 pub mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod guest;
 mod history;
 mod instance;

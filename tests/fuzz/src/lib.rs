@@ -13,6 +13,8 @@ mod codec {
     pub mod native;
 }
 pub use codec::native;
+#[cfg(feature = "codec")]
+pub use wireglot_codec::fuzzing;
 
 // A target names its subject as `crate::…`, which is the same path here and in the crate under test.
 pub use wireglot_route::{
