@@ -10,12 +10,12 @@ mod parts;
 mod rows;
 mod table;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::process::{say, target};
 use build::Tools;
 use rows::ROWS;
 use table::Line;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let (wanted, rounds, span) = parse(args)?;
     allow_many_connections()?;
     let tools = Tools::build()?;
-    let folder = tools.target.join("bench");
+    let folder = target().join("bench");
     if folder.exists() {
         std::fs::remove_dir_all(&folder).context("removing what an earlier run left behind")?;
     }
@@ -45,11 +45,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         if wanted.is_empty() && row.optional || !wanted.is_empty() && !wanted.iter().any(|w| w == row.name) {
             continue;
         }
-        say(&format!("measuring {} …", row.name))?;
+        say(format_args!("measuring {} …", row.name))?;
         lines.extend((row.measure)(&bench).with_context(|| format!("row {}", row.name))?);
     }
     std::fs::remove_dir_all(&bench.folder).context("removing the bench's own files")?;
-    say(&table::render(&lines))?;
+    say(format_args!("{}", table::render(&lines)))?;
     if lines.iter().any(Line::misses) {
         bail!("a row misses what it must reach");
     }
@@ -82,8 +82,4 @@ fn allow_many_connections() -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).context("raising the limit of open files")
-}
-
-fn say(text: &str) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("printing")
 }

@@ -20,8 +20,16 @@ pub(crate) fn target() -> PathBuf {
 
 /// A program of ours as the dev profile builds it.
 pub(crate) fn built(program: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(target, |dir| root().join(dir));
-    target.join("debug").join(program)
+    cargo_target().join("debug").join(program)
+}
+
+/// A program of ours as the release profile builds it.
+pub(crate) fn released(program: &str) -> PathBuf {
+    cargo_target().join("release").join(program)
+}
+
+fn cargo_target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(target, |dir| root().join(dir))
 }
 
 /// The cargo that runs this, in the root of the repository.

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use wireglot_load::account;
 
 use super::Bench;
-use super::build::parts_path;
+use crate::process::{program, run, target};
 
 const PASSWORD: &str = "bench password";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,8 +85,7 @@ pub(super) fn mosquitto(bench: &Bench, label: &str) -> Result<Contestant> {
     let settings = bench.folder.join(format!("mosquitto-{label}.conf"));
     let text = format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\n", address.port());
     fs::write(&settings, text)?;
-    let program = parts_path("mosquitto").context("mosquitto is installed")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(&bench.tools.mosquitto);
     command.arg("-c").arg(&settings);
     Contestant::start(
         "mosquitto",
@@ -261,15 +260,13 @@ pub(super) fn wait(is_so: impl Fn() -> bool) -> Result<()> {
 }
 
 /// The generator that somebody else wrote, built from crates.io where it is not there yet.
-pub(super) fn mqttwrk(bench: &Bench) -> Result<PathBuf> {
-    let root = bench.tools.target.join("tools");
-    let program = root.join("bin/mqttwrk");
-    if !program.exists() {
-        let mut install = Command::new("cargo");
-        install.args(["install", "mqttwrk", "--version", "0.2.0", "--root"]).arg(&root);
-        ensure!(install.status()?.success(), "installing mqttwrk failed");
+pub(super) fn mqttwrk() -> Result<PathBuf> {
+    let root = target().join("tools");
+    let installed = root.join("bin/mqttwrk");
+    if !installed.exists() {
+        run(program("cargo").args(["install", "mqttwrk", "--version", "0.2.0", "--root"]).arg(&root))?;
     }
-    Ok(program)
+    Ok(installed)
 }
 
 /// Processor time per message, in microseconds, of a contestant under mqttwrk in the shape `sat`.

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 use wireglot_load::fleet::{Fleet, Names, Pace, Plan};
 use wireglot_load::wire::Version;
 
+use super::Bench;
 use super::load::{Report, Shape, put};
 use super::parts::{self, Contestant, DEVICES, Server};
 use super::table::{Bar, Line, median, short};
-use super::{Bench, say};
+use crate::process::{output_of, say};
 
 /// A row, or a few that come out of one run.
 pub(super) struct Row {
@@ -193,7 +194,7 @@ fn swap_until(bench: &Bench, server: &Server, over: &AtomicBool) -> Result<usize
 fn decode(bench: &Bench) -> Result<Vec<Line>> {
     let mut command = Command::new(&bench.tools.decode_rows);
     command.arg(&bench.tools.stamps[0]).arg(bench.folder.join("decode")).arg(bench.rounds.to_string());
-    let report = said(&mut command)?;
+    let report: Value = serde_json::from_str(&output_of(&mut command)?)?;
     let figure = |name: &str| report.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
     Ok(vec![Line {
         measure: "decode ÷ native Rust with `String` keys",
@@ -210,13 +211,8 @@ fn decode(bench: &Bench) -> Result<Vec<Line>> {
 }
 
 fn disk(bench: &Bench) -> Result<Vec<Line>> {
-    let output = Command::new(&bench.tools.ingest)
-        .arg(POINTS_ON_DISK.to_string())
-        .arg(bench.folder.join("ingest"))
-        .output()
-        .context("the store's example")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "the store's example: {}", String::from_utf8_lossy(&output.stderr));
+    let mut command = Command::new(&bench.tools.ingest);
+    let said = output_of(command.arg(POINTS_ON_DISK.to_string()).arg(bench.folder.join("ingest")))?;
     let figure = |line: &str, before: &str| number_before(&said, line, before);
     let bytes = Line {
         measure: "bytes on disk per point",
@@ -252,21 +248,11 @@ fn number_before(text: &str, line: &str, words: &str) -> Result<f64> {
     number.parse().with_context(|| format!("`{number}` in `{line}`"))
 }
 
-/// What a program of ours says, which is one JSON object on its last line.
-fn said(command: &mut Command) -> Result<Value> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {complaint}");
-    let text = String::from_utf8(output.stdout)?;
-    let line = text.lines().last().unwrap_or_default();
-    serde_json::from_str(line).with_context(|| format!("{command:?} said {line}"))
-}
-
 fn restart(bench: &Bench) -> Result<Vec<Line>> {
     let mut server = Server::start(bench, "restart")?;
     let goal = POINTS / POINTS_PER_MESSAGE;
     let mut fleet = Fleet::connect(&plan(&server, 100, 20))?;
-    say("  filling the store …")?;
+    say(format_args!("  filling the store …"))?;
     fleet.run(Pace::Flood, &mut |tally, _| tally.acknowledged < goal)?;
     let mut took = Vec::new();
     for _ in 0..bench.rounds {
@@ -351,7 +337,7 @@ fn idle(bench: &Bench) -> Result<Vec<Line>> {
 
 /// A generator that somebody else wrote confirms ours: processor time per message in the shape `sat`.
 fn mqttwrk(bench: &Bench) -> Result<Vec<Line>> {
-    let program = parts::mqttwrk(bench)?;
+    let program = parts::mqttwrk()?;
     let mosquitto = parts::mosquitto(bench, "mqttwrk")?;
     let bare = parts::bare_ack(bench)?;
     let (mut by_ours, mut by_theirs) = (Vec::new(), Vec::new());
