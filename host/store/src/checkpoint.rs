@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use fjall::PersistMode;
 
-use crate::chunk::{Rows, pack};
+use crate::chunk::{Columns, Rows, pack};
 use crate::coding::Reader;
 use crate::error::{ReadError, Source, chain};
 use crate::head::Head;
@@ -87,8 +87,7 @@ fn write_chunks(core: &Core, frozen: &Generation, deleted: &[(u32, u32)]) -> Res
             }
             continue;
         }
-        let tail = frozen.tails.get(&device).map(Vec::as_slice).unwrap_or_default();
-        let mut rows = Rows::read_tail(tail, &core.dictionary)?;
+        let mut rows = Rows::read_tail(frozen.bodies(device), &core.dictionary, Columns::All)?;
         rows.sort();
         let old = core.chunks.get(keys::head(device))?;
         let mut head = old.as_deref().map(Head::read).transpose()?.unwrap_or_default();

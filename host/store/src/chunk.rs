@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wireglot_model::Timestamp;
 
-use crate::coding::{Reader, Scalar, ValueWriter, put_signed, put_varint, read_times, read_values};
+use crate::coding::{Picked, Reader, Scalar, ValueWriter, put_signed, put_varint, read_times, read_values};
 use crate::dictionary::{Dictionary, NO_STAMP, SPELLED_OUT, Shape};
 use crate::error::ReadError;
 
@@ -24,6 +24,14 @@ mod shared {
     pub(super) const DELAY: u8 = 1;
     pub(super) const STAMP: u8 = 2;
     pub(super) const SHAPE: u8 = 4;
+}
+
+/// Which values are read: a history of one key need not decode the others.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Columns<'k> {
+    #[default]
+    All,
+    Only(&'k [u32]),
 }
 
 /// Decoded messages; their texts still lie in the bytes they were read from.
@@ -49,10 +57,24 @@ pub(crate) struct Row {
 #[derive(Clone, Debug)]
 pub(crate) struct KeyList {
     shape: Shape,
+    /// Those that were read.
     pub(crate) keys: Arc<[u32]>,
+    /// Which of all keys those are; empty where they are all.
+    picked: Vec<bool>,
 }
 
 impl KeyList {
+    fn new(shape: Shape, keys: Arc<[u32]>, columns: Columns<'_>) -> Self {
+        let Columns::Only(only) = columns else { return Self { shape, keys, picked: Vec::new() } };
+        let picked = keys.iter().map(|key| only.contains(key)).collect();
+        let keys = keys.iter().copied().filter(|key| only.contains(key)).collect();
+        Self { shape, keys, picked }
+    }
+
+    fn picked(&self) -> Picked<'_> {
+        if self.picked.is_empty() { Picked::All(self.keys.len()) } else { Picked::Some(&self.picked) }
+    }
+
     fn same_as(&self, other: &Self) -> bool {
         match (&self.shape, &other.shape) {
             (Shape::Known(one), Shape::Known(other)) => one == other,
@@ -64,14 +86,18 @@ impl KeyList {
 
 impl<'a> Rows<'a> {
     /// Reads messages as the log has them, each with its length.
-    pub(crate) fn read_tail(bodies: &'a [u8], dictionary: &Dictionary) -> Result<Self, ReadError> {
+    pub(crate) fn read_tail(
+        bodies: &'a [u8],
+        dictionary: &Dictionary,
+        columns: Columns<'_>,
+    ) -> Result<Self, ReadError> {
         let mut rows = Self::default();
         let mut reader = Reader::new(bodies);
         while !reader.is_empty() {
             let mut body = Reader::new(reader.bytes()?);
             let (received, ts) = read_times(&mut body)?;
             let stamp = body.varint_u32()?;
-            let shape = rows.read_shape(&mut body, dictionary)?;
+            let shape = rows.read_shape(&mut body, dictionary, columns)?;
             let values = rows.read_row_values(&mut body, shape, 0..0)?;
             rows.rows.push(Row { ts, received, stamp, shape, values });
         }
@@ -83,10 +109,13 @@ impl<'a> Rows<'a> {
         first: Timestamp,
         chunk: &'a [u8],
         dictionary: &Dictionary,
+        columns: Columns<'_>,
     ) -> Result<Self, ReadError> {
         let mut rows = Self::default();
         let mut reader = Reader::new(chunk);
         let (_, count) = read_header(&mut reader)?;
+        // Bounded by what is there: a damaged count must not reserve the world.
+        rows.rows.reserve(usize::try_from(count).unwrap_or(0).min(chunk.len()));
         let (mut ts, mut delay, mut stamp) = (first.0, 0i64, NO_STAMP);
         let mut before: Option<(usize, Range<usize>)> = None;
         for _ in 0..count {
@@ -99,7 +128,7 @@ impl<'a> Rows<'a> {
                 stamp = reader.varint_u32()?;
             }
             let (shape, previous) = match (flags & shared::SHAPE, before) {
-                (0, _) => (rows.read_shape(&mut reader, dictionary)?, 0..0),
+                (0, _) => (rows.read_shape(&mut reader, dictionary, columns)?, 0..0),
                 (_, Some(before)) => before,
                 (_, None) => return Err(ReadError::Damaged { what: "a chunk begins with a repetition" }),
             };
@@ -111,7 +140,12 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
-    fn read_shape(&mut self, reader: &mut Reader<'a>, dictionary: &Dictionary) -> Result<usize, ReadError> {
+    fn read_shape(
+        &mut self,
+        reader: &mut Reader<'a>,
+        dictionary: &Dictionary,
+        columns: Columns<'_>,
+    ) -> Result<usize, ReadError> {
         let number = reader.varint_u32()?;
         if number != SPELLED_OUT {
             let known = |list: &KeyList| matches!(list.shape, Shape::Known(known) if known == number);
@@ -119,12 +153,12 @@ impl<'a> Rows<'a> {
             if let Some(place) = self.shapes.iter().rposition(known) {
                 return Ok(place);
             }
-            self.shapes.push(KeyList { shape: Shape::Known(number), keys: dictionary.shape(number)? });
+            self.shapes.push(KeyList::new(Shape::Known(number), dictionary.shape(number)?, columns));
             return Ok(self.shapes.len() - 1);
         }
         let count = reader.varint()?;
         let keys = (0..count).map(|_| reader.varint_u32()).collect::<Result<Arc<[u32]>, ReadError>>()?;
-        self.shapes.push(KeyList { shape: Shape::SpelledOut(keys.clone()), keys });
+        self.shapes.push(KeyList::new(Shape::SpelledOut(keys.clone()), keys, columns));
         Ok(self.shapes.len() - 1)
     }
 
@@ -134,9 +168,9 @@ impl<'a> Rows<'a> {
         shape: usize,
         previous: Range<usize>,
     ) -> Result<Range<usize>, ReadError> {
-        let count = self.keys(shape).len();
+        let picked = self.shapes.get(shape).map_or(Picked::All(0), KeyList::picked);
         let start = self.values.len();
-        read_values(reader, count, previous, &mut self.values)?;
+        read_values(reader, picked, previous, &mut self.values)?;
         Ok(start..self.values.len())
     }
 

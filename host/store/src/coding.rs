@@ -318,22 +318,58 @@ fn same(one: Scalar<'_>, other: Scalar<'_>) -> bool {
     }
 }
 
-/// Reads `count` values onto the end of `into`; `before` are the values of the row before, if it has the same shape.
+/// Which values of a row are read; the others are passed over.
+#[derive(Clone, Copy)]
+pub(crate) enum Picked<'p> {
+    All(usize),
+    /// One for each value.
+    Some(&'p [bool]),
+}
+
+/// Reads the picked values of a row onto the end of `into`; `before` are those of the row before, if it has the same
+/// shape.
 pub(crate) fn read_values<'a>(
     reader: &mut Reader<'a>,
-    count: usize,
+    picked: Picked<'_>,
     before: std::ops::Range<usize>,
     into: &mut Vec<Scalar<'a>>,
 ) -> Result<(), ReadError> {
+    let count = match picked {
+        Picked::All(count) => count,
+        Picked::Some(places) => places.len(),
+    };
     let tags = reader.take(count.div_ceil(2))?;
-    into.reserve(count);
-    for (place, at) in (0..count).zip(before.start..) {
-        let pair = tags.get(place / 2).copied().ok_or(CUT_SHORT)?;
-        let tag = (pair >> (4 * (place % 2))) & 0x0f;
-        let before = if at < before.end { into.get(at).copied() } else { None };
-        into.push(read_value(reader, tag, before)?);
+    let tags = tags.iter().flat_map(|pair| [pair & 0x0f, pair >> 4]);
+    let mut before = before;
+    match picked {
+        Picked::All(count) => {
+            into.reserve(count);
+            for tag in tags.take(count) {
+                let before = before.next().and_then(|at| into.get(at)).copied();
+                into.push(read_value(reader, tag, before)?);
+            }
+        }
+        Picked::Some(places) => {
+            for (tag, picked) in tags.zip(places) {
+                if *picked {
+                    let before = before.next().and_then(|at| into.get(at)).copied();
+                    into.push(read_value(reader, tag, before)?);
+                } else {
+                    pass_over(reader, tag)?;
+                }
+            }
+        }
     }
     Ok(())
+}
+
+fn pass_over(reader: &mut Reader<'_>, tag: u8) -> Result<(), ReadError> {
+    match tag {
+        tag::FALSE | tag::TRUE | tag::SAME => Ok(()),
+        tag::DOUBLE => reader.take(8).map(drop),
+        tag::TEXT | tag::JSON => reader.bytes().map(drop),
+        _ => reader.varint().map(drop),
+    }
 }
 
 fn read_value<'a>(
@@ -409,7 +445,7 @@ mod tests {
             let mut writer = ValueWriter::new(&mut out, 1);
             let written = writer.push_after(Scalar::of(&value), Scalar::of(&before));
             let mut values = vec![Scalar::of(&before)];
-            read_values(&mut Reader::new(&out), 1, 0..1, &mut values).unwrap();
+            read_values(&mut Reader::new(&out), Picked::All(1), 0..1, &mut values).unwrap();
             assert_bits(&values[1].to_value(), &value);
             assert!(same(values[1], written), "the writer knows what the reader sees");
         }
@@ -534,10 +570,10 @@ mod tests {
                 damaged[place] ^= flip;
                 // Whatever it reads, it ends, and has read no more than there is.
                 let mut values = Vec::new();
-                let read = read_values(&mut Reader::new(&damaged), 3, 0..0, &mut values);
+                let read = read_values(&mut Reader::new(&damaged), Picked::All(3), 0..0, &mut values);
                 assert!(values.len() <= 3 && (read.is_err() || values.len() == 3));
             }
-            let cut = read_values(&mut Reader::new(&out[..place]), 3, 0..0, &mut Vec::new());
+            let cut = read_values(&mut Reader::new(&out[..place]), Picked::All(3), 0..0, &mut Vec::new());
             assert!(cut.is_err());
         }
         assert!(Reader::new(&[0xff; 11]).varint().is_err());

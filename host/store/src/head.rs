@@ -31,6 +31,11 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
+    /// The first field alone, which is all that a history needs.
+    pub(crate) fn read_span(bytes: &[u8]) -> Result<u64, ReadError> {
+        Reader::new(bytes).varint()
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(4 + 12 * self.latest.len());
         put_varint(&mut bytes, self.span);

@@ -38,6 +38,12 @@ pub(crate) struct Generation {
     pub(crate) last: u64,
 }
 
+impl Generation {
+    pub(crate) fn bodies(&self, device: u32) -> &[u8] {
+        self.tails.get(&device).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 /// One device's recent messages: a copy.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
@@ -114,9 +120,9 @@ impl Recent {
         let mut tail = Tail { bodies: Vec::new(), epoch: generations.active.epoch };
         if let Some(frozen) = &generations.frozen {
             tail.epoch = frozen.epoch;
-            tail.bodies.extend(frozen.tails.get(&device).into_iter().flatten());
+            tail.bodies.extend_from_slice(frozen.bodies(device));
         }
-        tail.bodies.extend(generations.active.tails.get(&device).into_iter().flatten());
+        tail.bodies.extend_from_slice(generations.active.bodies(device));
         tail
     }
 

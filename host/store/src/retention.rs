@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use wireglot_model::{ProfileId, Timestamp};
 
-use crate::chunk::{Rows, pack, read_header};
+use crate::chunk::{Columns, Rows, pack, read_header};
 use crate::coding::Reader;
 use crate::error::ReadError;
 use crate::keys::{ChunkKey, prefix};
@@ -78,7 +78,7 @@ impl Sweep {
         chunk: &[u8],
         oldest: Timestamp,
     ) -> Result<usize, ReadError> {
-        let mut rows = Rows::read_chunk(key.first, chunk, &core.dictionary)?;
+        let mut rows = Rows::read_chunk(key.first, chunk, &core.dictionary, Columns::All)?;
         let before = rows.rows.len();
         rows.rows.retain(|row| row.ts >= oldest);
         for packed in pack(&rows) {

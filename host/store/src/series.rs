@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use wireglot_model::{CodecStamp, DeviceId, Sample, Timestamp, Value};
 
-use crate::chunk::{Row, Rows, read_header};
+use crate::chunk::{Columns, Row, Rows, read_header};
 use crate::coding::{Reader, Scalar};
 use crate::error::ReadError;
 use crate::head::Head;
@@ -82,12 +82,13 @@ impl Store {
         let core = self.core();
         let mut wanted: Vec<Wanted> =
             query.keys.iter().map(|key| Wanted::new(core.dictionary.key(key))).collect();
+        let keys: Vec<u32> = wanted.iter().filter_map(|wanted| wanted.key).collect();
         if let Some(number) = core.dictionary.device(device)
             && query.limit > 0
-            && wanted.iter().any(|wanted| wanted.key.is_some())
+            && !keys.is_empty()
         {
             let range = TimeRange { start: query.start, end: query.end, descending: query.descending };
-            core.visit(number, range, |step| {
+            core.visit(number, range, Columns::Only(&keys), |step| {
                 for wanted in wanted.iter_mut().filter(|wanted| !wanted.is_complete) {
                     match &step {
                         Step::Rows { rows, epoch } => wanted.collect(rows, range, *epoch),
@@ -113,7 +114,7 @@ impl Store {
         let Some(number) = core.dictionary.device(device) else { return Ok(Vec::new()) };
         let range = TimeRange { start, end, descending: false };
         let mut found: Vec<((Timestamp, Place), StoredMessage)> = Vec::new();
-        core.visit(number, range, |step| {
+        core.visit(number, range, Columns::All, |step| {
             match step {
                 Step::Rows { rows, epoch } => {
                     for (index, row) in rows.rows.iter().enumerate().filter(|(_, row)| range.holds(row.ts)) {
@@ -174,7 +175,7 @@ impl Core {
         let tail = self.recent.tail(device);
         let stored = self.chunks.get(keys::head(device))?;
         let mut head = stored.as_deref().map(Head::read).transpose()?.unwrap_or_default();
-        let mut rows = Rows::read_tail(&tail.bodies, &self.dictionary)?;
+        let mut rows = Rows::read_tail(&tail.bodies, &self.dictionary, Columns::All)?;
         rows.sort();
         head.fold(&rows);
         read(&head)
@@ -185,16 +186,18 @@ impl Core {
         &self,
         device: u32,
         range: TimeRange,
+        columns: Columns<'_>,
         mut visitor: impl FnMut(Step<'_, '_>) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
         if range.start >= range.end {
             return Ok(());
         }
         let tail: Tail = self.recent.tail(device);
-        let recent = Rows::read_tail(&tail.bodies, &self.dictionary)?;
+        let mut recent = Rows::read_tail(&tail.bodies, &self.dictionary, columns)?;
+        recent.sort();
         visitor(Step::Rows { rows: &recent, epoch: RECENT })?;
         let Some(head) = self.chunks.get(keys::head(device))? else { return Ok(()) };
-        let span = Head::read(&head)?.span;
+        let span = Head::read_span(&head)?;
         // A chunk that begins before the range may reach into it, but not from further away than the longest.
         let low = ChunkKey::lowest(device, Timestamp(range.start.0.saturating_sub_unsigned(span)));
         let high = ChunkKey::lowest(device, range.end);
@@ -214,7 +217,7 @@ impl Core {
             if key.epoch >= tail.epoch || key.first.0.saturating_add_unsigned(reach) < range.start.0 {
                 continue;
             }
-            let rows = Rows::read_chunk(key.first, &chunk, &self.dictionary)?;
+            let rows = Rows::read_chunk(key.first, &chunk, &self.dictionary, columns)?;
             visitor(Step::Rows { rows: &rows, epoch: u64::from(key.epoch) << 32 | u64::from(key.index) })?;
         }
         Ok(())
@@ -238,6 +241,7 @@ impl Core {
 /// One key of a history, as far as it is read.
 struct Wanted {
     key: Option<u32>,
+    /// Mostly in the direction of the range already, because the rows come so.
     points: Vec<((Timestamp, Place), Value)>,
     is_complete: bool,
 }
@@ -255,13 +259,16 @@ impl Wanted {
             .iter()
             .map(|list| list.keys.iter().rposition(|candidate| *candidate == key))
             .collect();
-        for (index, row) in rows.rows.iter().enumerate() {
-            let place = places.get(row.shape).copied().flatten();
-            if let Some(value) = place.and_then(|place| rows.values_of(row).get(place))
-                && range.holds(row.ts)
-            {
-                self.points.push(((row.ts, Place { epoch, index }), value.to_value()));
-            }
+        let point = |(index, row): (usize, &Row)| {
+            let place = places.get(row.shape).copied().flatten().filter(|_| range.holds(row.ts))?;
+            let value = rows.values_of(row).get(place)?;
+            Some(((row.ts, Place { epoch, index }), value.to_value()))
+        };
+        let rows = rows.rows.iter().enumerate();
+        if range.descending {
+            self.points.extend(rows.rev().filter_map(point));
+        } else {
+            self.points.extend(rows.filter_map(point));
         }
     }
 
@@ -270,31 +277,40 @@ impl Wanted {
         if self.points.len() < limit {
             return;
         }
-        self.settle();
-        let before = self.points.partition_point(|((ts, _), _)| *ts < nearer_than);
-        let settled = if range.descending {
-            self.points.len() - self.points.partition_point(|((ts, _), _)| *ts <= nearer_than)
-        } else {
-            before
-        };
+        self.settle(range.descending);
+        let settled =
+            self.points.partition_point(
+                |((ts, _), _)| {
+                    if range.descending { *ts > nearer_than } else { *ts < nearer_than }
+                },
+            );
         self.is_complete = settled >= limit;
     }
 
-    /// Sorts by time and keeps the latest arrival of each time.
-    fn settle(&mut self) {
-        if !self.points.is_sorted_by_key(|(place, _)| *place) {
-            self.points.sort_by_key(|(place, _)| *place);
+    /// Sorts in the direction of the range and keeps the latest arrival of each time.
+    fn settle(&mut self, descending: bool) {
+        if descending {
+            if !self.points.is_sorted_by(|(one, _), (other, _)| one >= other) {
+                self.points.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+            }
+            // The later arrival stands first, which is the one that stays.
+            self.points.dedup_by_key(|((ts, _), _)| *ts);
+        } else {
+            if !self.points.is_sorted_by_key(|(place, _)| *place) {
+                self.points.sort_by_key(|(place, _)| *place);
+            }
+            self.points.dedup_by(|later, earlier| {
+                let same_time = later.0.0 == earlier.0.0;
+                if same_time {
+                    std::mem::swap(later, earlier);
+                }
+                same_time
+            });
         }
-        self.points.reverse();
-        self.points.dedup_by_key(|((ts, _), _)| *ts);
-        self.points.reverse();
     }
 
     fn finish(mut self, query: &HistoryQuery) -> Vec<(Timestamp, Value)> {
-        self.settle();
-        if query.descending {
-            self.points.reverse();
-        }
+        self.settle(query.descending);
         self.points.truncate(query.limit);
         self.points.into_iter().map(|((ts, _), value)| (ts, value)).collect()
     }
