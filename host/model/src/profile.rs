@@ -84,7 +84,7 @@ pub enum OnFailure {
     Refuse,
     /// PUBACK with success in both versions.
     Accept,
-    /// The connection is closed (MQTT 5: DISCONNECT 0x99).
+    /// As upstream does: MQTT 3.1.1 is disconnected; MQTT 5 gets PUBACK 0x99, or at QoS 0 DISCONNECT 0x99.
     Disconnect,
 }
 
