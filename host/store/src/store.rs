@@ -171,7 +171,8 @@ impl Store {
         Ok(Self { handle: Arc::new(handle) })
     }
 
-    /// Makes durable what is queued, then lets go of the folder. Other handles get `CommitError::Closed`.
+    /// Makes durable what is queued and ends the store's threads. Other handles get `CommitError::Closed` from now
+    /// on; the folder is free when the last of them is gone.
     pub fn close(self) {
         self.handle.stop();
     }
