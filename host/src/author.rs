@@ -15,7 +15,7 @@ mod vectors;
 
 /// What an author can do with a codec.
 #[derive(clap::Subcommand, Debug)]
-pub enum AuthorCommand {
+pub(crate) enum AuthorCommand {
     /// Make the folder of a new codec: builds, has vectors, and decodes something real from the start.
     New(new::NewArgs),
     /// Compile a codec crate to a component.
@@ -32,7 +32,7 @@ pub enum AuthorCommand {
 }
 
 /// Runs one of the author's tools.
-pub fn run(command: AuthorCommand) -> anyhow::Result<()> {
+pub(crate) fn run(command: AuthorCommand) -> anyhow::Result<()> {
     match command {
         AuthorCommand::New(args) => new::run(&args),
         AuthorCommand::Build(args) => build::run(&args).map(drop),

@@ -102,9 +102,10 @@ impl MqttRunning {
         &self.addresses
     }
 
-    /// What has been counted so far.
-    pub fn counters(&self) -> MqttCounters {
-        self.shared.counters()
+    /// A reader of what has been counted so far; it outlives the listener.
+    pub fn meter(&self) -> impl Fn() -> MqttCounters + Send + Sync + 'static + use<> {
+        let shared = self.shared.clone();
+        move || shared.counters()
     }
 
     /// Stops accepting, finishes what has begun, ends all sessions (MQTT 5: 0x8B), and waits for all that.

@@ -19,7 +19,7 @@ use super::{check, note, vectors};
 
 /// Where the vectors of the crate go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum VectorsPlace {
+pub(crate) enum VectorsPlace {
     /// Into the component, as a custom section: one file that proves itself.
     Inside,
     /// Into NAME.vectors.json beside the component.
@@ -30,29 +30,29 @@ pub enum VectorsPlace {
 
 /// Compiles a codec crate and makes a component of it.
 #[derive(clap::Args, Debug)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// The folder of the crate.
     #[arg(default_value = ".")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Where the component goes: a file, or a folder for NAME.wasm. Default: the folder of the crate.
     #[arg(short, long)]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Where the vectors in DIR/vectors go.
     #[arg(long, value_enum, default_value = "inside")]
-    pub vectors: VectorsPlace,
+    pub(crate) vectors: VectorsPlace,
     /// Which Rust builds it.
     #[arg(long, value_enum, default_value = "auto")]
-    pub toolchain: ToolchainChoice,
+    pub(crate) toolchain: ToolchainChoice,
     /// Where cargo keeps its intermediate files; crates that share one share the compiled dependencies.
     #[arg(long, value_name = "DIR")]
-    pub target_dir: Option<PathBuf>,
+    pub(crate) target_dir: Option<PathBuf>,
     /// The folder that file names in panic messages are relative to. Default: the folder of the crate.
     /// Crates that share a target folder compile their dependencies once only if they share this one too.
     #[arg(long, value_name = "DIR")]
-    pub source_root: Option<PathBuf>,
+    pub(crate) source_root: Option<PathBuf>,
     /// Writes the component even if a server would refuse it: for tests of servers.
     #[arg(long, hide = true)]
-    pub unchecked: bool,
+    pub(crate) unchecked: bool,
 }
 
 /// Builds and writes the component; gives the file.
@@ -111,8 +111,9 @@ impl GuestCrate {
             .and_then(|package| package.get("name"))
             .and_then(toml::Value::as_str)
             .with_context(|| format!("{} names no package", manifest.display()))?;
-        let name = CodecName::parse(name)
-            .with_context(|| format!("the package name `{name}` in {} cannot name a codec", manifest.display()))?;
+        let name = CodecName::parse(name).with_context(|| {
+            format!("the package name `{name}` in {} cannot name a codec", manifest.display())
+        })?;
         let dir = dir.canonicalize().with_context(|| format!("{} cannot be resolved", dir.display()))?;
         Ok(Self { dir, name })
     }
@@ -134,7 +135,9 @@ impl GuestCrate {
     fn compile(&self, toolchain: Toolchain, args: &BuildArgs) -> anyhow::Result<PathBuf> {
         let remark = match toolchain {
             Toolchain::Path => "",
-            Toolchain::Debian => " with Debian's Rust; the first build compiles the standard library (about 30 s)",
+            Toolchain::Debian => {
+                " with Debian's Rust; the first build compiles the standard library (about 30 s)"
+            }
         };
         note(format_args!("Building {}{remark} …", self.name))?;
         let mut child = self.cargo(toolchain, args)?.spawn().context("cargo cannot be started")?;
@@ -207,7 +210,9 @@ fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let bytes = ComponentEncoder::default()
         .validate(true)
         .module(module)
-        .context("the module describes no world: does it use the SDK, or wit-bindgen over the codec's WIT files?")?
+        .context(
+            "the module describes no world: does it use the SDK, or wit-bindgen over the codec's WIT files?",
+        )?
         .encode()
         .context("the module cannot be made a component")?;
     Ok(bytes)
@@ -227,3 +232,61 @@ fn replace_file(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("{} cannot be written", file.display()))
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest() -> GuestCrate {
+        GuestCrate { dir: "/code/soil".into(), name: CodecName::parse("soil").unwrap() }
+    }
+
+    #[track_caller]
+    fn check_message(line: &str, module: Option<&str>) {
+        assert_eq!(guest().module_in(line), module.map(PathBuf::from), "{line}");
+    }
+
+    #[test]
+    fn the_module_is_found_among_cargo_s_messages() {
+        let artifact = |manifest: &str, file: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"{manifest}","filenames":["/t/x.rlib","{file}"]}}"#
+            )
+        };
+        check_message(&artifact("/code/soil/Cargo.toml", "/t/soil.wasm"), Some("/t/soil.wasm"));
+        check_message(&artifact("/code/soil/Cargo.toml", "/t/soil.rlib"), None);
+        check_message(&artifact("/code/other/Cargo.toml", "/t/other.wasm"), None);
+        check_message(r#"{"reason":"build-finished","success":true}"#, None);
+        check_message("warning: not JSON", None);
+    }
+
+    #[test]
+    fn the_component_goes_where_the_author_says() {
+        let folder = std::env::temp_dir();
+        let check = |wanted: Option<&Path>, expected: PathBuf| {
+            assert_eq!(guest().output_file(wanted).unwrap(), expected, "{wanted:?}");
+        };
+        check(Some(&folder), folder.join("soil.wasm"));
+        check(Some(&folder.join("other.wasm")), folder.join("other.wasm"));
+        check(Some(Path::new("other.wasm")), "other.wasm".into());
+        assert!(guest().output_file(Some(Path::new("/no/such/folder/x.wasm"))).is_err());
+    }
+
+    #[test]
+    fn a_module_without_a_world_is_told_as_such() {
+        let empty_module = b"\0asm\x01\0\0\0";
+        let error = format!("{:#}", encode(empty_module).unwrap_err());
+        assert!(error.contains("world"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("wireglot-replace-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        replace_file(&folder.join("a.wasm"), b"one").unwrap();
+        replace_file(&folder.join("a.wasm"), b"two").unwrap();
+        assert_eq!(std::fs::read(folder.join("a.wasm")).unwrap(), b"two");
+        assert!(replace_file(&folder.join("none/a.wasm"), b"three").is_err());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -11,9 +11,9 @@ use super::vectors;
 
 /// Validates a component as the server would.
 #[derive(clap::Args, Debug)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The component.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
@@ -21,7 +21,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let codec = load_file(&args.file)?;
     let beside: Vec<VectorFile> = vectors::beside(&args.file)?.into_iter().collect();
     let vectors: usize = codec.embedded_vectors().iter().chain(&beside).map(VectorFile::len).sum();
-    let proven = codec.decode_vectors(&beside).map_err(|error| told(&error)).with_context(|| file.to_string())?;
+    let proven =
+        codec.decode_vectors(&beside).map_err(|error| told(&error)).with_context(|| file.to_string())?;
 
     let codec = proven.codec();
     let said = codec.metadata();

@@ -11,20 +11,66 @@ use wireglot_model::CodecName;
 
 /// Makes the folder of a new codec.
 #[derive(clap::Args, Debug)]
-pub struct NewArgs {
+pub(crate) struct NewArgs {
     /// The codec's name: letters a-z, digits and `-`, starting with a letter.
-    pub name: String,
+    pub(crate) name: String,
     /// Where the folder goes; its name is the codec's.
     #[arg(long, default_value = ".")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// Names that cargo refuses for a package, or that would hide a crate the codec needs.
 const NAMES_TAKEN: [&str; 50] = [
-    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate",
-    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
-    "macro", "match", "mod", "move", "mut", "override", "priv", "proc-macro", "pub", "ref", "return", "static",
-    "std", "struct", "test", "trait", "true", "try", "type", "use", "where", "wireglot-sdk", "wit-bindgen",
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "static",
+    "std",
+    "struct",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "use",
+    "where",
+    "wireglot-sdk",
+    "wit-bindgen",
 ];
 
 const EXAMPLE: &str = "first-codec";

@@ -16,39 +16,39 @@ use super::check;
 /// Decodes one frame and prints it as JSON.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("payload").required(true))]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The component.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The frame in hexadecimal digits; spaces do not matter.
     #[arg(long, group = "payload")]
-    pub hex: Option<String>,
+    pub(crate) hex: Option<String>,
     /// The frame in Base64.
     #[arg(long, group = "payload")]
     pub base64: Option<String>,
     /// The frame as text.
     #[arg(long, group = "payload")]
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
     /// The frame as the bytes of standard input.
     #[arg(long, group = "payload")]
-    pub stdin: bool,
+    pub(crate) stdin: bool,
     /// The profile's settings for the codec, a JSON object.
     #[arg(long, default_value = "{}")]
-    pub settings: String,
+    pub(crate) settings: String,
     /// The topic it came on.
     #[arg(long, default_value = TELEMETRY_TOPIC)]
-    pub topic: String,
+    pub(crate) topic: String,
     /// The device's name.
     #[arg(long, default_value = "device")]
-    pub device: String,
+    pub(crate) device: String,
     /// The profile's name.
     #[arg(long, default_value = "profile")]
-    pub profile: String,
+    pub(crate) profile: String,
     /// The LoRaWAN port.
     #[arg(long)]
-    pub fport: Option<u8>,
+    pub(crate) fport: Option<u8>,
     /// When it was received, in milliseconds since 1970. Default: now.
     #[arg(long)]
-    pub received_ms: Option<i64>,
+    pub(crate) received_ms: Option<i64>,
 }
 
 impl RunArgs {
@@ -165,7 +165,8 @@ mod tests {
             UplinkBody::ClientRpc { id: 9, method: "now".into(), params: "null".into() },
         ];
         let uplinks = bodies.into_iter().enumerate();
-        let uplinks = uplinks.map(|(index, body)| Uplink { child: (index == 1).then(|| "probe".into()), body });
+        let uplinks =
+            uplinks.map(|(index, body)| Uplink { child: (index == 1).then(|| "probe".into()), body });
         let decoded = Decoded { uplinks: uplinks.collect(), warnings: vec!["odd".into()] };
         let expected = r#"{"messages":[
             {"telemetry":[{"ts":5,"values":{"t":21.5,"n":-1}}]},

@@ -12,16 +12,16 @@ use super::{check, vectors};
 
 /// Decodes vectors and shows what differs.
 #[derive(clap::Args, Debug)]
-pub struct TestArgs {
+pub(crate) struct TestArgs {
     /// A component, or the folder of a codec crate, which is built first.
     #[arg(default_value = ".")]
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// A file of vectors, or a folder of them. Default: those inside the component and beside it, or the crate's own.
     #[arg(long, value_name = "PATH")]
-    pub vectors: Option<PathBuf>,
+    pub(crate) vectors: Option<PathBuf>,
     /// Which Rust builds a crate.
     #[arg(long, value_enum, default_value = "auto")]
-    pub toolchain: ToolchainChoice,
+    pub(crate) toolchain: ToolchainChoice,
 }
 
 pub(super) fn run(args: &TestArgs) -> anyhow::Result<()> {

@@ -43,7 +43,7 @@ const LEAKING: [&str; 17] = [
 
 /// Which toolchain the caller wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum ToolchainChoice {
+pub(crate) enum ToolchainChoice {
     /// The installed one if it has the wasm target, else the target by rustup, else Debian's packages.
     Auto,
     /// Whatever `cargo` and `rustc` are on the PATH; fetches the wasm target by rustup if it is missing.
@@ -54,13 +54,13 @@ pub enum ToolchainChoice {
 
 /// Names the compiler that would build a crate.
 #[derive(clap::Args, Debug)]
-pub struct ToolchainArgs {
+pub(crate) struct ToolchainArgs {
     /// The folder of the crate.
     #[arg(default_value = ".")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Which Rust builds it.
     #[arg(long, value_enum, default_value = "auto")]
-    pub toolchain: ToolchainChoice,
+    pub(crate) toolchain: ToolchainChoice,
 }
 
 /// Finds the toolchain, installs what is missing, and prints its identity.
@@ -158,9 +158,10 @@ fn output_of(command: &mut Command) -> anyhow::Result<String> {
 }
 
 fn path_toolchain(dir: &Path) -> anyhow::Result<()> {
-    let libraries =
-        output_of(clean_command("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(dir))
-            .context("there is no usable Rust on the PATH")?;
+    let libraries = output_of(
+        clean_command("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(dir),
+    )
+    .context("there is no usable Rust on the PATH")?;
     if has_core(Path::new(libraries.trim())) {
         return Ok(());
     }
@@ -247,4 +248,40 @@ fn may_install() -> bool {
 fn on_path(program: &str) -> Option<PathBuf> {
     let path: OsString = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_outer_build_reaches_the_inner_one() {
+        let command = clean_command("cargo");
+        for name in LEAKING {
+            let removed = command.get_envs().any(|(known, value)| known == name && value.is_none());
+            assert!(removed, "{name}");
+        }
+        // The crate under test has left these in the environment of this very process.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+        assert!(command.get_envs().any(|(known, value)| known == "CARGO_PKG_NAME" && value.is_none()));
+    }
+
+    #[track_caller]
+    fn check_core(file: Option<&str>, there: bool) {
+        let folder = std::env::temp_dir().join(format!("wireglot-core-{}-{there}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        if let Some(file) = file {
+            std::fs::write(folder.join(file), "").unwrap();
+        }
+        assert_eq!(has_core(&folder), there, "{file:?}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_target_is_there_when_its_core_library_is() {
+        check_core(Some("libcore-0123.rlib"), true);
+        check_core(Some("libstd-0123.rlib"), false);
+        check_core(None, false);
+        assert!(!has_core(Path::new("/nowhere")));
+    }
 }

@@ -71,11 +71,13 @@ pub(super) fn file_beside(component: &Path) -> PathBuf {
 }
 
 fn parse(file: &Path) -> anyhow::Result<VectorFile> {
-    VectorFile::parse(&file.display().to_string(), &read(file)?).map_err(|error| anyhow!("{error}\n{}", error.advice()))
+    VectorFile::parse(&file.display().to_string(), &read(file)?)
+        .map_err(|error| anyhow!("{error}\n{}", error.advice()))
 }
 
 fn json_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{} cannot be listed", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{} cannot be listed", folder.display()))?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("{} cannot be listed", folder.display()))?.path();

@@ -90,7 +90,7 @@ impl Server {
     }
 
     pub(super) fn counters(&self) -> MqttCounters {
-        self.running.as_ref().unwrap().counters()
+        self.running.as_ref().unwrap().meter()()
     }
 
     /// Waits for a state of the server.

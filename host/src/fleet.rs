@@ -1,0 +1,239 @@
+//! `fleet.toml`: profiles, devices and credentials declared in a file, in the words of the REST shapes.
+//!
+//! Applied at start and again whenever the file changes. What is declared is made or changed; what is not declared is
+//! left alone, so a site can mix a file with REST. A file with one mistake changes nothing.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Deserialize;
+use serde_json::json;
+use wireglot_device::{CredentialsDraft, DeviceSpec, Devices, Ensured, ProfileDraft};
+use wireglot_model::Timestamp;
+
+/// Devices that are made at the same time, so that they share commits.
+const CONCURRENT_DEVICES: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    profile: Vec<ProfileEntry>,
+    #[serde(default)]
+    device: Vec<DeviceEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ProfileEntry {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    default: bool,
+    #[serde(default = "default_transport")]
+    transport_type: String,
+    #[serde(default)]
+    transport_configuration: toml::Table,
+    retention_days: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceEntry {
+    name: String,
+    label: Option<String>,
+    profile: Option<String>,
+    #[serde(default)]
+    gateway: bool,
+    credentials: Option<CredentialsEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, tag = "credentialsType")]
+enum CredentialsEntry {
+    #[serde(rename = "ACCESS_TOKEN")]
+    AccessToken {
+        #[serde(rename = "credentialsId")]
+        token: String,
+    },
+    #[serde(rename = "MQTT_BASIC", rename_all = "camelCase")]
+    MqttBasic { client_id: Option<String>, user_name: Option<String>, password: Option<String> },
+}
+
+/// What applying a file did.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) created: usize,
+    pub(crate) updated: usize,
+    pub(crate) unchanged: usize,
+}
+
+impl Applied {
+    fn count(&mut self, ensured: Ensured) {
+        match ensured {
+            Ensured::Created => self.created += 1,
+            Ensured::Updated => self.updated += 1,
+            Ensured::Unchanged => self.unchanged += 1,
+        }
+    }
+}
+
+/// A fleet that was read and makes sense by itself.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    profiles: Vec<ProfileDraft>,
+    devices: Vec<DeviceSpec>,
+}
+
+/// Reads and checks the file without touching anything.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Fleet> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("The fleet file {} cannot be read.", path.display()))?;
+    parse(&text).with_context(|| format!("The fleet file {} was not applied.", path.display()))
+}
+
+fn parse(text: &str) -> anyhow::Result<Fleet> {
+    let file: File = toml::from_str(text)?;
+    let mut names = HashSet::new();
+    for profile in &file.profile {
+        if !names.insert(profile.name.clone()) {
+            bail!("profile `{}` is declared twice", profile.name);
+        }
+    }
+    let mut devices = HashSet::new();
+    for device in &file.device {
+        if !devices.insert(device.name.as_str()) {
+            bail!("device `{}` is declared twice", device.name);
+        }
+    }
+    let profiles = file.profile.into_iter().map(draft).collect::<anyhow::Result<_>>()?;
+    Ok(Fleet { profiles, devices: file.device.into_iter().map(spec).collect() })
+}
+
+fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
+    let name = entry.name.clone();
+    let mut transport = serde_json::to_value(entry.transport_configuration)?;
+    if let Some(members) = transport.as_object_mut() {
+        members.entry("type").or_insert_with(|| json!(entry.transport_type));
+    }
+    let shape = json!({
+        "name": entry.name,
+        "description": entry.description,
+        "default": entry.default,
+        "type": "DEFAULT",
+        "transportType": entry.transport_type,
+        "retentionDays": entry.retention_days,
+        "profileData": {"configuration": {"type": "DEFAULT"}, "transportConfiguration": transport},
+    });
+    wireglot_rest::profile_draft(&shape).map_err(|reason| anyhow::anyhow!("profile `{name}`: {reason}"))
+}
+
+fn spec(entry: DeviceEntry) -> DeviceSpec {
+    let credentials = entry.credentials.map(|credentials| match credentials {
+        CredentialsEntry::AccessToken { token } => CredentialsDraft::AccessToken(token),
+        CredentialsEntry::MqttBasic { client_id, user_name, password } => {
+            CredentialsDraft::MqttBasic { client_id, user_name, password }
+        }
+    });
+    DeviceSpec {
+        name: entry.name,
+        label: entry.label,
+        profile: entry.profile,
+        gateway: entry.gateway,
+        credentials,
+    }
+}
+
+fn default_transport() -> String {
+    "DEFAULT".into()
+}
+
+impl Fleet {
+    /// Makes it so. Stops at the first thing that cannot be; what was made before stays.
+    pub(crate) async fn apply(self, devices: &Devices) -> anyhow::Result<Applied> {
+        let now = Timestamp::from_system(SystemTime::now());
+        let mut applied = Applied::default();
+        let declared: HashSet<String> = self.profiles.iter().map(|profile| profile.name.clone()).collect();
+        for device in &self.devices {
+            if let Some(profile) = &device.profile
+                && !declared.contains(profile)
+                && devices.profile_by_name(profile).is_none()
+            {
+                bail!(
+                    "device `{}` names profile `{profile}`, which is neither declared nor stored",
+                    device.name
+                );
+            }
+        }
+        for profile in self.profiles {
+            let name = profile.name.clone();
+            let ensured =
+                devices.ensure_profile(profile, now).await.with_context(|| format!("profile `{name}`"))?;
+            applied.count(ensured);
+        }
+        let ensured: Vec<Ensured> = stream::iter(self.devices)
+            .map(|device| async move {
+                let name = device.name.clone();
+                devices.ensure_device(device, now).await.with_context(|| format!("device `{name}`"))
+            })
+            .buffer_unordered(CONCURRENT_DEVICES)
+            .try_collect()
+            .await?;
+        ensured.into_iter().for_each(|one| applied.count(one));
+        Ok(applied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(text: &str, words: &str) {
+        let error = format!("{:#}", parse(text).expect_err(text));
+        assert!(error.contains(words), "{text:?}: {error:?} has no {words:?}");
+    }
+
+    #[test]
+    fn a_fleet_speaks_the_words_of_rest() {
+        let fleet = parse(
+            r#"
+            [[profile]]
+            name = "tag"
+            transportType = "MQTT"
+            [profile.transportConfiguration]
+            deviceTelemetryTopic = "tag/+"
+            [profile.transportConfiguration.transportPayloadTypeConfiguration]
+            transportPayloadType = "CODEC"
+            codec = "ruuvi-df5"
+            settings = { a = 1 }
+            onFailure = "accept"
+            [[device]]
+            name = "tag-1"
+            profile = "tag"
+            [device.credentials]
+            credentialsType = "ACCESS_TOKEN"
+            credentialsId = "T"
+            "#,
+        )
+        .expect("valid");
+        let profile = fleet.profiles.first().expect("one profile");
+        let wireglot_model::TransportKind::Mqtt(mqtt) = &profile.transport else { panic!("not MQTT") };
+        assert_eq!(mqtt.telemetry_topic, "tag/+");
+        assert_eq!(mqtt.on_failure, wireglot_model::OnFailure::Accept);
+        let device = fleet.devices.first().expect("one device");
+        assert_eq!(device.credentials, Some(CredentialsDraft::AccessToken("T".into())));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        refused("[[device]]\nname = \"a\"\n[[device]]\nname = \"a\"", "device `a` is declared twice");
+        refused("[[profile]]\nname = \"a\"\n[[profile]]\nname = \"a\"", "profile `a` is declared twice");
+        refused("[[device]]\nnmae = \"a\"", "line 2");
+        refused("[[profile]]\nname = \"a\"\ntransportType = \"MQTTT\"", "profile `a`");
+    }
+}

@@ -1,0 +1,123 @@
+//! What changes while the server runs: the codecs folder and the fleet file.
+//!
+//! An event of the file system is only a hint to look again, because editors rename, network file systems say nothing
+//! and Kubernetes swaps symlinks: what counts is what a scan finds. Scans run one at a time, off the workers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+use wireglot_codec::CodecFolder;
+use wireglot_device::Devices;
+use wireglot_model::Timestamp;
+use wireglot_model::limits::CODEC_FILE_STABLE_MS;
+
+use crate::fleet;
+
+/// Events that come closer together than this are one hint.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// How soon a file that was still changing is looked at again; later than the scan itself asks for.
+const UNSTABLE_RESCAN: Duration = Duration::from_millis(CODEC_FILE_STABLE_MS.unsigned_abs() + 10);
+
+/// Watches a folder and everything that replaces it, as long as it lives.
+pub(crate) struct Watch {
+    hint: Arc<Notify>,
+    _debouncer: Option<Debouncer<RecommendedWatcher, RecommendedCache>>,
+}
+
+impl Watch {
+    /// Watches `paths`; the parents as well, because a folder that is removed and made again is a new folder.
+    pub(crate) fn new(paths: &[&Path]) -> Self {
+        let hint = Arc::new(Notify::new());
+        let ring = hint.clone();
+        let debouncer = new_debouncer(DEBOUNCE, None, move |_: DebounceEventResult| ring.notify_one());
+        let mut debouncer = match debouncer {
+            Ok(debouncer) => debouncer,
+            Err(error) => {
+                warn!(%error, "File events are not to be had; changes are found by polling only.");
+                return Self { hint, _debouncer: None };
+            }
+        };
+        for path in paths {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            for watched in [*path, parent.unwrap_or(Path::new("."))] {
+                if let Err(error) = debouncer.watch(watched, RecursiveMode::NonRecursive) {
+                    warn!(path = %watched.display(), %error, "Not watched; changes are found by polling.");
+                }
+            }
+        }
+        Self { hint, _debouncer: Some(debouncer) }
+    }
+}
+
+/// Scans the codecs folder at every hint and at every turn of the poll, until it is dropped.
+pub(crate) async fn follow_codecs(folder: CodecFolder, devices: Devices, poll: Duration) {
+    let mut watch = Watch::new(&[folder.path()]);
+    let mut pause = poll;
+    loop {
+        let hinted = tokio::time::timeout(pause, watch.hint.notified()).await.is_ok();
+        let settled = scan(&folder, &devices).await;
+        // A folder that was removed and made again needs a new watch, and only the poll can tell.
+        if !hinted && pause == poll {
+            watch = Watch::new(&[folder.path()]);
+        }
+        pause = if settled { poll } else { UNSTABLE_RESCAN };
+    }
+}
+
+/// Scans until nothing is unstable any more. For the start, before the first device connects.
+pub(crate) async fn scan_until_stable(folder: &CodecFolder, devices: &Devices) {
+    while !scan(folder, devices).await {
+        tokio::time::sleep(UNSTABLE_RESCAN).await;
+    }
+}
+
+/// One scan; `false` where a file was still changing.
+async fn scan(folder: &CodecFolder, devices: &Devices) -> bool {
+    let (folder, devices) = (folder.clone(), devices.clone());
+    let now = Timestamp::from_system(SystemTime::now());
+    let scanned = tokio::task::spawn_blocking(move || folder.scan(now, &|name| devices.is_codec_used(name)));
+    match scanned.await {
+        Ok(report) => report.pending == 0,
+        Err(error) => {
+            warn!(%error, "The scan of the codecs folder broke off; the next one tries again.");
+            true
+        }
+    }
+}
+
+/// Applies the fleet file again whenever its text changes, until it is dropped.
+pub(crate) async fn follow_fleet(path: PathBuf, devices: Devices, poll: Duration) {
+    let watch = Watch::new(&[&path]);
+    let mut applied = std::fs::read(&path).ok();
+    loop {
+        // The poll goes on beside the hints; either way the text decides.
+        drop(tokio::time::timeout(poll, watch.hint.notified()).await);
+        let file = path.clone();
+        let text = tokio::task::spawn_blocking(move || std::fs::read(file).ok()).await.ok().flatten();
+        if text.is_none() || text == applied {
+            continue;
+        }
+        applied = text;
+        apply_fleet(&path, &devices).await;
+    }
+}
+
+async fn apply_fleet(path: &Path, devices: &Devices) {
+    let outcome = match fleet::read(path) {
+        Ok(fleet) => fleet.apply(devices).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(fleet::Applied { created, updated, unchanged }) => {
+            info!(created, updated, unchanged, "The fleet file was applied.");
+        }
+        Err(error) => {
+            warn!(error = format!("{error:#}"), "The fleet file was not applied; what was before stays.")
+        }
+    }
+}
