@@ -103,7 +103,8 @@ const GITIGNORE: &str = "/target\n/*.wasm\n";
 
 pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
     let name = package_name(&args.name)?;
-    let dir = args.dir.join(name.as_str());
+    let dir =
+        if args.dir.as_os_str() == "." { PathBuf::from(name.as_str()) } else { args.dir.join(name.as_str()) };
     if dir.exists() {
         bail!("{} exists already; choose another name, or another place with --dir", dir.display());
     }
@@ -113,11 +114,12 @@ pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "Made {dir}. What now:\n\
-         \x20 {dir}/src/lib.rs           what the codec does\n\
-         \x20 {dir}/vectors/{name}.json  frames and what they mean\n\
+        "Made {dir}:\n\
+         \x20 src/lib.rs           what the codec does\n\
+         \x20 vectors/{name}.json  frames and what they mean\n\
+         Now:\n\
          \x20 wireglot codec test {dir}\n\
-         \x20 wireglot codec build {dir} -o FOLDER   into the server's codecs folder, and it is live",
+         \x20 wireglot codec build {dir} -o CODECS   into the codecs folder of a server, and it is live",
         dir = dir.display(),
     )?;
     Ok(())

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use wireglot_load::account;
 use wireglot_load::fleet::{self, Fleet, Names, Pace, Plan};
 use wireglot_load::wire::{Connect, Version};
@@ -238,13 +238,12 @@ fn connect(common: &Common, times: usize) -> Result<Value> {
 
 /// A TCP connection from one of many loopback addresses.
 fn dial(address: SocketAddr, number: usize) -> Result<TcpStream> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv4() {
         let last = u8::try_from(2 + number % SOURCES).expect("fewer sources than addresses in the last byte");
         let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0);
-        rustix::net::bind(&socket, &source)?;
+        socket.bind(&source.into())?;
     }
-    rustix::net::connect(&socket, &address)?;
+    socket.connect(&address.into())?;
     Ok(TcpStream::from(socket))
 }
