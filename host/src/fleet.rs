@@ -5,14 +5,12 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::json;
 use wireglot_device::{CredentialsDraft, DeviceSpec, Devices, Ensured, ProfileDraft};
-use wireglot_model::Timestamp;
 
 /// Devices that are made at the same time, so that they share commits.
 const CONCURRENT_DEVICES: usize = 256;
@@ -155,7 +153,7 @@ fn default_transport() -> String {
 impl Fleet {
     /// Makes it so. Stops at the first thing that cannot be; what was made before stays.
     pub(crate) async fn apply(self, devices: &Devices) -> anyhow::Result<Applied> {
-        let now = Timestamp::from_system(SystemTime::now());
+        let now = wireglot_device::now();
         let mut applied = Applied::default();
         let declared: HashSet<String> = self.profiles.iter().map(|profile| profile.name.clone()).collect();
         for device in &self.devices {

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 use wireglot_codec::CodecFolder;
 use wireglot_device::Devices;
-use wireglot_model::Timestamp;
 use wireglot_model::limits::CODEC_FILE_STABLE_MS;
 
 use crate::fleet;
@@ -79,7 +78,7 @@ pub(crate) async fn scan_until_stable(folder: &CodecFolder, devices: &Devices) {
 /// One scan; `false` where a file was still changing.
 async fn scan(folder: &CodecFolder, devices: &Devices) -> bool {
     let (folder, devices) = (folder.clone(), devices.clone());
-    let now = Timestamp::from_system(SystemTime::now());
+    let now = wireglot_device::now();
     let scanned = tokio::task::spawn_blocking(move || folder.scan(now, &|name| devices.is_codec_used(name)));
     match scanned.await {
         Ok(report) => report.pending == 0,

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::watch;
@@ -15,7 +15,6 @@ use tracing::{error, info};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecConfig, CodecFolder, CodecLimits, CodecTable};
 use wireglot_device::Devices;
-use wireglot_model::Timestamp;
 use wireglot_mqtt::{MqttConfig, MqttRunning};
 use wireglot_rest::RestConfig;
 use wireglot_store::{Store, StoreConfig};
@@ -126,9 +125,7 @@ async fn sweep(store: Store) {
     loop {
         turn.tick().await;
         let store = store.clone();
-        let swept =
-            tokio::task::spawn_blocking(move || store.retain(Timestamp::from_system(SystemTime::now())))
-                .await;
+        let swept = tokio::task::spawn_blocking(move || store.retain(wireglot_device::now())).await;
         match swept {
             Ok(Ok(removed)) if removed.messages > 0 => {
                 info!(messages = removed.messages, "Telemetry past its retention was removed.");
@@ -179,7 +176,7 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
 
 async fn open_devices(config: &Config, store: &Store, bus: &Bus) -> anyhow::Result<Devices> {
     let password = config.admin_password.given().map(str::to_owned);
-    let now = Timestamp::from_system(SystemTime::now());
+    let now = wireglot_device::now();
     let (devices, first_start) = Devices::open(store.clone(), bus.clone(), password, now).await?;
     if let Some(first) = first_start
         && let Some(password) = first.generated_password

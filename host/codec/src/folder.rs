@@ -297,21 +297,21 @@ impl Scan<'_> {
                 }
                 (content, self.judge(file, &candidate))
             }
-            // It changed while it was read.
-            Ok(None) => {
-                self.state.files.remove(file);
-                self.report.pending += 1;
-                return;
-            }
-            Err(error) => {
-                // Told already, in the same words: a directory of that name would else be told on every scan.
-                (None, Err(error))
-            }
+            Ok(None) => return self.changed_while_read(file),
+            Err(error) => (None, Err(error)),
         };
         self.settle(file, id, content);
         match result {
             Ok(()) => self.accepted(file),
             Err(error) => self.rejected(file, error),
+        }
+    }
+
+    fn changed_while_read(&mut self, file: &OsStr) {
+        self.report.pending += 1;
+        let now = self.now;
+        if let Some(seen) = self.state.files.get_mut(file) {
+            (seen.since, seen.judged) = (now, None);
         }
     }
 

@@ -109,6 +109,11 @@ impl VectorFile {
         self.vectors.len()
     }
 
+    /// Each vector's device and payload, in the order of the file.
+    pub fn payloads(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.vectors.iter().map(|vector| (vector.device.as_str(), vector.payload.as_slice()))
+    }
+
     /// No vector at all.
     pub fn is_empty(&self) -> bool {
         self.vectors.is_empty()

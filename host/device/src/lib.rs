@@ -25,10 +25,11 @@ mod users;
 mod worker;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
-use wireglot_model::TenantId;
+use wireglot_model::{TenantId, Timestamp};
 use wireglot_store::Store;
 
 pub use auth::{AuthRefusal, ConnectClaim};
@@ -54,6 +55,11 @@ struct Inner {
     tenant: TenantId,
     signing_key: Box<[u8]>,
     tables: RwLock<registry::Tables>,
+}
+
+/// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.
+pub fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
 }
 
 impl Devices {

@@ -127,25 +127,28 @@ impl DeviceWorker {
             return Err(AcceptError::Deleted);
         }
         for uplink in uplinks {
-            let known = match &uplink.child {
-                None => Some(device.clone()),
-                Some(name) => {
-                    self.devices.check_child(device, name)?;
-                    self.devices.device_by_name(name)
-                }
-            };
+            if let Some(name) = &uplink.child {
+                self.devices.check_child(device, name)?;
+            }
             match &uplink.body {
-                UplinkBody::Telemetry(measurements) if !measurements.iter().all(has_valid_keys) => {
-                    return Err(AcceptError::InvalidKey);
+                UplinkBody::Telemetry(measurements) => {
+                    if !measurements.iter().all(has_valid_keys) {
+                        return Err(AcceptError::InvalidKey);
+                    }
                 }
-                UplinkBody::Attributes(samples) => check_attributes(known.as_ref(), samples)?,
-                UplinkBody::AttributeRequest { .. } if uplink.child.is_some() => {
-                    return Err(AcceptError::Unsupported("attribute requests of devices behind a gateway"));
+                UplinkBody::Attributes(samples) => match &uplink.child {
+                    None => check_attributes(Some(device), samples)?,
+                    Some(name) => check_attributes(self.devices.device_by_name(name).as_ref(), samples)?,
+                },
+                UplinkBody::AttributeRequest { .. } => {
+                    if uplink.child.is_some() {
+                        let what = "attribute requests of devices behind a gateway";
+                        return Err(AcceptError::Unsupported(what));
+                    }
                 }
                 UplinkBody::ClientRpc { .. } => return Err(AcceptError::Unsupported("client-side RPCs")),
                 // No server-side RPC can be waiting for this answer, and an unknown one is ignored.
                 UplinkBody::RpcResponse { .. } => {}
-                UplinkBody::Telemetry(_) | UplinkBody::AttributeRequest { .. } => {}
             }
         }
         Ok(())

@@ -10,7 +10,8 @@ use wireglot_device::{AuthRefusal, ConnectClaim, DeviceHandle, Revoked};
 use wireglot_model::SessionId;
 use wireglot_model::limits::INACTIVITY_TIMEOUT_S;
 
-use crate::worker::{Worker, now};
+use crate::worker::Worker;
+use wireglot_device::now;
 
 /// Keep alives beyond this would let the inactivity time-out strike first.
 const KEEP_ALIVE_MAX_S: u16 = INACTIVITY_TIMEOUT_S / 3 * 2;

@@ -16,7 +16,7 @@ use wireglot_route::{Family, Format, attribute_response_topic, attribute_update_
 
 use crate::ack::Close;
 use crate::session::{Publication, Session};
-use crate::worker::now;
+use wireglot_device::now;
 
 /// Delivers what came through the mailbox.
 pub(crate) fn downlink(session: &Session, downlink: Downlink) {

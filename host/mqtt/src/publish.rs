@@ -13,7 +13,7 @@ use crate::ack::{Ack, Close};
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
 use crate::window::Delivery;
-use crate::worker::now;
+use wireglot_device::now;
 
 /// A publish as it came in.
 pub(crate) struct Incoming<'a> {

@@ -21,8 +21,9 @@ use crate::deliver::Outbox;
 use crate::profile::ProfileView;
 use crate::subscribe::Subscriptions;
 use crate::window::Window;
-use crate::worker::{Worker, now};
+use crate::worker::Worker;
 use crate::{v3, v5};
+use wireglot_device::now;
 
 /// More than this is never read ahead of a packet that is as long as it says.
 const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ntex::rt::JoinHandle;
 use ntex::time::{Millis, sleep};
@@ -13,7 +13,7 @@ use wireglot_bus::{Mailbox, MailboxReceiver};
 use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
 use wireglot_device::{DeviceWorker, Devices, ProfileState};
 use wireglot_model::limits::DRAIN_TIMEOUT_S;
-use wireglot_model::{ProfileId, SessionId, Timestamp};
+use wireglot_model::{ProfileId, SessionId};
 
 use crate::ack::Close;
 use crate::counters::{MqttCounters, WorkerCounters};
@@ -175,9 +175,4 @@ async fn deliver(worker: Rc<Worker>, mut receiver: MailboxReceiver) {
             None => worker.counters.downlinks_dropped.count(),
         }
     }
-}
-
-/// The wall clock.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
 }

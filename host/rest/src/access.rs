@@ -17,8 +17,9 @@ use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX, LOGOUTS
 use wireglot_model::{TenantId, Timestamp, User, UserId};
 
 use crate::Api;
-use crate::error::{ApiError, now};
+use crate::error::ApiError;
 use crate::shape::NO_CUSTOMER;
+use wireglot_device::now;
 
 /// Life of an access token.
 const ACCESS_S: i64 = 9_000;

@@ -6,8 +6,9 @@ use wireglot_model::value::write_json_string;
 use wireglot_model::{Attribute, DeviceId, Scope};
 
 use crate::Api;
-use crate::error::{ApiError, now};
+use crate::error::ApiError;
 use crate::request::{Body, JsonText, Params, carried_through, entity, id};
+use wireglot_device::now;
 
 const ALL_SCOPES: [Scope; 3] = [Scope::Client, Scope::Shared, Scope::Server];
 

@@ -10,8 +10,9 @@ use wireglot_codec::{CodecStatus, HistoryEntry};
 use wireglot_model::CodecName;
 
 use crate::Api;
-use crate::error::{ApiError, now};
+use crate::error::ApiError;
 use crate::request::Body;
+use wireglot_device::now;
 
 /// `GET /api/codecs`
 pub(crate) async fn list(State(api): State<Api>) -> Json<Value> {

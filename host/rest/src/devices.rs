@@ -10,10 +10,11 @@ use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, 
 use wireglot_model::{DeviceId, Timestamp};
 
 use crate::Api;
-use crate::error::{ApiError, now};
+use crate::error::ApiError;
 use crate::page::Page;
 use crate::request::{Body, Params, carried_through, id};
 use crate::shape::{self, CredentialsBody, DeviceBody};
+use wireglot_device::now;
 
 /// How many names are tried before a taken one is given up.
 const UNIQUE_NAMES_TRIED_MAX: u32 = 100;

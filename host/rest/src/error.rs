@@ -1,7 +1,6 @@
 //! The table from failures to HTTP: status, error code and the one shape of every error body (REST §1).
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
@@ -9,8 +8,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
-use wireglot_device::DeviceError;
-use wireglot_model::{Fault, Timestamp};
+use wireglot_device::{DeviceError, now};
+use wireglot_model::Fault;
 
 /// An answer that says no.
 #[derive(Debug)]
@@ -45,6 +44,10 @@ impl ApiError {
 
     pub(crate) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, 31, "The request body is too large")
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, 31, "The request body took too long to arrive")
     }
 
     pub(crate) fn unprocessable(message: impl Into<Cow<'static, str>>) -> Self {
@@ -99,11 +102,6 @@ impl IntoResponse for ApiError {
         }
         response
     }
-}
-
-/// The time of a request; the only clock of this crate.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
 }
 
 /// An error with all its causes, on one line.

@@ -41,7 +41,7 @@ use wireglot_model::limits::{LOGINS_CHECKED_MAX, TRACE_LISTENERS_MAX};
 use access::{LoginLimit, Tokens};
 use error::ApiError;
 
-pub use metrics::{HistogramSeries, MetricKind, MetricsText};
+pub use metrics::{HistogramSeries, MetricKind, MetricRow, MetricsText};
 pub use profile_shape::{InvalidShape, profile_draft};
 
 /// What the management side works on.

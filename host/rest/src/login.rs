@@ -9,9 +9,10 @@ use wireglot_model::User;
 
 use crate::Api;
 use crate::access::{Caller, Pair, Peer};
-use crate::error::{ApiError, now};
+use crate::error::ApiError;
 use crate::request::{Body, blocking};
 use crate::shape::{entity, no_customer};
+use wireglot_device::now;
 
 #[derive(Deserialize)]
 struct Login {

@@ -31,17 +31,6 @@ pub enum MetricKind {
 /// The labels and the value of one sample.
 pub type MetricRow<'a> = (&'a [(&'a str, &'a str)], &'a dyn Display);
 
-/// One histogram of a family.
-pub struct HistogramSeries<'a> {
-    pub labels: &'a [(&'a str, &'a str)],
-    /// Each upper bound, with the number of observations up to it.
-    pub buckets: &'a [(f64, u64)],
-    /// Of all observations.
-    pub sum: f64,
-    /// Of all observations.
-    pub count: u64,
-}
-
 impl MetricsText {
     /// A metric with one value.
     pub fn single(&mut self, kind: MetricKind, name: &str, help: &str, value: impl Display) {
@@ -159,7 +148,7 @@ mod tests {
         page.histogram(
             "c_seconds",
             "C.",
-            &[HistogramSeries { labels: &[], buckets: &buckets, sum: 0.5, count: 4 }],
+            &[HistogramSeries { labels: &[("v", "1")], buckets: &buckets, sum: 0.5, count: 4 }],
         );
         let expected = "# HELP a An a.\n# TYPE a gauge\na 1.5\n\
             # HELP b_total B\\\\.\n# TYPE b_total counter\nb_total{x=\"q\\\"\\n\",y=\"z\"} 7\n\

@@ -10,10 +10,11 @@ use wireglot_device::ProfileState;
 use wireglot_model::{ProfileId, TenantId};
 
 use crate::Api;
-use crate::error::{ApiError, now};
+use crate::error::ApiError;
 use crate::page::Page;
 use crate::profile_shape::{profile, profile_draft, profile_info};
 use crate::request::{Body, Params, carried_through, id};
+use wireglot_device::now;
 
 /// `POST /api/deviceProfile`: makes a profile, or replaces the one whose id is given.
 pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {

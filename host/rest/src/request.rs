@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -14,6 +15,9 @@ use wireglot_model::DeviceId;
 
 use crate::error::ApiError;
 
+/// How long a body may take to arrive: a connection that dawdles takes a place from others.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The bytes of a body, within the limit of its route.
 pub(crate) struct Body(pub(crate) axum::body::Bytes);
 
@@ -21,12 +25,14 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match axum::body::Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(refused) if refused.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
+        let reading = axum::body::Bytes::from_request(request, state);
+        match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+            Err(_elapsed) => Err(ApiError::too_slow()),
+            Ok(Ok(bytes)) => Ok(Self(bytes)),
+            Ok(Err(refused)) if refused.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(ApiError::too_large())
             }
-            Err(refused) => Err(ApiError::bad_request(refused.body_text())),
+            Ok(Err(refused)) => Err(ApiError::bad_request(refused.body_text())),
         }
     }
 }

@@ -10,8 +10,9 @@ use wireglot_model::{CodecStamp, DeviceId, Timestamp, Value};
 use crate::Api;
 use crate::aggregate::{Aggregation, aggregate};
 use crate::attributes::write_keys;
-use crate::error::{ApiError, now};
+use crate::error::ApiError;
 use crate::request::{Body, JsonText, Params, blocking, carried_through, entity};
+use wireglot_device::now;
 
 /// Points per key where nobody says how many.
 const LIMIT: usize = 100;

@@ -207,12 +207,19 @@ fn remap_flags(source_root: &Path) -> Option<String> {
 }
 
 fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    // wit-bindgen leaves the world in such a section; without one the encoder makes an empty component.
+    let describes_world = wasmparser::Parser::new(0).parse_all(module).any(|payload| {
+        matches!(payload, Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with("component-type"))
+    });
+    if !describes_world {
+        bail!(
+            "the module describes no world: does it use the SDK, or wit-bindgen over the codec's WIT files?"
+        );
+    }
     let bytes = ComponentEncoder::default()
         .validate(true)
         .module(module)
-        .context(
-            "the module describes no world: does it use the SDK, or wit-bindgen over the codec's WIT files?",
-        )?
+        .context("the module's description of its world cannot be read")?
         .encode()
         .context("the module cannot be made a component")?;
     Ok(bytes)

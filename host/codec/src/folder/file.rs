@@ -13,6 +13,8 @@ pub(crate) struct FileId {
     inode: u64,
     modified_s: i64,
     modified_ns: i64,
+    /// Moves with every change of content or permission, also where somebody sets the time of modification back.
+    changed: (i64, i64),
 }
 
 impl FileId {
@@ -33,6 +35,7 @@ impl FileId {
             inode: metadata.ino(),
             modified_s: metadata.mtime(),
             modified_ns: metadata.mtime_nsec(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 

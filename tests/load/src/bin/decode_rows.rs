@@ -103,7 +103,7 @@ fn decode(payload: &[u8]) -> Option<Decoded> {
         samples.push(Sample { key: key.to_owned(), value: Value::Long(1) });
     }
     let telemetry = UplinkBody::Telemetry(vec![Measurement { ts: None, samples }]);
-    Some(Decoded { messages: vec![Uplink { child: None, body: telemetry }], warnings: Vec::new() })
+    Some(Decoded { uplinks: vec![Uplink { child: None, body: telemetry }], warnings: Vec::new() })
 }
 
 fn nanoseconds_each(start: Instant) -> f64 {

@@ -1,0 +1,148 @@
+//! Who gets in, and how: no operation but those named here lets a stranger do anything.
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::json;
+use wireglot_device::ADMINISTRATOR_EMAIL;
+use wireglot_model::Timestamp;
+use wireglot_model::limits::LOGINS_PER_MINUTE_MAX;
+
+use super::{PASSWORD, Site, assert_error};
+use crate::routes::{Access, operations};
+use wireglot_device::now;
+
+const PUBLIC: [&str; 5] =
+    ["GET /health", "GET /ready", "GET /metrics", "POST /api/auth/login", "POST /api/auth/token"];
+
+/// A path without its parameters.
+fn concrete(path: &str) -> String {
+    let part = |part: &str| {
+        if part.starts_with('{') { "13814000-1dd2-11b2-8080-808080808080" } else { part }.to_owned()
+    };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+#[test]
+fn only_what_is_named_here_is_public() {
+    let public = operations().into_iter().filter(|operation| operation.access == Access::Public);
+    let public: Vec<_> = public.map(|operation| format!("{} {}", operation.method, operation.path)).collect();
+    assert_eq!(public, PUBLIC);
+}
+
+#[tokio::test]
+async fn every_operation_refuses_strangers() {
+    let site = Site::new().await;
+    let user = site.api.devices.login(ADMINISTRATOR_EMAIL, PASSWORD).unwrap();
+    let pair = site.api.tokens.issue(&user, uuid::Uuid::new_v4(), now()).unwrap();
+    let old = site.api.tokens.issue(&user, uuid::Uuid::new_v4(), Timestamp(now().0 - 9_001_000)).unwrap();
+    let (head, signature) = pair.access.rsplit_once('.').unwrap();
+    let forged: String = signature.chars().rev().collect();
+    let attempts = [
+        (None, 10),
+        (Some(format!("Bearer {}", pair.refresh)), 10),
+        (Some(format!("Bearer {head}.{forged}")), 10),
+        (Some("Bearer a.b.c".into()), 10),
+        (Some(format!("Basic {}", pair.access)), 10),
+        (Some(format!("Bearer {}", old.access)), 11),
+    ];
+    let mut proven = 0;
+    for operation in operations().into_iter().filter(|operation| operation.access != Access::Public) {
+        let path = concrete(operation.path);
+        for (header, code) in &attempts {
+            let headers: Vec<_> = header.iter().map(|header| ("x-authorization", header.as_str())).collect();
+            let (status, answer) = site.call_as(&headers, operation.method.clone(), &path, "{}").await;
+            assert_error(&path, status, &answer, 401, *code);
+        }
+        proven += 1;
+    }
+    assert_eq!(proven + PUBLIC.len(), operations().len());
+}
+
+#[tokio::test]
+async fn a_login_gives_the_tokens_that_clients_read() {
+    let site = Site::new().await;
+    let login = json!({"username": ADMINISTRATOR_EMAIL, "password": PASSWORD});
+    let (status, pair) = site.call_as(&[], Method::POST, "/api/auth/login", login.to_string()).await;
+    assert_eq!((status.as_u16(), &pair["scope"]), (200, &json!(null)));
+    let claims = |token: &str| {
+        let rules = jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(token).unwrap();
+        assert_eq!(rules.header.alg, jsonwebtoken::Algorithm::HS512);
+        rules.claims
+    };
+    let access = claims(pair["token"].as_str().unwrap());
+    let life = |claims: &serde_json::Value| claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+    assert_eq!((life(&access), &access["scopes"]), (9_000, &json!(["TENANT_ADMIN"])));
+    assert_eq!((&access["sub"], &access["enabled"]), (&json!(ADMINISTRATOR_EMAIL), &json!(true)));
+    assert_eq!((&access["isPublic"], &access["iss"]), (&json!(false), &json!("wireglot")));
+    for claim in ["userId", "tenantId", "customerId", "sessionId"] {
+        assert!(access[claim].as_str().unwrap().parse::<uuid::Uuid>().is_ok(), "{claim}");
+    }
+    let refresh = claims(pair["refreshToken"].as_str().unwrap());
+    assert_eq!((life(&refresh), &refresh["scopes"]), (604_800, &json!(["REFRESH_TOKEN"])));
+
+    let header = format!("Bearer {}", pair["token"].as_str().unwrap());
+    let (_, user) = site.call_as(&[("authorization", &header)], Method::GET, "/api/auth/user", "").await;
+    assert_eq!((&user["email"], &user["authority"]), (&json!(ADMINISTRATOR_EMAIL), &json!("TENANT_ADMIN")));
+    assert_eq!((&user["id"]["entityType"], &user["name"]), (&json!("USER"), &json!(ADMINISTRATOR_EMAIL)));
+    // `X-Authorization` is looked at first.
+    let headers = [("authorization", header.as_str()), ("x-authorization", "Bearer no")];
+    let (status, _) = site.call_as(&headers, Method::GET, "/api/auth/user", "").await;
+    assert_eq!(status.as_u16(), 401);
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_until_it_is_ended() {
+    let site = Site::new().await;
+    let user = site.api.devices.login(ADMINISTRATOR_EMAIL, PASSWORD).unwrap();
+    let pair = site.api.tokens.issue(&user, uuid::Uuid::new_v4(), now()).unwrap();
+    let renew = |token: String| {
+        let body = json!({"refreshToken": token}).to_string();
+        site.call_as(&[], Method::POST, "/api/auth/token", body)
+    };
+    let (status, renewed) = renew(pair.refresh.clone()).await;
+    assert_eq!(status.as_u16(), 200, "{renewed}");
+    let (status, answer) = renew(pair.access.clone()).await;
+    assert_error("an access token", status, &answer, 401, 10);
+    let header = format!("Bearer {}", renewed["token"].as_str().unwrap());
+    let headers = [("x-authorization", header.as_str())];
+    let (status, _) = site.call_as(&headers, Method::POST, "/api/auth/logout", "{}").await;
+    assert_eq!(status.as_u16(), 200);
+    let (status, answer) = site.call_as(&headers, Method::GET, "/api/auth/user", "").await;
+    assert_error("after the end", status, &answer, 401, 10);
+    let (status, answer) = renew(pair.refresh).await;
+    assert_error("after the end", status, &answer, 401, 10);
+    assert_eq!(site.get("/api/auth/user").await["email"], ADMINISTRATOR_EMAIL, "other sessions go on");
+}
+
+#[tokio::test]
+async fn wrong_logins_are_refused_and_slowed_down() {
+    let site = Site::new().await;
+    let login = |user: &str, password: &str| {
+        let body = json!({"username": user, "password": password}).to_string();
+        site.call_as(&[], Method::POST, "/api/auth/login", body)
+    };
+    for (user, password) in [(ADMINISTRATOR_EMAIL, "wrong"), ("nobody", PASSWORD)] {
+        let (status, answer) = login(user, password).await;
+        assert_error(user, status, &answer, 401, 10);
+        assert_eq!(answer["message"], "Invalid username or password");
+    }
+    let (status, answer) = site.call_as(&[], Method::POST, "/api/auth/login", "{").await;
+    assert_error("not JSON", status, &answer, 400, 31);
+    for _ in 4..LOGINS_PER_MINUTE_MAX {
+        login("nobody", "").await;
+    }
+    assert_eq!(login(ADMINISTRATOR_EMAIL, PASSWORD).await.0.as_u16(), 200);
+    let (status, answer) = login(ADMINISTRATOR_EMAIL, PASSWORD).await;
+    assert_error("too many", status, &answer, 429, 33);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_in_the_shape_of_errors() {
+    let site = Site::new().await;
+    site.refused(Method::GET, "/api/nothing", Body::empty(), 404, 32, "").await;
+    site.refused(Method::GET, "/nothing", Body::empty(), 404, 32, "").await;
+    site.refused(Method::PATCH, "/api/device", Body::empty(), 405, 31, "").await;
+    site.refused(Method::POST, "/api/device", "{\"name\":", 400, 31, "Invalid JSON").await;
+    let large = vec![b' '; wireglot_model::limits::REST_BODY_BYTES_MAX + 1];
+    site.refused(Method::POST, "/api/device", large, 413, 31, "too large").await;
+}
