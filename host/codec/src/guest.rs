@@ -42,7 +42,7 @@ pub(crate) enum StartFailure {
 
 impl From<Invalid> for CallFailure {
     fn from(invalid: Invalid) -> Self {
-        Self { stage: invalid.stage, reason: bounded(invalid.reason), reusable: true }
+        Self { stage: invalid.stage, reason: bounded(invalid.reason), reusable: false }
     }
 }
 

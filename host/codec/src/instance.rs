@@ -230,12 +230,24 @@ impl Slot {
 
     fn judge(&mut self, failure: &CallFailure) {
         if failure.reusable {
-            self.version.breaker.succeeded();
             self.recycle_if_due();
-            return;
+        } else {
+            self.guest = None;
+            self.shard.recycled();
         }
-        self.guest = None;
-        self.shard.recycled();
+        match failure.stage {
+            FailureStage::Trapped | FailureStage::Deadline | FailureStage::OverLarge => {
+                self.count_trap(failure)
+            }
+            // It came back by itself. One device with a broken sensor must not pause the codec of all the others.
+            FailureStage::Refused
+            | FailureStage::InvalidResult
+            | FailureStage::NoCodec
+            | FailureStage::NotAccepted => self.version.breaker.succeeded(),
+        }
+    }
+
+    fn count_trap(&self, failure: &CallFailure) {
         if let Verdict::Opened { pause_ms } = self.version.breaker.failed() {
             warn!(codec = %self.stamp.name, version = %self.stamp.version, pause_ms, reason = failure.reason, "Codec keeps failing; it is not called for a while.");
         }
