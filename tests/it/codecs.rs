@@ -25,13 +25,13 @@ fn a_bad_file_is_rejected_and_the_old_version_keeps_serving() {
     let profile = server.codec_profile("stamped", "stamp");
     let mut device = server.device_of(&profile, "thermo");
     device.telemetry(frame(1));
+    let beside = server.codecs().join("stamp.rejected.txt");
     for (bad, number) in [(&b"this is no component"[..], 2), (&guest("stamp-b")[..1_000], 3)] {
         server.drop_codec("stamp", bad);
         // The reason of the file before may still be there for a moment.
-        let note = server.codecs().join("stamp.rejected.txt");
         eventually("the API and the note beside the file give one reason", || {
             let codec = server.rest().codec("stamp")?;
-            let note = fs::read_to_string(&note).ok()?;
+            let note = fs::read_to_string(&beside).ok()?;
             note.contains(codec["error"].as_str()?).then_some(())
         });
         device.telemetry(frame(number));
@@ -45,7 +45,7 @@ fn a_bad_file_is_rejected_and_the_old_version_keeps_serving() {
     });
     device.telemetry(frame(9));
     assert_eq!(server.rest().latest("thermo")["version"], 2);
-    eventually("the note is gone", || (!note.exists()).then_some(()));
+    eventually("the note is gone", || (!beside.exists()).then_some(()));
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn one_version_per_message() {
             by_version[version - 1] += 1;
         }
         counters.sort_unstable();
-        assert_eq!(counters, sent, "{}: not stored once each", device.name);
+        let dead = server.rest().dead_letters(&device.name);
+        assert_eq!(counters, sent, "{}: not stored once each; dead letters: {dead:?}", device.name);
     }
     assert!(by_version.iter().all(|messages| *messages > 0), "{by_version:?}");
 }
