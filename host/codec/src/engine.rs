@@ -10,9 +10,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
+    UpdateDeadline,
+};
 use wireglot_model::limits;
 
 use crate::error::OpenError;
@@ -184,6 +188,8 @@ impl Drop for Ticker {
 pub(crate) struct GuestState {
     pub(crate) memory_bytes: usize,
     memory_bytes_max: usize,
+    /// The thread's time when the running call had used up half of its deadline.
+    slow_since: Option<Duration>,
 }
 
 /// A codec asked for more memory than it may have.
@@ -236,15 +242,67 @@ impl ResourceLimiter for GuestState {
 
 /// A store with all bounds in place; `arm` must precede every call.
 pub(crate) fn bounded_store(parts: &EngineParts) -> Store<GuestState> {
-    let state = GuestState { memory_bytes: 0, memory_bytes_max: parts.limits.memory_bytes_max };
+    let memory_bytes_max = parts.limits.memory_bytes_max;
+    let state = GuestState { memory_bytes: 0, memory_bytes_max, slow_since: None };
     let mut store = Store::new(&parts.engine, state);
     store.limiter(|state| state);
     store.set_hostcall_fuel(parts.limits.result_bytes_max);
+    let slice = half_deadline(&parts.limits);
+    store.epoch_deadline_callback(move |mut store| Ok(overdue(store.data_mut(), thread_time(), slice)));
     store
+}
+
+/// What becomes of a call that is still running after half of its deadline.
+///
+/// Ticks pass while the thread waits for a core, which is not the codec's fault; so from the first half on the
+/// thread's own time decides. A codec that runs without a pause is stopped at the end of the second half.
+fn overdue(state: &mut GuestState, now: Duration, slice: u64) -> UpdateDeadline {
+    let since = *state.slow_since.get_or_insert(now);
+    // The ticker and the thread's clock do not start together: a tick less is as good as a slice.
+    if now.saturating_sub(since) + TICK >= TICK * u32::try_from(slice).unwrap_or(u32::MAX) && now != since {
+        UpdateDeadline::Interrupt
+    } else {
+        UpdateDeadline::Continue(slice)
+    }
+}
+
+fn half_deadline(limits: &CodecLimits) -> u64 {
+    (limits.deadline_ticks / 2).max(1)
+}
+
+/// How long this thread has run.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Gives the next call its fuel and its deadline.
 pub(crate) fn arm(store: &mut Store<GuestState>, limits: &CodecLimits) {
     store.set_fuel(limits.fuel_per_call).expect("`base` switches fuel on for every engine");
-    store.set_epoch_deadline(limits.deadline_ticks);
+    store.set_epoch_deadline(half_deadline(limits));
+    store.data_mut().slow_since = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten ticks are half of the deadline; `times` is what the thread's clock shows, in ms, at each look.
+    #[track_caller]
+    fn check(times: &[u64], interrupted_at: Option<usize>) {
+        let mut state = GuestState { memory_bytes: 0, memory_bytes_max: 0, slow_since: None };
+        let looks = times.iter().map(|ms| overdue(&mut state, Duration::from_millis(*ms), 10));
+        let found =
+            looks.collect::<Vec<_>>().iter().position(|look| matches!(look, UpdateDeadline::Interrupt));
+        assert_eq!(found, interrupted_at, "{times:?}");
+    }
+
+    #[test]
+    fn a_call_is_stopped_for_its_own_time_only() {
+        check(&[5_000, 5_010], Some(1));
+        check(&[5_000, 5_009], Some(1));
+        check(&[5_000, 5_001, 5_002, 5_008, 5_012], Some(4));
+        check(&[5_000, 5_000, 5_000, 5_003], None);
+    }
 }
