@@ -111,9 +111,16 @@ impl Device {
 
     /// Subscribes and returns the granted QoS or the code of the refusal.
     pub(crate) fn subscribe(&mut self, filter: &str) -> u8 {
+        *self.subscribe_all(&[filter]).last().expect("a SUBACK has a code for each filter")
+    }
+
+    /// Subscribes to several filters with one packet and returns the code of each.
+    pub(crate) fn subscribe_all(&mut self, filters: &[&str]) -> Vec<u8> {
         let packet_id = self.packet_id();
-        self.send(&wire::subscribe(self.version, packet_id, filter, 1));
-        *self.expect(kind::SUBACK).body.last().expect("a SUBACK has a code for each filter")
+        self.send(&wire::subscribe(self.version, packet_id, filters, 1));
+        let answer = self.expect(kind::SUBACK);
+        assert_eq!(answer.packet_id(), packet_id, "SUBACK of another packet");
+        answer.body.iter().skip(answer.body.len() - filters.len()).copied().collect()
     }
 
     /// Unsubscribes and waits for the answer.

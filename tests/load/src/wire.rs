@@ -125,12 +125,14 @@ pub fn publish(version: Version, topic: &str, qos: u8, packet_id: u16, payload: 
     packet(0x30 | (qos << 1), &body)
 }
 
-/// A SUBSCRIBE to one filter.
-pub fn subscribe(version: Version, packet_id: u16, filter: &str, qos: u8) -> Vec<u8> {
+/// A SUBSCRIBE to these filters.
+pub fn subscribe(version: Version, packet_id: u16, filters: &[&str], qos: u8) -> Vec<u8> {
     let mut body = packet_id.to_be_bytes().to_vec();
     no_properties(version, &mut body);
-    text(&mut body, filter);
-    body.push(qos);
+    for filter in filters {
+        text(&mut body, filter);
+        body.push(qos);
+    }
     packet(0x82, &body)
 }
 
