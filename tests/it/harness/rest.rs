@@ -129,12 +129,6 @@ impl Rest {
         members.map(|(key, points)| (key.clone(), points[0]["value"].clone())).collect()
     }
 
-    /// How many keys the device has telemetry of.
-    pub(crate) fn keys(&self, device: &str) -> usize {
-        let path = self.telemetry(device, "keys/timeseries");
-        self.get(&path).expect("keys").as_array().expect("an array").len()
-    }
-
     /// All points of the keys (comma-separated), the oldest first: key → (ts, value).
     pub(crate) fn history(&self, device: &str, keys: &str) -> BTreeMap<String, Vec<(i64, Value)>> {
         let range = "startTs=0&endTs=9000000000000&limit=100000&orderBy=ASC&useStrictDataTypes=true";
