@@ -8,7 +8,7 @@ mod reload;
 mod simulate;
 mod wiring;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +20,10 @@ use crate::config::{Config, LogFormat};
 
 /// Threads for REST, reads and files; devices never run on them.
 const TOKIO_THREADS: usize = 2;
+
+/// What these tell at `info` is of their own workings. A directive of the setting that names one of them wins.
+const QUIET_LIBRARIES: &str =
+    "fjall=warn,lsm_tree=warn,ntex_net=warn,ntex_rt=warn,ntex_server=warn,ntex_service=warn";
 
 /// An MQTT transport server whose device profiles name WebAssembly codecs.
 #[derive(Parser)]
@@ -142,8 +146,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("`log` = \"{}\"", config.log))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let directives = format!("{QUIET_LIBRARIES},{}", config.log);
+    let filter = EnvFilter::try_new(directives).with_context(|| format!("`log` = \"{}\"", config.log))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
