@@ -18,6 +18,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
 
+/// A message makes and drops a dozen small strings, many of them on another thread than the next message's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Threads for REST, reads and files; devices never run on them.
 const TOKIO_THREADS: usize = 2;
 

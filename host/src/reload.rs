@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{
+    DebounceEventResult, DebouncedEvent, Debouncer, RecommendedCache, new_debouncer,
+};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 use wireglot_codec::CodecFolder;
@@ -33,7 +36,16 @@ impl Watch {
     pub(crate) fn new(paths: &[&Path]) -> Self {
         let hint = Arc::new(Notify::new());
         let ring = hint.clone();
-        let debouncer = new_debouncer(DEBOUNCE, None, move |_: DebounceEventResult| ring.notify_one());
+        let debouncer = new_debouncer(DEBOUNCE, Some(DEBOUNCE), move |result: DebounceEventResult| {
+            // Our own scans open and read files too: a hint of that would be one without end.
+            let is_change = |event: &DebouncedEvent| match event.kind {
+                EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+                _ => true,
+            };
+            if result.is_err() || result.is_ok_and(|events| events.iter().any(is_change)) {
+                ring.notify_one();
+            }
+        });
         let mut debouncer = match debouncer {
             Ok(debouncer) => debouncer,
             Err(error) => {
@@ -118,5 +130,33 @@ async fn apply_fleet(path: &Path, devices: &Devices) {
         Err(error) => {
             warn!(error = format!("{error:#}"), "The fleet file was not applied; what was before stays.")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn is_hinted(watch: &Watch) -> bool {
+        tokio::time::timeout(8 * DEBOUNCE, watch.hint.notified()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn only_changes_are_hints() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("codec.wasm");
+        let watch = Watch::new(&[folder.path()]);
+        std::fs::write(&file, "one").unwrap();
+        assert!(is_hinted(&watch).await, "a new file");
+        while is_hinted(&watch).await {}
+        // What a scan does.
+        std::fs::read(&file).unwrap();
+        std::fs::read_dir(folder.path()).unwrap().for_each(drop);
+        assert!(!is_hinted(&watch).await, "a scan would follow upon itself for ever");
+        std::fs::write(&file, "two").unwrap();
+        assert!(is_hinted(&watch).await, "a changed file");
+        while is_hinted(&watch).await {}
+        std::fs::remove_file(&file).unwrap();
+        assert!(is_hinted(&watch).await, "a removed file");
     }
 }

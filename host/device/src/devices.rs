@@ -147,6 +147,7 @@ impl Devices {
             };
             batch.put_device(&record);
             tables.replace_record(&device, DeviceRecord::new(record, profile));
+            self.changed();
             (device.clone(), self.0.queue_record(&device, batch))
         };
         committed.await?;

@@ -25,6 +25,7 @@ mod users;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::RwLock;
@@ -43,7 +44,7 @@ pub use registry::{DeviceHandle, ProfileState};
 pub use session::Revoked;
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use wireglot_store::HistoryQuery;
-pub use worker::{Accepted, DeviceWorker};
+pub use worker::{Accepted, DeviceWorker, Outcome};
 
 /// All devices, profiles and users. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ struct Inner {
     tenant: TenantId,
     signing_key: Box<[u8]>,
     tables: RwLock<registry::Tables>,
+    /// Counts changes of devices and profiles that sessions keep something of.
+    changes: AtomicU64,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.
@@ -71,6 +74,17 @@ impl Devices {
     /// The secret that signs the tokens of the management side; made at the first start.
     pub fn signing_key(&self) -> &[u8] {
         &self.0.signing_key
+    }
+
+    /// A number that is another one after every change of a device or a profile. Reading it costs nothing while nothing
+    /// changes, so a session asks it before it looks at its device again.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Acquire)
+    }
+
+    /// To be called after a change, before its caller hears of it.
+    fn changed(&self) {
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether the store still commits.

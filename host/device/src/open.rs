@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
@@ -52,7 +52,8 @@ impl Devices {
         let signing_key = store.setting(SIGNING_KEY_SETTING)?.ok_or_else(|| missing(SIGNING_KEY_SETTING))?;
         let tables = RwLock::new(load_tables(&store)?);
         let signing_key = signing_key.into_boxed_slice();
-        let inner = Inner { store, bus, tenant: TenantId(tenant), signing_key, tables };
+        let changes = AtomicU64::new(0);
+        let inner = Inner { store, bus, tenant: TenantId(tenant), signing_key, tables, changes };
         Ok((Self(Arc::new(inner)), first_start))
     }
 }

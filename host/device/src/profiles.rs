@@ -134,7 +134,9 @@ impl Devices {
             let profile = draft.into_profile(id, stored.created, stored.is_default, stored.version + 1);
             let mut batch = Batch::default();
             batch.put_profile(&profile);
-            (slot.publish(profile), self.0.queue(batch))
+            let state = slot.publish(profile);
+            self.changed();
+            (state, self.0.queue(batch))
         };
         committed.await?;
         Ok(state)
@@ -173,6 +175,7 @@ impl Devices {
             if let Some(old) = tables.profile(old.profile.id) {
                 mark(old, false, &mut batch);
             }
+            self.changed();
             (state, self.0.queue(batch))
         };
         committed.await?;

@@ -5,8 +5,9 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::task::{Context, Poll};
 
-use wireglot_bus::Event;
+use wireglot_bus::{Bus, Event};
 use wireglot_model::{
     CodecStamp, DeadLetter, Decoded, Downlink, Sample, Scope, Timestamp, Uplink, UplinkBody,
 };
@@ -18,16 +19,37 @@ use crate::error::AcceptError;
 use crate::registry::DeviceHandle;
 use crate::telemetry::{announce, has_valid_keys, is_valid_key};
 
-/// A message was accepted: what it changes is durable. `None` only where nothing had to be kept.
+/// A message was accepted: what it changes is durable, and so is what it repeats.
 #[must_use = "a positive acknowledgement is made of this"]
 #[derive(Debug)]
-pub struct Accepted(#[expect(dead_code, reason = "it is a proof, not a value")] Option<Committed>);
+pub struct Accepted(Committed);
 
-/// The registry as one worker uses it.
-pub struct DeviceWorker {
+/// The registry as one worker uses it. `T` is what the worker finishes when a message is durable.
+pub struct DeviceWorker<T> {
     devices: Devices,
-    lane: Lane,
-    driver: RefCell<Option<LaneDriver>>,
+    lane: Lane<Pending<T>>,
+    driver: RefCell<Option<LaneDriver<Pending<T>>>>,
+}
+
+/// A message on its way to the disk.
+struct Pending<T> {
+    then: T,
+    /// What is to be done here first; most messages leave nothing to do.
+    rest: Option<Box<Rest>>,
+}
+
+/// What follows the commit of a message.
+enum Rest {
+    Accepted(After),
+    Buried(DeadLetter),
+}
+
+struct After {
+    targets: Vec<Target>,
+    received: Timestamp,
+    codec: Option<CodecStamp>,
+    uplinks: Vec<Uplink>,
+    answers: Vec<Downlink>,
 }
 
 /// A device that the message changes, and its save that has to go into the same batch.
@@ -36,78 +58,114 @@ struct Target {
     unsettled: Option<u64>,
 }
 
+/// How a message ended: the proof, and the answers that it asked for.
+pub type Outcome = Result<(Accepted, Vec<Downlink>), AcceptError>;
+
 impl Devices {
     /// The door for one worker; call it on the worker's thread and spawn its driver there.
-    pub fn worker(&self) -> DeviceWorker {
+    pub fn worker<T>(&self) -> DeviceWorker<T> {
         let (lane, driver) = self.0.store.lane();
         DeviceWorker { devices: self.clone(), lane, driver: RefCell::new(Some(driver)) }
     }
 }
 
-impl DeviceWorker {
-    /// Wakes this worker's waiting messages after each commit. To be spawned once, on the worker.
-    pub fn driver(&self) -> impl Future<Output = ()> + 'static + use<> {
+impl<T> DeviceWorker<T> {
+    /// Gives each message that is done to `finish`, in the order in which they came. To be spawned once, on the worker.
+    pub fn driver<F: FnMut(T, Outcome)>(&self, mut finish: F) -> impl Future<Output = ()> + use<T, F> {
         let driver = self.driver.borrow_mut().take();
+        let devices = self.devices.clone();
         async move {
-            if let Some(driver) = driver {
-                driver.await;
-            }
+            let Some(driver) = driver else { return };
+            driver
+                .run(|Pending { then, rest }, committed| match committed {
+                    Ok(proof) => {
+                        let answers = rest.map_or_else(Vec::new, |rest| rest.settle(&devices.0.bus));
+                        finish(then, Ok((Accepted(proof), answers)));
+                    }
+                    Err(error) => finish(then, Err(error.into())),
+                })
+                .await;
         }
     }
 
-    /// Takes responsibility for what a device said, and gives the answers that it asked for.
-    pub async fn accept(
+    /// Takes responsibility for what a device said: `then` comes out of the driver when it is durable. What cannot be
+    /// accepted gives it back at once.
+    pub fn accept(
         &self,
         device: &DeviceHandle,
         received: Timestamp,
         codec: Option<&CodecStamp>,
         decoded: Decoded,
-    ) -> Result<(Accepted, Vec<Downlink>), AcceptError> {
+        then: T,
+    ) -> Result<(), (AcceptError, T)> {
+        let prepared = self.prepare(device, received, codec, decoded);
+        let (batch, rest) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Err((error, then)),
+        };
+        self.submit(batch, rest.map(|after| Box::new(Rest::Accepted(after))), then)
+    }
+
+    /// Keeps a payload that was not decoded; `then` comes out of the driver when that is durable.
+    pub fn bury(&self, letter: DeadLetter, then: T) -> Result<(), (AcceptError, T)> {
+        let mut batch = Batch::default();
+        batch.dead_letter(&letter);
+        let is_heard = self.devices.0.bus.has_listeners();
+        self.submit(batch, is_heard.then(|| Box::new(Rest::Buried(letter))), then)
+    }
+
+    /// Keeps nothing: `then` comes out of the driver after everything that came before it.
+    pub fn follow(&self, then: T) -> Result<(), (AcceptError, T)> {
+        self.submit(Batch::default(), None, then)
+    }
+
+    fn submit(&self, batch: Batch, rest: Option<Box<Rest>>, then: T) -> Result<(), (AcceptError, T)> {
+        let submitted = self.lane.submit(batch, Pending { then, rest });
+        submitted.map_err(|(error, pending)| (error.into(), pending.then))
+    }
+
+    /// Resolves when the next message may be read.
+    pub fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        self.lane.poll_room(context)
+    }
+
+    /// Checks the message and brings it into the form in which it is stored.
+    fn prepare(
+        &self,
+        device: &DeviceHandle,
+        received: Timestamp,
+        codec: Option<&CodecStamp>,
+        decoded: Decoded,
+    ) -> Result<(Batch, Option<After>), AcceptError> {
         self.check(device, &decoded.uplinks)?;
         let mut batch = Batch::default();
-        let mut targets = Vec::with_capacity(decoded.uplinks.len());
         let mut answers = Vec::new();
+        let mut targets = Vec::with_capacity(decoded.uplinks.len());
+        let mut is_followed = self.devices.0.bus.has_listeners();
         for uplink in &decoded.uplinks {
             let target = match &uplink.child {
                 None => device.clone(),
                 Some(name) => self.devices.child(device, name, received)?,
             };
             keep(&target, received, codec, &uplink.body, &mut batch, &mut answers);
+            is_followed |= matches!(uplink.body, UplinkBody::Attributes(_));
             targets.push(Target { device: target, unsettled: None });
         }
-        if batch.is_empty() {
-            return Ok((Accepted(None), answers));
-        }
-        for target in &mut targets {
-            target.unsettled = target.device.unsettled();
-            if target.unsettled.is_some() {
-                target.device.put_into(&mut batch);
+        if !batch.is_empty() {
+            for target in &mut targets {
+                target.unsettled = target.device.unsettled();
+                if target.unsettled.is_some() {
+                    target.device.put_into(&mut batch);
+                    is_followed = true;
+                }
             }
         }
-        let committed = self.lane.commit(batch).await?;
-        self.settle(&targets, received, codec, decoded.uplinks);
-        Ok((Accepted(Some(committed)), answers))
-    }
-
-    /// Keeps a payload that was not decoded, durably.
-    pub async fn bury(&self, letter: DeadLetter) -> Result<Accepted, AcceptError> {
-        let mut batch = Batch::default();
-        batch.dead_letter(&letter);
-        let committed = self.lane.commit(batch).await?;
-        if self.devices.0.bus.has_listeners() {
-            self.devices.0.bus.announce(Event::Failed {
-                device: letter.device,
-                device_name: letter.device_name.into(),
-                profile: letter.profile.into(),
-                topic: letter.topic,
-                ts: letter.received,
-                codec: letter.codec,
-                stage: letter.stage,
-                reason: letter.reason,
-                payload_bytes: letter.payload.len(),
-            });
-        }
-        Ok(Accepted(Some(committed)))
+        is_followed |= !answers.is_empty();
+        let after = is_followed.then(|| {
+            let uplinks = if batch.is_empty() { Vec::new() } else { decoded.uplinks };
+            After { targets, received, codec: codec.cloned(), uplinks, answers }
+        });
+        Ok((batch, after))
     }
 
     /// The answer to a request for attributes.
@@ -153,23 +211,43 @@ impl DeviceWorker {
         }
         Ok(())
     }
+}
 
+impl Rest {
     /// After the commit: remembers what is durable now, and tells whoever listens.
-    fn settle(
-        &self,
-        targets: &[Target],
-        received: Timestamp,
-        codec: Option<&CodecStamp>,
-        uplinks: Vec<Uplink>,
-    ) {
-        let bus = &self.devices.0.bus;
+    fn settle(self, bus: &Bus) -> Vec<Downlink> {
+        match self {
+            Rest::Accepted(after) => after.settle(bus),
+            Rest::Buried(letter) => {
+                bus.announce(Event::Failed {
+                    device: letter.device,
+                    device_name: letter.device_name.into(),
+                    profile: letter.profile.into(),
+                    topic: letter.topic,
+                    ts: letter.received,
+                    codec: letter.codec,
+                    stage: letter.stage,
+                    reason: letter.reason,
+                    payload_bytes: letter.payload.len(),
+                });
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl After {
+    fn settle(self, bus: &Bus) -> Vec<Downlink> {
+        let Self { targets, received, codec, uplinks, answers } = self;
         for (target, uplink) in targets.iter().zip(uplinks) {
             let device = &target.device;
             if let Some(save) = target.unsettled {
                 device.settle(save);
             }
             match uplink.body {
-                UplinkBody::Telemetry(measurements) => announce(bus, device, received, codec, measurements),
+                UplinkBody::Telemetry(measurements) => {
+                    announce(bus, device, received, codec.as_ref(), measurements);
+                }
                 UplinkBody::Attributes(samples) => {
                     device.state.attributes.lock().settle(Scope::Client, &samples);
                     if bus.has_listeners() {
@@ -187,6 +265,7 @@ impl DeviceWorker {
                 | UplinkBody::ClientRpc { .. } => {}
             }
         }
+        answers
     }
 }
 

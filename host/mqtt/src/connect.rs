@@ -3,18 +3,23 @@
 //! The versions' own packets are read in `v3.rs` and `v5.rs`.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ntex_mqtt::v3::codec::ConnectAckReason as V3Reason;
 use ntex_mqtt::v5::codec::ConnectAckReason as V5Reason;
 use wireglot_device::{AuthRefusal, ConnectClaim, DeviceHandle, Revoked};
 use wireglot_model::SessionId;
-use wireglot_model::limits::INACTIVITY_TIMEOUT_S;
+use wireglot_model::limits::{INACTIVITY_TIMEOUT_S, PACKET_BYTES_MAX};
 
 use crate::worker::Worker;
 use wireglot_device::now;
 
 /// Keep alives beyond this would let the inactivity time-out strike first.
 const KEEP_ALIVE_MAX_S: u16 = INACTIVITY_TIMEOUT_S / 3 * 2;
+
+/// The largest packet with its fixed header. ntex-mqtt counts without that, so it lets four bytes more through; above
+/// the packet limit of the device API, which is enforced with the right reason code.
+pub(crate) const WHOLE_PACKET_BYTES_MAX: u32 = PACKET_BYTES_MAX as u32 + 4;
 
 /// A login that was let in.
 pub(crate) struct Admitted {
@@ -29,6 +34,10 @@ pub(crate) fn admit(worker: &Rc<Worker>, claim: &ConnectClaim<'_>) -> Result<Adm
     worker.devices.open_session(&device, session, &worker.mailbox, now())?;
     Ok(Admitted { device, session })
 }
+
+/// A connection that ended before its CONNECT was whole and understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Broken;
 
 /// Why a CONNECT is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +109,7 @@ impl Refusal {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct KeepAlive {
     /// The session ends after this much silence.
-    pub(crate) timeout_s: u16,
+    pub(crate) timeout: Duration,
     /// What an MQTT 5 client is told to use instead of its own value.
     pub(crate) announced_s: Option<u16>,
     /// Whether the client's own value set the time-out.
@@ -111,13 +120,13 @@ impl KeepAlive {
     pub(crate) fn of(sent_s: u16) -> Self {
         if sent_s == 0 || sent_s > KEEP_ALIVE_MAX_S {
             return Self {
-                timeout_s: INACTIVITY_TIMEOUT_S,
+                timeout: Duration::from_secs(INACTIVITY_TIMEOUT_S.into()),
                 announced_s: Some(KEEP_ALIVE_MAX_S),
                 is_clients: false,
             };
         }
-        // One and a half times, rounded up: a device must never be cut off early.
-        Self { timeout_s: sent_s + sent_s.div_ceil(2), announced_s: None, is_clients: true }
+        let timeout = Duration::from_millis(1_500 * u64::from(sent_s));
+        Self { timeout, announced_s: None, is_clients: true }
     }
 }
 
@@ -145,15 +154,16 @@ mod tests {
     #[test]
     fn keep_alive_is_enforced_at_one_and_a_half_times() {
         for (sent, timeout, announced) in [
-            (1, 2, None),
-            (2, 3, None),
-            (60, 90, None),
-            (400, 600, None),
-            (0, 600, Some(400)),
-            (401, 600, Some(400)),
+            (1, 1_500, None),
+            (2, 3_000, None),
+            (60, 90_000, None),
+            (400, 600_000, None),
+            (0, 600_000, Some(400)),
+            (401, 600_000, Some(400)),
         ] {
             let keep_alive = KeepAlive::of(sent);
-            assert_eq!((keep_alive.timeout_s, keep_alive.announced_s), (timeout, announced), "{sent}");
+            let found = (keep_alive.timeout.as_millis(), keep_alive.announced_s);
+            assert_eq!(found, (timeout, announced), "{sent}");
             assert_eq!(keep_alive.is_clients, announced.is_none());
         }
     }

@@ -34,15 +34,13 @@ pub(crate) fn downlink(session: &Session, downlink: Downlink) {
 }
 
 /// Delivers what a device's own message has asked for, right after its acknowledgement.
-pub(crate) fn answer(session: &Session, family: Family, answers: Vec<Downlink>) {
-    let Some(session) = session.worker.session(session.id) else { return };
-    // It ends by itself at once, and holds the session until then.
-    ntex::rt::spawn(async move {
-        for answer in &answers {
-            send(&session, family, answer);
-        }
-    })
-    .detach();
+pub(crate) fn answer(session: &Session, family: Family, answers: &[Downlink]) {
+    if session.is_closing() {
+        return;
+    }
+    for answer in answers {
+        send(session, family, answer);
+    }
 }
 
 fn send(session: &Session, family: Family, downlink: &Downlink) {
@@ -95,7 +93,7 @@ fn compose(session: &Session, family: Family, downlink: &Downlink) -> Vec<(ByteS
     }
     let view = session.view();
     if let Some(codec) = view.codec_for(family.format()).filter(|codec| worker.encodes(codec)) {
-        let name = session.device.name();
+        let name = session.name();
         match worker.codecs.encode(codec, downlink, &name, view.name(), now()) {
             Ok(frames) => {
                 let topic = |topic: Option<String>| topic.map_or_else(default_topic, ByteString::from);

@@ -3,18 +3,20 @@
 //! The only crate that names ntex-mqtt. Read in the order of a message: `listener` accepts, `preface` reads the first
 //! packet, `connect` lets a device in, `session` is what one connection is, `window` bounds what it has in flight,
 //! `publish` is the path of a message, `profile` reads its payload, `ack` says what it is answered. `subscribe` and
-//! `deliver` are the way back. `v3`, `v5` and `dispatch` are the thin adapters to ntex-mqtt, `worker` is what the
-//! sessions of one thread share, `counters` what they count.
+//! `deliver` are the way back. `converse` is the loop around all that and `v3` and `v5` are what it speaks, with the
+//! codecs of ntex-mqtt; `reactor` is the I/O underneath, `worker` is what the sessions of one thread share, `counters`
+//! what they count.
 
 mod ack;
 mod connect;
+mod converse;
 mod counters;
 mod deliver;
-mod dispatch;
 mod listener;
 mod preface;
 mod profile;
 mod publish;
+mod reactor;
 mod session;
 mod subscribe;
 mod v3;

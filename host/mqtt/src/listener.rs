@@ -1,4 +1,4 @@
-//! The listener: its threads, every limit of ntex and ntex-mqtt set on purpose, and one connection from accept to end.
+//! The listener: its threads, every limit of ntex set on purpose, and one connection from accept to end.
 //!
 //! One thread accepts and hands connections to the workers in turn, so that they are spread evenly; a thread of its
 //! own watches over both. Workers have a stack on which a codec can run. Here is only what is the same for all
@@ -11,35 +11,30 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use ntex::io::{Io, IoConfig};
-use ntex::rt::{DefaultRuntime, System};
+use ntex::rt::System;
 use ntex::server::{Server, ServerBuilder};
 use ntex::service::cfg::SharedCfg;
 use ntex::service::{Service, ServiceCtx, ServiceFactory, fn_factory_with_config};
 use ntex::time::{Millis, Seconds, timeout};
-use ntex_mqtt::{HandshakeError, MqttError, MqttServer, MqttServiceConfig, QoS};
 use wireglot_codec::CodecTable;
 use wireglot_device::Devices;
 use wireglot_model::limits::{
-    CONNECT_TIMEOUT_S, DRAIN_TIMEOUT_S, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, PACKET_BYTES_MAX,
-    PACKET_TIMEOUT_S, TOPIC_ALIASES_MAX, WORKER_CONNECTIONS_MAX, WORKER_STACK_BYTES,
+    CONNECT_TIMEOUT_S, DRAIN_TIMEOUT_S, WORKER_CONNECTIONS_MAX, WORKER_STACK_BYTES,
 };
 
+use crate::connect::Broken;
 use crate::counters::MqttCounters;
-use crate::dispatch::Ended;
-use crate::preface::FirstPacket;
+use crate::preface::{FirstPacket, Version};
+use crate::reactor::Epoll;
 use crate::worker::{Shared, Worker};
 use crate::{v3, v5};
 
-/// Fixed header of the largest packet. ntex-mqtt counts without it, MQTT 5 announces with it.
-const FIXED_HEADER_BYTES_MAX: usize = 4;
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 const READ_BUFFER_BYTES_MIN: usize = 1024;
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 const WRITE_BUFFER_BYTES_MIN: usize = 1024;
 /// Buffers that a worker keeps for the next connections.
 const BUFFERS_KEPT_MAX: usize = 256;
-/// ntex closes sockets on threads of their own.
-const CLOSING_THREADS_MAX: usize = 2;
 /// How long a closing connection may take to send its last packet.
 const LAST_PACKET_TIMEOUT_S: u16 = 2;
 
@@ -131,13 +126,8 @@ type Started = mpsc::SyncSender<std::io::Result<Server>>;
 
 fn run(config: MqttConfig, shared: Arc<Shared>, started: &Started) {
     let started = started.clone();
-    System::build()
-        .name("mqtt")
-        .stack_size(WORKER_STACK_BYTES)
-        .thread_pool_limit(CLOSING_THREADS_MAX)
-        .ping_interval(0)
-        .build(DefaultRuntime)
-        .block_on(async move {
+    System::build().name("mqtt").stack_size(WORKER_STACK_BYTES).ping_interval(0).build(Epoll).block_on(
+        async move {
             let server = match serve(config, &shared) {
                 Ok(server) => server,
                 Err(error) => {
@@ -151,7 +141,8 @@ fn run(config: MqttConfig, shared: Arc<Shared>, started: &Started) {
             {
                 tracing::error!(%error, "The MQTT listener failed.");
             }
-        });
+        },
+    );
 }
 
 fn serve(config: MqttConfig, shared: &Arc<Shared>) -> std::io::Result<Server> {
@@ -173,80 +164,39 @@ fn serve(config: MqttConfig, shared: &Arc<Shared>) -> std::io::Result<Server> {
 }
 
 fn limits() -> SharedCfg {
-    let packet = u32::try_from(PACKET_BYTES_MAX + FIXED_HEADER_BYTES_MAX).expect("the limit is 64 KiB");
-    let mqtt = MqttServiceConfig::new()
-        .set_max_qos(QoS::ExactlyOnce)
-        // Above the packet limit of the device API, which the dispatch enforces with the right reason code.
-        .set_max_size(packet)
-        // No payload ever comes in more than one piece.
-        .set_min_chunk_size(packet + 1)
-        .set_max_payload_buffer_size(PACKET_BYTES_MAX)
-        // 0 is no limit and announces none: `window.rs` stops reading instead of ending the connection.
-        .set_max_receive(0)
-        .set_max_receive_size(IN_FLIGHT_BYTES_MAX)
-        .set_max_topic_alias(TOPIC_ALIASES_MAX)
-        .set_max_send(IN_FLIGHT_MAX)
-        .set_max_send_size(packet)
-        .set_handle_qos_after_disconnect(Some(QoS::ExactlyOnce))
-        .protocol_version_timeout(Seconds(CONNECT_TIMEOUT_S))
-        .set_connect_timeout(Seconds(CONNECT_TIMEOUT_S))
-        .set_handshake_timeout(Seconds(CONNECT_TIMEOUT_S));
     let io = IoConfig::new()
         .set_disconnect_timeout(Seconds(LAST_PACKET_TIMEOUT_S))
-        // The same time twice: ntex-mqtt's extension of this timer loses count when nothing more arrives.
-        .set_frame_read_rate(Seconds(PACKET_TIMEOUT_S), Seconds(PACKET_TIMEOUT_S), 0)
         .set_read_buf(READ_BUFFER_BYTES, READ_BUFFER_BYTES_MIN, BUFFERS_KEPT_MAX)
         .set_write_buf(WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES_MIN, BUFFERS_KEPT_MAX);
-    SharedCfg::new("mqtt").add(io).add(mqtt).build()
+    SharedCfg::new("mqtt").add(io).build()
 }
 
 /// Makes the service that serves one worker's connections.
 fn connections(
     worker: Rc<Worker>,
 ) -> impl ServiceFactory<Io, SharedCfg, Response = (), Error = (), InitError = ()> {
-    fn_factory_with_config(async move |limits: SharedCfg| {
-        let (for_v3, for_v5) = (worker.clone(), worker.clone());
-        let versions = MqttServer::<_, _, Ended, ()>::new()
-            .v3(ntex_mqtt::v3::MqttServer::new(async move |handshake| {
-                v3::connect(for_v3.clone(), handshake).await
-            })
-            .replace_middlewares(v3::Dispatching)
-            .control(v3::Controlling)
-            .publish(async |_: ntex_mqtt::v3::Publish| Err::<(), _>(Ended)))
-            .v5(ntex_mqtt::v5::MqttServer::new(async move |handshake| {
-                v5::connect(for_v5.clone(), handshake).await
-            })
-            .replace_middlewares(v5::Dispatching)
-            .control(v5::Controlling)
-            .publish(async |_: ntex_mqtt::v5::Publish| Err::<ntex_mqtt::v5::PublishAck, _>(Ended)));
-        let versions = ServiceFactory::<Io, SharedCfg>::create(&versions, limits).await?;
-        Ok::<_, ()>(Connections { worker: worker.clone(), versions })
-    })
+    fn_factory_with_config(async move |_: SharedCfg| Ok::<_, ()>(Connections { worker: worker.clone() }))
 }
 
 /// The connections of one worker.
-struct Connections<S> {
+struct Connections {
     worker: Rc<Worker>,
-    versions: S,
 }
 
-impl<S> Service<Io> for Connections<S>
-where
-    S: Service<Io, Response = (), Error = MqttError<Ended>>,
-{
+impl Service<Io> for Connections {
     type Response = ();
     type Error = ();
 
-    async fn call(&self, io: Io, ctx: ServiceCtx<'_, Self>) -> Result<(), ()> {
+    async fn call(&self, io: Io, _: ServiceCtx<'_, Self>) -> Result<(), ()> {
         let counters = &self.worker.counters;
         counters.connections_accepted.count();
         let first = timeout(Seconds(CONNECT_TIMEOUT_S), io.recv(&FirstPacket)).await;
-        let is_whole = matches!(first, Ok(Ok(Some(()))));
-        let outcome = if is_whole { ctx.call(&self.versions, io).await } else { Err(broken()) };
-        if let Err(MqttError::Handshake(
-            HandshakeError::Protocol(_) | HandshakeError::Timeout | HandshakeError::Disconnected(_),
-        )) = outcome
-        {
+        let served = match first {
+            Ok(Ok(Some(Version::V3))) => v3::serve(&self.worker, &io).await,
+            Ok(Ok(Some(Version::V5))) => v5::serve(&self.worker, &io).await,
+            Ok(Ok(None) | Err(_)) | Err(()) => Err(Broken),
+        };
+        if served == Err(Broken) {
             counters.connects_broken.count();
         }
         counters.connections_ended.count();
@@ -256,8 +206,4 @@ where
     async fn shutdown(&self) {
         self.worker.drain().await;
     }
-}
-
-fn broken() -> MqttError<Ended> {
-    MqttError::Handshake(HandshakeError::Disconnected(None))
 }

@@ -1,6 +1,6 @@
 //! The first packet of a connection: waited for as a whole, and made readable for ntex-mqtt where it would not be.
 //!
-//! ntex-mqtt takes time-outs for its version and its CONNECT apart; here is one for both. It also
+//! It also says which version of MQTT follows. ntex-mqtt
 //! - does not know MQTT 3.1 (`MQIsdp`), whose packets are those of 3.1.1 but for the protocol name: it is renamed;
 //! - refuses an empty client id without a clean session, which the device API takes: as no session outlives its
 //!   connection (device API §2.3), the flag means nothing and is set.
@@ -12,6 +12,7 @@ use wireglot_model::limits::PACKET_BYTES_MAX;
 const CONNECT: u8 = 0x10;
 const VERSION_3_1: &[u8] = b"\0\x06MQIsdp\x03";
 const VERSION_3_1_1: &[u8] = b"\0\x04MQTT\x04";
+const VERSION_5: &[u8] = b"\0\x04MQTT\x05";
 const CLEAN_SESSION: u8 = 0x02;
 /// MQTT 3.1 knows no longer client ids, and no empty one.
 const CLIENT_ID_CHARS_3_1: std::ops::RangeInclusive<usize> = 1..=23;
@@ -20,16 +21,24 @@ const CLIENT_ID_CHARS_3_1: std::ops::RangeInclusive<usize> = 1..=23;
 #[derive(Debug)]
 pub(crate) struct FirstPacket;
 
+/// The version of MQTT that a device speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Version {
+    /// 3.1.1, and 3.1, which reads like it by now.
+    V3,
+    V5,
+}
+
 /// Whoever this is, it does not speak MQTT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the first packet is not a CONNECT")]
 pub(crate) struct NotMqtt;
 
 impl Decoder for FirstPacket {
-    type Item = ();
+    type Item = Version;
     type Error = NotMqtt;
 
-    fn decode(&self, buffer: &mut BytesMut) -> Result<Option<()>, NotMqtt> {
+    fn decode(&self, buffer: &mut BytesMut) -> Result<Option<Version>, NotMqtt> {
         let Some(header) = FixedHeader::read(buffer)? else { return Ok(None) };
         let Some(body) = buffer.get(header.bytes..header.bytes + header.remaining) else { return Ok(None) };
         if let Some(rest) = body.strip_prefix(VERSION_3_1) {
@@ -38,8 +47,12 @@ impl Decoder for FirstPacket {
         } else if body.starts_with(VERSION_3_1_1) {
             let flags = buffer.get_mut(header.bytes + VERSION_3_1_1.len()).ok_or(NotMqtt)?;
             *flags |= CLEAN_SESSION;
+        } else if body.starts_with(VERSION_5) {
+            return Ok(Some(Version::V5));
+        } else {
+            return Err(NotMqtt);
         }
-        Ok(Some(()))
+        Ok(Some(Version::V3))
     }
 }
 
@@ -117,7 +130,7 @@ mod tests {
     fn check(sent: &[u8], expected: Result<Option<&[u8]>, NotMqtt>) {
         let mut buffer = BytesMut::copy_from_slice(sent);
         let read = FirstPacket.decode(&mut buffer);
-        assert_eq!(read.map(|whole| whole.map(|()| &buffer[..])), expected, "{sent:02x?}");
+        assert_eq!(read.map(|whole| whole.map(|_| &buffer[..])), expected, "{sent:02x?}");
     }
 
     fn connect(protocol: &[u8], flags: u8, client_id: &[u8]) -> Vec<u8> {
@@ -153,6 +166,7 @@ mod tests {
         check(&sent, Ok(Some(&read)));
         let version_5 = connect(b"\0\x04MQTT\x05", 0, b"");
         check(&version_5, Ok(Some(&version_5)));
+        check(&connect(b"\0\x04MQTT\x06", 0, b""), Err(NotMqtt));
     }
 
     #[test]
@@ -173,7 +187,7 @@ mod tests {
         assert_eq!(remaining, 125 + 3, "two bytes of length before, one after");
         sent.splice(1..2, [0x80, 0x01]);
         let mut buffer = BytesMut::copy_from_slice(&sent);
-        assert_eq!(FirstPacket.decode(&mut buffer), Ok(Some(())));
+        assert_eq!(FirstPacket.decode(&mut buffer), Ok(Some(Version::V3)));
         assert_eq!(buffer[..2], [CONNECT, 126]);
         assert_eq!(buffer.len(), 2 + 126);
         assert_eq!(buffer[2..9], *VERSION_3_1_1);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use wireglot_codec::{CodecBinding, DecodeFailure, Frame, native};
-use wireglot_device::{DeviceHandle, ProfileState};
+use wireglot_device::ProfileState;
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
     CodecStamp, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp, Uplink,
@@ -14,7 +14,7 @@ use wireglot_model::{
 use wireglot_route::{Family, Format, ProfileTopics, Route};
 
 use crate::publish::Incoming;
-use crate::worker::Worker;
+use crate::session::Session;
 
 /// One version of a profile, made ready.
 pub(crate) struct ProfileView {
@@ -90,9 +90,9 @@ impl ProfileView {
         route: Route,
         incoming: &Incoming<'_>,
         received: Timestamp,
-        device: &DeviceHandle,
-        worker: &Worker,
+        session: &Session,
     ) -> Result<(Decoded, Option<CodecStamp>), Unread> {
+        let worker = &session.worker;
         let format = match route {
             Route::Telemetry(format) | Route::Attributes(format) => format,
             Route::AttributeRequest { family, .. } => family.format(),
@@ -106,7 +106,7 @@ impl ProfileView {
                 payload: incoming.payload,
                 topic: incoming.topic,
                 received,
-                device: &device.name(),
+                device: &session.name(),
                 profile: self.name(),
                 metadata: &[],
             };

@@ -1,13 +1,16 @@
-//! What a publish becomes: the four numbered lines of `walk`, and what happens when one of them fails.
+//! What a publish becomes: the four numbered steps of a message, and what happens when one of them fails.
 //!
-//! Nothing here waits but for the commit. A publish of any QoS takes the same path; QoS 0 is only told nothing.
+//! Nothing here waits: a message goes to the store with a note of what is owed for it, and the worker's driver hands
+//! the note to `done` when the store has answered. A publish of any QoS takes the same path; QoS 0 is only told
+//! nothing.
 
 use std::num::NonZeroU16;
+use std::rc::Rc;
 
 use ntex_mqtt::QoS;
-use wireglot_device::AcceptError;
-use wireglot_model::{CodecStamp, DeadLetter, FailureStage, Fault, OnFailure, Timestamp};
-use wireglot_route::{RouteError, uplink};
+use wireglot_device::{AcceptError, Accepted, Outcome};
+use wireglot_model::{CodecStamp, DeadLetter, Decoded, FailureStage, Fault, OnFailure, Timestamp};
+use wireglot_route::{Family, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::profile::{ProfileView, Unread, family_of};
@@ -27,89 +30,173 @@ pub(crate) struct Incoming<'a> {
 /// What goes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    Nothing,
-    PubAck(NonZeroU16, Ack),
-    PubRec(NonZeroU16, Ack),
+    /// PUBACK.
+    Acknowledged(NonZeroU16, Ack),
+    /// PUBREC.
+    Received(NonZeroU16, Ack),
     /// PUBREC of an exchange whose publish is kept already.
-    PubRecAgain(NonZeroU16),
+    ReceivedBefore(NonZeroU16),
 }
 
-/// Takes a publish, stores what it says and says what goes back. A session that must end has been closed.
-pub(crate) async fn publish(session: &Session, incoming: Incoming<'_>) -> Answer {
+/// A publish in flight, and what is owed for it. Dropping it frees its place in the session's window.
+pub(crate) struct Owed {
+    session: Rc<Session>,
+    bytes: usize,
+    qos: QoS,
+    id: Option<NonZeroU16>,
+    debt: Debt,
+}
+
+/// What a publish has come to, as soon as that is durable.
+#[derive(Clone, Copy)]
+enum Debt {
+    /// Its message; what that asks for is answered in this family.
+    Message(Family),
+    DeadLetter(Fault, OnFailure),
+    UnknownTopic,
+    /// A QoS 2 exchange that is open already.
+    Repeated,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.session.window.leave(self.bytes);
+    }
+}
+
+/// Takes a publish. What it is answered goes through the session's line, in the order in which publishes came.
+pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
     if session.is_closing() {
-        return Answer::Nothing;
+        return;
     }
     if incoming.topic.contains(['+', '#']) {
         session.close(Close::Malformed);
-        return Answer::Nothing;
+        return;
     }
     let counters = &session.worker.counters;
     counters.publish_bytes.add(incoming.payload.len() as u64);
-    let _place = session.window.enter(incoming.topic.len() + incoming.payload.len());
-    let Some(id) = incoming.id else {
-        if let Err(close) = receive(session, &incoming).await {
-            session.close(close);
-        }
-        return Answer::Nothing;
-    };
-    match session.window.begin(incoming.qos, id) {
-        Delivery::New => {}
-        Delivery::Running => {
-            counters.publishes_repeated.count();
-            return Answer::Nothing;
-        }
-        Delivery::Received => {
-            counters.publishes_repeated.count();
-            return Answer::PubRecAgain(id);
-        }
+    let delivery = incoming.id.map_or(Delivery::New, |id| session.window.begin(incoming.qos, id));
+    if delivery != Delivery::New {
+        counters.publishes_repeated.count();
     }
-    let outcome = receive(session, &incoming).await;
-    let is_qos_2 = incoming.qos == QoS::ExactlyOnce;
-    // In MQTT 5 a PUBREC with an error ends the exchange; MQTT 3.1.1 has none, so a PUBREL always follows.
-    let is_taken = |ack: &Ack| ack.is_success() || matches!(session.line, Line::V3(_));
-    session.window.end(id, is_qos_2 && outcome.as_ref().is_ok_and(is_taken));
-    match outcome {
-        Ok(ack) if is_qos_2 => Answer::PubRec(id, ack),
-        Ok(ack) => Answer::PubAck(id, ack),
-        Err(close) => {
-            session.close(close);
-            Answer::Nothing
-        }
+    if delivery == Delivery::Running {
+        return;
     }
+    let bytes = incoming.topic.len() + incoming.payload.len();
+    session.window.enter(bytes);
+    let (qos, id) = (incoming.qos, incoming.id);
+    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated };
+    if delivery == Delivery::New { receive(session, incoming, owed) } else { follow(session, owed) }
 }
 
-async fn receive(session: &Session, incoming: &Incoming<'_>) -> Result<Ack, Close> {
+/// The path of one message; its end is in `done`.
+fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
-    match walk(session, &view, incoming, received).await {
-        Ok(ack) => {
-            session.worker.counters.publishes_accepted.count();
-            Ok(ack)
+    let failure = match read(session, &view, incoming, received) {
+        Ok((decoded, codec, family)) => {
+            owed.debt = Debt::Message(family);
+            let (device, worker) = (&session.device, &session.worker);
+            match worker.ingest.accept(device, received, codec.as_ref(), decoded, owed) {
+                // 3
+                Ok(()) => return,
+                Err((error, back)) => {
+                    owed = back;
+                    Failure::not_accepted(&error, codec)
+                }
+            }
         }
-        Err(Failure::UnknownTopic) => {
-            session.worker.counters.publishes_unknown_topic.count();
-            Ok(Ack::unknown_topic())
+        Err(failure) => failure,
+    };
+    match failure {
+        Failure::UnknownTopic => {
+            owed.debt = Debt::UnknownTopic;
+            follow(session, owed);
         }
-        Err(Failure::Unread(unread)) => bury(session, &view, incoming, received, unread).await,
+        Failure::Unread(unread) => bury(session, &view, incoming, received, unread, owed),
     }
 }
 
-/// The path of one message.
-async fn walk(
+fn read(
     session: &Session,
     view: &ProfileView,
     incoming: &Incoming<'_>,
     received: Timestamp,
-) -> Result<Ack, Failure> {
-    let (device, worker) = (&session.device, &session.worker);
+) -> Result<(Decoded, Option<CodecStamp>, Family), Failure> {
     let route = uplink(&view.topics, incoming.topic)?; // 1
-    let (decoded, codec) = view.decode(route, incoming, received, device, worker)?; // 2
-    let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded).await; // 3
-    let (accepted, answers) = accepted.map_err(|error| Failure::not_accepted(&error, codec))?;
-    if !answers.is_empty() {
-        crate::deliver::answer(session, family_of(route), answers);
+    let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
+    Ok((decoded, codec, family_of(route)))
+}
+
+/// Answers a publish for which there is nothing to keep, after those that came before it.
+fn follow(session: &Session, owed: Owed) {
+    if let Err((_, owed)) = session.worker.ingest.follow(owed) {
+        fail(&owed);
     }
-    Ok(Ack::positive(accepted)) // 4
+}
+
+/// The store has answered: pays what is owed for a publish.
+pub(crate) fn done(owed: Owed, outcome: Outcome) {
+    let Ok((proof, answers)) = outcome else { return fail(&owed) };
+    let session = &owed.session;
+    let verdict = pay(&owed, proof); // 4
+    let is_qos_2 = owed.qos == QoS::ExactlyOnce;
+    if let Some(id) = owed.id
+        && !matches!(owed.debt, Debt::Repeated)
+    {
+        // In MQTT 5 a PUBREC with an error ends the exchange; MQTT 3.1.1 has none, so a PUBREL always follows.
+        let is_taken = |ack: &Ack| ack.is_success() || matches!(session.line, Line::V3(_));
+        session.window.end(id, is_qos_2 && verdict.as_ref().is_ok_and(is_taken));
+    }
+    match (verdict, owed.id, owed.debt) {
+        (Err(close), _, _) => return session.close(close),
+        (Ok(_), None, _) => {}
+        (Ok(_), Some(id), Debt::Repeated) => session.answer(Answer::ReceivedBefore(id)),
+        (Ok(ack), Some(id), _) if is_qos_2 => session.answer(Answer::Received(id, ack)),
+        (Ok(ack), Some(id), _) => session.answer(Answer::Acknowledged(id, ack)),
+    }
+    if let Debt::Message(family) = owed.debt {
+        crate::deliver::answer(session, family, &answers);
+    }
+}
+
+/// What a publish is answered, now that what it has come to is durable.
+fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
+    let session = &owed.session;
+    let counters = &session.worker.counters;
+    let (fault, on_failure) = match owed.debt {
+        Debt::Message(_) => {
+            counters.publishes_accepted.count();
+            return Ok(Ack::positive(proof));
+        }
+        Debt::Repeated => return Ok(Ack::positive(proof)),
+        Debt::UnknownTopic => {
+            counters.publishes_unknown_topic.count();
+            return Ok(Ack::unknown_topic());
+        }
+        Debt::DeadLetter(fault, on_failure) => (fault, on_failure),
+    };
+    match fault {
+        Fault::Codec => counters.publishes_undecoded.count(),
+        Fault::Device | Fault::Denied | Fault::Quota | Fault::Host => counters.publishes_refused.count(),
+    }
+    match (fault, on_failure) {
+        (Fault::Codec, _) | (Fault::Device, OnFailure::Accept) => Ok(Ack::positive(proof)),
+        (Fault::Device, OnFailure::Refuse) => Ok(Ack::bad_payload(proof)),
+        (Fault::Device, OnFailure::Disconnect) => match (&session.line, owed.qos) {
+            (Line::V5(_), QoS::AtLeastOnce | QoS::ExactlyOnce) => Ok(Ack::bad_payload(proof)),
+            (Line::V5(_), QoS::AtMostOnce) | (Line::V3(_), _) => Err(Close::BadPayload),
+        },
+        (Fault::Denied, _) => Ok(Ack::denied(proof)),
+        (Fault::Quota, _) => Ok(Ack::quota(proof)),
+        (Fault::Host, _) => Err(Close::Failed),
+    }
+}
+
+/// We could not do our part: the device keeps what was not acknowledged.
+fn fail(owed: &Owed) {
+    owed.session.worker.counters.publishes_failed.count();
+    owed.session.close(Close::Failed);
 }
 
 /// Why a message did not get to its end.
@@ -145,22 +232,21 @@ impl Failure {
 }
 
 /// Ruling 11: what cannot be used is kept for the operator before it is answered.
-async fn bury(
+fn bury(
     session: &Session,
     view: &ProfileView,
     incoming: &Incoming<'_>,
     received: Timestamp,
     unread: Unread,
-) -> Result<Ack, Close> {
-    let counters = &session.worker.counters;
+    mut owed: Owed,
+) {
     let Unread { fault, stage, codec, reason } = unread;
     if fault == Fault::Host {
-        counters.publishes_failed.count();
-        return Err(Close::Failed);
+        return fail(&owed);
     }
     let letter = DeadLetter {
         device: session.device.id(),
-        device_name: session.device.name().as_ref().to_owned(),
+        device_name: session.name().as_ref().to_owned(),
         profile: view.name().to_owned(),
         topic: incoming.topic.to_owned(),
         payload: incoming.payload.to_vec(),
@@ -169,23 +255,8 @@ async fn bury(
         stage,
         reason,
     };
-    let Ok(buried) = session.worker.ingest.bury(letter).await else {
-        counters.publishes_failed.count();
-        return Err(Close::Failed);
-    };
-    match fault {
-        Fault::Codec => counters.publishes_undecoded.count(),
-        Fault::Device | Fault::Denied | Fault::Quota | Fault::Host => counters.publishes_refused.count(),
-    }
-    match (fault, view.on_failure) {
-        (Fault::Codec, _) | (Fault::Device, OnFailure::Accept) => Ok(Ack::positive(buried)),
-        (Fault::Device, OnFailure::Refuse) => Ok(Ack::bad_payload(buried)),
-        (Fault::Device, OnFailure::Disconnect) => match (&session.line, incoming.qos) {
-            (Line::V5(_), QoS::AtLeastOnce | QoS::ExactlyOnce) => Ok(Ack::bad_payload(buried)),
-            (Line::V5(_), QoS::AtMostOnce) | (Line::V3(_), _) => Err(Close::BadPayload),
-        },
-        (Fault::Denied, _) => Ok(Ack::denied(buried)),
-        (Fault::Quota, _) => Ok(Ack::quota(buried)),
-        (Fault::Host, _) => Err(Close::Failed),
+    owed.debt = Debt::DeadLetter(fault, view.on_failure);
+    if let Err((_, owed)) = session.worker.ingest.bury(letter, owed) {
+        fail(&owed);
     }
 }

@@ -7,26 +7,25 @@ use std::cell::{Cell, RefCell};
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ntex::util::{ByteString, Bytes};
 use ntex_mqtt::QoS;
 use ntex_mqtt::error::EncodeError;
 use wireglot_device::DeviceHandle;
 use wireglot_model::SessionId;
-use wireglot_model::limits::PACKET_BYTES_MAX;
 
 use crate::ack::Close;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
 use crate::profile::ProfileView;
+use crate::publish::Answer;
 use crate::subscribe::Subscriptions;
 use crate::window::Window;
 use crate::worker::Worker;
 use crate::{v3, v5};
 use wireglot_device::now;
-
-/// More than this is never read ahead of a packet that is as long as it says.
-const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
 
 /// One session.
 pub(crate) struct Session {
@@ -37,7 +36,10 @@ pub(crate) struct Session {
     pub(crate) window: Window,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) outbox: RefCell<Outbox>,
+    /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
+    name: RefCell<Arc<str>>,
+    seen: Cell<u64>,
     keep_alive: KeepAlive,
     is_closing: Cell<bool>,
 }
@@ -64,26 +66,18 @@ impl Line {
         }
     }
 
+    fn answer(&self, answer: Answer) -> Result<(), EncodeError> {
+        match self {
+            Line::V3(line) => line.answer(answer),
+            Line::V5(line) => line.answer(answer),
+        }
+    }
+
     /// Whether the device does not read as fast as it is written to.
     pub(crate) fn is_blocked(&self) -> bool {
         match self {
             Line::V3(line) => line.is_blocked(),
             Line::V5(line) => line.is_blocked(),
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        match self {
-            Line::V3(line) => line.is_gone(),
-            Line::V5(line) => line.is_gone(),
-        }
-    }
-
-    /// Bytes that were read and are not decoded.
-    fn unread_bytes(&self) -> usize {
-        match self {
-            Line::V3(line) => line.unread_bytes(),
-            Line::V5(line) => line.unread_bytes(),
         }
     }
 
@@ -104,7 +98,10 @@ impl Session {
         keep_alive: KeepAlive,
         receive_max: Option<NonZeroU16>,
     ) -> Owner {
+        // Before the look at the device: what changes in between is looked at again.
+        let seen = worker.devices.changes();
         let view = worker.view(admitted.device.profile());
+        let name = admitted.device.name();
         let session = Rc::new(Self {
             id: admitted.session,
             worker: worker.clone(),
@@ -114,6 +111,8 @@ impl Session {
             subscriptions: RefCell::default(),
             outbox: RefCell::new(Outbox::new(receive_max)),
             view: RefCell::new(view),
+            name: RefCell::new(name),
+            seen: Cell::new(seen),
             keep_alive,
             is_closing: Cell::new(false),
         });
@@ -121,26 +120,48 @@ impl Session {
         if worker.is_draining() {
             session.window.shut();
         }
-        Owner(Rc::new(Ownership(session)))
+        Owner(session)
     }
 
     /// Resolves when the next packet may be decoded.
-    pub(crate) async fn ready(&self) {
-        self.window.room(|| self.line.is_gone()).await;
-        // ntex-mqtt waits for all properties of an MQTT 5 publish before it compares their length with the packet's.
-        if self.window.is_look_due() && self.line.unread_bytes() > UNREAD_BYTES_MAX {
-            self.close(Close::Malformed);
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.window.poll_room(context).is_ready() {
+            self.worker.ingest.poll_room(context)
+        } else {
+            Poll::Pending
         }
     }
 
     /// What follows from the profile as it is now: a changed profile applies from the next packet on.
     pub(crate) fn view(&self) -> Rc<ProfileView> {
-        let state: Arc<_> = self.device.profile();
-        let mut view = self.view.borrow_mut();
-        if !view.is_of(&state) {
-            *view = self.worker.view(state);
+        self.look_again();
+        self.view.borrow().clone()
+    }
+
+    /// The device's name now.
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.look_again();
+        self.name.borrow().clone()
+    }
+
+    fn look_again(&self) {
+        let changes = self.worker.devices.changes();
+        if self.seen.replace(changes) == changes {
+            return;
         }
-        view.clone()
+        let state = self.device.profile();
+        if !self.view.borrow().is_of(&state) {
+            *self.view.borrow_mut() = self.worker.view(state);
+        }
+        *self.name.borrow_mut() = self.device.name();
+    }
+
+    /// Answers a publish.
+    pub(crate) fn answer(&self, answer: Answer) {
+        if let Err(error) = self.line.answer(answer) {
+            tracing::debug!(device = %self.device.id(), %error, "An answer cannot be written.");
+            self.close(Close::Failed);
+        }
     }
 
     /// Ends the session for `reason`. What was not acknowledged stays with the device.
@@ -166,6 +187,11 @@ impl Session {
         self.is_closing.get()
     }
 
+    /// How long the device may be silent.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.keep_alive.timeout
+    }
+
     /// Why a session that has been silent for too long ends.
     pub(crate) fn silence(&self) -> Close {
         self.worker.counters.sessions_silent.count();
@@ -173,19 +199,16 @@ impl Session {
     }
 }
 
-/// What the connection holds of its session. When the last clone goes, however that comes about, the session ends.
-#[derive(Clone)]
-pub(crate) struct Owner(Rc<Ownership>);
-
-struct Ownership(Rc<Session>);
+/// What the connection holds of its session. When it goes, however that comes about, the session ends.
+pub(crate) struct Owner(Rc<Session>);
 
 impl Owner {
     pub(crate) fn session(&self) -> &Rc<Session> {
-        &self.0.0
+        &self.0
     }
 }
 
-impl Drop for Ownership {
+impl Drop for Owner {
     fn drop(&mut self) {
         let session = &self.0;
         session.is_closing.set(true);

@@ -1,30 +1,23 @@
 //! The publishes of one connection that are being worked on: how many at once, and which packet ids.
 //!
-//! When the window is full the connection is not read, so TCP slows the device down. ntex-mqtt's own limit lets
-//! everything through while publish follows publish, and is not used.
-//!
-//! It also knows which QoS 2 exchanges are open: a publish that comes again must not be stored again, and ntex-mqtt
-//! answers one with a PUBACK (MQTT 5) or ends the connection (MQTT 3.1.1).
+//! When the window is full the connection is not read, so TCP slows the device down. It also knows which QoS 2
+//! exchanges are open: a publish that comes again must not be stored again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::num::NonZeroU16;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use ntex::task::LocalWaker;
 use ntex_mqtt::QoS;
 use wireglot_model::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX};
-
-const LET_IN_PER_LOOK: u16 = 16;
 
 /// What is in flight on one connection.
 #[derive(Default)]
 pub(crate) struct Window {
     count: Cell<u16>,
     bytes: Cell<usize>,
-    /// Packets let in that have not begun yet: the dispatcher reads on before the tasks it spawns have run.
-    let_in: Cell<u16>,
     is_shut: Cell<bool>,
     room: LocalWaker,
     idle: LocalWaker,
@@ -32,12 +25,6 @@ pub(crate) struct Window {
     running: RefCell<Vec<NonZeroU16>>,
     /// QoS 2 publishes that are kept, and wait for their PUBREL. Bounded by the number of packet ids.
     received: RefCell<HashSet<NonZeroU16>>,
-}
-
-/// A place in the window; dropping it frees the place.
-pub(crate) struct Place<'a> {
-    window: &'a Window,
-    bytes: usize,
 }
 
 /// What a publish with a packet id is.
@@ -52,44 +39,35 @@ pub(crate) enum Delivery {
 }
 
 impl Window {
-    /// Resolves when the connection may be read on. What was read of a connection that is gone is served at once:
-    /// it is no more than a read buffer, and waiting would lose it.
-    pub(crate) async fn room(&self, is_gone: impl Fn() -> bool) {
-        poll_fn(|cx| {
-            self.room.register(cx.waker());
-            if is_gone() {
-                return Poll::Ready(());
-            }
-            if self.is_shut.get() || self.is_full() {
-                return Poll::Pending;
-            }
-            if self.count.get() + self.let_in.get() >= IN_FLIGHT_MAX {
-                // Those let in begin before this task is polled again; then it is known whether there is room.
-                self.let_in.set(0);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.let_in.set(self.let_in.get() + 1);
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Whether so much was let in without a publish that somebody should look at what has been read.
-    pub(crate) fn is_look_due(&self) -> bool {
-        self.let_in.get() % LET_IN_PER_LOOK == LET_IN_PER_LOOK - 1
+    /// Resolves when the connection may be read on.
+    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        if !self.is_shut.get() && !self.is_full() {
+            return Poll::Ready(());
+        }
+        self.room.register(context.waker());
+        Poll::Pending
     }
 
     fn is_full(&self) -> bool {
         self.count.get() >= IN_FLIGHT_MAX || self.bytes.get() >= IN_FLIGHT_BYTES_MAX
     }
 
-    /// Takes a place for a publish of this size.
-    pub(crate) fn enter(&self, bytes: usize) -> Place<'_> {
-        self.let_in.set(0);
+    /// Takes a place for a publish of this size, which `leave` gives back.
+    pub(crate) fn enter(&self, bytes: usize) {
         self.count.set(self.count.get().saturating_add(1));
         self.bytes.set(self.bytes.get() + bytes);
-        Place { window: self, bytes }
+    }
+
+    pub(crate) fn leave(&self, bytes: usize) {
+        let was_full = self.is_full();
+        self.count.set(self.count.get().saturating_sub(1));
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+        if was_full && !self.is_full() {
+            self.room.wake();
+        }
+        if self.count.get() == 0 {
+            self.idle.wake();
+        }
     }
 
     /// Resolves when nothing is in flight. One task at a time may wait; a later one takes the earlier one's place.
@@ -140,31 +118,14 @@ impl Window {
     }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let window = self.window;
-        let was_full = window.is_full();
-        window.count.set(window.count.get().saturating_sub(1));
-        window.bytes.set(window.bytes.get().saturating_sub(self.bytes));
-        if was_full && !window.is_full() {
-            window.room.wake();
-        }
-        if window.count.get() == 0 {
-            window.idle.wake();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
-    use std::pin::pin;
-    use std::task::{Context, Waker};
+    use std::task::Waker;
 
     use super::*;
 
     fn has_room(window: &Window) -> bool {
-        pin!(window.room(|| false)).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        window.poll_room(&Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn id(id: u16) -> NonZeroU16 {
@@ -174,37 +135,21 @@ mod tests {
     #[test]
     fn the_window_is_full_at_its_count() {
         let window = Window::default();
-        let mut places: Vec<_> = (0..IN_FLIGHT_MAX - 1).map(|_| window.enter(10)).collect();
+        (0..IN_FLIGHT_MAX - 1).for_each(|_| window.enter(10));
         assert!(has_room(&window));
-        places.push(window.enter(10));
+        window.enter(10);
         assert!(!has_room(&window));
-        places.pop();
+        window.leave(10);
         assert!(has_room(&window));
     }
 
     #[test]
     fn the_window_is_full_at_its_bytes() {
         let window = Window::default();
-        let large = window.enter(IN_FLIGHT_BYTES_MAX);
+        window.enter(IN_FLIGHT_BYTES_MAX);
         assert!(!has_room(&window));
-        drop(large);
+        window.leave(IN_FLIGHT_BYTES_MAX);
         assert!(has_room(&window));
-    }
-
-    #[test]
-    fn packets_that_have_not_begun_count_too() {
-        let window = Window::default();
-        let let_in = (0..1000).take_while(|_| has_room(&window)).count();
-        assert_eq!(let_in, usize::from(IN_FLIGHT_MAX));
-        assert!(has_room(&window), "none of them were publishes");
-    }
-
-    #[test]
-    fn what_was_read_of_a_gone_connection_is_served() {
-        let window = Window::default();
-        window.shut();
-        let room = pin!(window.room(|| true)).poll(&mut Context::from_waker(Waker::noop()));
-        assert!(room.is_ready());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use wireglot_model::{ProfileId, SessionId};
 use crate::ack::Close;
 use crate::counters::{MqttCounters, WorkerCounters};
 use crate::profile::ProfileView;
+use crate::publish::{self, Owed};
 use crate::session::Session;
 
 /// How often a stopping worker looks whether its sessions have finished.
@@ -54,7 +55,7 @@ impl Shared {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     pub(crate) devices: Devices,
-    pub(crate) ingest: DeviceWorker,
+    pub(crate) ingest: DeviceWorker<Owed>,
     pub(crate) codecs: WorkerCodecs,
     pub(crate) table: CodecTable,
     pub(crate) mailbox: Mailbox,
@@ -95,7 +96,7 @@ impl Worker {
             tasks: RefCell::default(),
         });
         let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
-        worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver()), deliver]);
+        worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver(publish::done)), deliver]);
         worker
     }
 

@@ -19,9 +19,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{FuturesUnordered, Stream};
 use wireglot_model::{CodecStamp, Device, DeviceId, Measurement, ProfileId, Sample, Timestamp, Value};
-use wireglot_store::{Batch, HistoryQuery, Lane, Store, StoreConfig};
+use wireglot_store::{Batch, HistoryQuery, Store, StoreConfig};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -171,47 +170,34 @@ fn run_threads(store: Option<&Store>, messages: usize) {
 
 fn send(store: Option<Store>, thread: usize, messages: usize) {
     let mut fleet = Fleet::new(thread);
-    let lane = store.map(|store| store.lane());
-    let (lane, mut driver) = lane.map_or((None, None), |(lane, driver)| (Some(lane), Some(Box::pin(driver))));
-    let sent = Cell::new(0);
-    let mut in_flight = FuturesUnordered::new();
+    let Some(store) = store else {
+        (0..messages).for_each(|_| drop(std::hint::black_box(batch(fleet.next()))));
+        return note_thread();
+    };
+    let (lane, driver) = store.lane();
+    let done = Cell::new(0);
+    let mut driver = pin!(driver.run(|(), committed| {
+        committed.map(drop).expect("the store commits");
+        done.set(done.get() + 1);
+    }));
+    let mut sent = 0;
     block_on(std::future::poll_fn(|context| {
         // Ends only with the lane.
-        assert!(driver.as_mut().is_none_or(|driver| driver.as_mut().poll(context).is_pending()));
-        loop {
-            while in_flight.len() < IN_FLIGHT && sent.get() < messages {
-                sent.set(sent.get() + 1);
-                in_flight.push(commit(lane.as_ref(), fleet.next()));
-            }
-            match std::pin::Pin::new(&mut in_flight).poll_next(context) {
-                Poll::Ready(Some(())) => {}
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
+        assert!(driver.as_mut().poll(context).is_pending());
+        while sent < messages && sent - done.get() < IN_FLIGHT {
+            lane.submit(batch(fleet.next()), ()).expect("the store takes it");
+            sent += 1;
         }
+        if done.get() == messages { Poll::Ready(()) } else { Poll::Pending }
     }));
     note_thread();
 }
 
-/// Without a lane the message only passes through the executor, which shows what the measuring itself costs.
-async fn commit(lane: Option<&Lane>, (device, ts, measurement): (DeviceId, Timestamp, Measurement)) {
+fn batch((device, ts, measurement): (DeviceId, Timestamp, Measurement)) -> Batch {
     static STAMP: LazyLock<CodecStamp> = LazyLock::new(stamp);
-    let Some(lane) = lane else {
-        let mut woken = false;
-        std::future::poll_fn(|context| {
-            if std::mem::replace(&mut woken, true) {
-                return Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-        std::hint::black_box(measurement);
-        return;
-    };
     let mut batch = Batch::default();
     batch.telemetry(device, ts, Some(&STAMP), std::slice::from_ref(&measurement));
-    lane.commit(batch).await.map(drop).expect("the store commits");
+    batch
 }
 
 fn stamp() -> CodecStamp {

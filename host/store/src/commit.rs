@@ -21,6 +21,9 @@ use crate::store::{Core, Durability};
 const KEPT_BUFFERS_MAX: usize = 16;
 const KEPT_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
+/// From here on the time between two commits is `gather_busy`: each of them carries enough.
+const BUSY_BATCHES_PER_SECOND: f64 = 8_000.0;
+
 /// A letter to write, or `None` for one to remove.
 type Burial<'g> = Option<(dead::Facts, &'g [u8])>;
 
@@ -31,6 +34,8 @@ pub(crate) struct Committer {
     next: u64,
     buffers: Vec<Vec<u8>>,
     started: Instant,
+    /// Whether the last group came at a rate at which waiting longer spares more than it costs.
+    is_busy: bool,
     /// Since when something is written but not synced, where syncing is by interval.
     unsynced: Option<Instant>,
 }
@@ -39,7 +44,7 @@ impl Committer {
     pub(crate) fn new(core: Arc<Core>, next: u64) -> Self {
         // The first commit need not keep a distance to any other.
         let started = Instant::now().checked_sub(core.config.gather).unwrap_or_else(Instant::now);
-        Self { core, next, buffers: Vec::new(), started, unsynced: None }
+        Self { core, next, buffers: Vec::new(), started, is_busy: false, unsynced: None }
     }
 
     /// Runs until the store is closed and everything that was queued is settled.
@@ -47,14 +52,17 @@ impl Committer {
         loop {
             self.core.queue.wait(self.sync_due());
             if self.core.queue.state() == State::Open {
-                self.core.queue.gather(self.started + self.core.config.gather);
+                self.core.queue.gather(self.started + self.gather());
             }
             self.sync_if_due();
             // Looked at before taking: what is queued after this look is refused, not forgotten.
             let state = self.core.queue.state();
             let closing = state != State::Open && self.core.is_closing();
-            self.started = Instant::now();
+            let before = std::mem::replace(&mut self.started, Instant::now());
             let groups = self.core.queue.take(&mut self.buffers);
+            let batches: usize = groups.iter().map(|(_, pending)| pending.batches).sum();
+            let per_second = batches as f64 / self.started.duration_since(before).as_secs_f64();
+            self.is_busy = per_second >= BUSY_BATCHES_PER_SECOND;
             if !groups.is_empty() {
                 self.settle(groups, state);
             }
@@ -63,6 +71,11 @@ impl Committer {
             }
         }
         self.sync_now();
+    }
+
+    fn gather(&self) -> Duration {
+        let config = &self.core.config;
+        if self.is_busy { config.gather.max(config.gather_busy) } else { config.gather }
     }
 
     fn settle(&mut self, mut groups: Vec<(Arc<LaneQueue>, Pending)>, state: State) {

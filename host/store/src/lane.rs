@@ -1,13 +1,12 @@
 //! How a commit is waited for: cheaply on a worker's own thread, or from anywhere.
 //!
-//! A worker has a `Lane`. Each of its batches gets a ticket, the commit thread moves the lane's durable ticket on
-//! and wakes the lane's driver once per commit; the driver, a future on the worker's own executor, wakes the local
-//! waiters. Any waiter may be dropped at any time: its batch stays queued and becomes durable all the same.
+//! A worker has a `Lane`. Whatever it wants to finish once a batch is durable goes in with the batch and comes out of
+//! the lane's driver, a future on the worker's own executor that the commit thread wakes once per commit: a message
+//! costs no task and no waker of its own. What was submitted comes out in the order in which it went in.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +17,7 @@ use parking_lot::Mutex;
 use crate::batch::Batch;
 use crate::dictionary::Cache;
 use crate::error::CommitError;
-use crate::queue::{LaneQueue, Refused, State};
+use crate::queue::{Admission, LaneQueue, Refused, State};
 use crate::store::Core;
 
 /// Proof that a batch is durable. Only a commit makes one.
@@ -26,53 +25,96 @@ use crate::store::Core;
 #[derive(Debug)]
 pub struct Committed(());
 
-/// A worker's way to the commit thread. Stays on the thread that made it.
-pub struct Lane {
-    inner: Rc<Inner>,
+/// A worker's way to the commit thread. Stays on the thread that made it. `T` is what the worker has to finish.
+pub struct Lane<T> {
+    inner: Rc<Inner<T>>,
 }
 
-/// Wakes the waiters of a lane. The worker spawns it on its own executor; it ends when the lane is dropped.
+/// Where what was submitted comes out. Drops all of it that is left when it is dropped.
 #[must_use = "a lane without a running driver never reports a commit"]
-pub struct LaneDriver {
-    inner: Rc<Inner>,
+pub struct LaneDriver<T> {
+    inner: Rc<Inner<T>>,
 }
 
-struct Inner {
+struct Inner<T> {
     core: Arc<Core>,
     queue: Arc<LaneQueue>,
-    local: RefCell<Local>,
+    local: RefCell<Local<T>>,
 }
 
-#[derive(Default)]
-struct Local {
+struct Local<T> {
     cache: Cache,
-    /// Who waits for which ticket, in the order of the tickets; `None` once dropped.
-    waiting: VecDeque<(u64, Option<Waker>)>,
-    /// Who waits for room, in the order of arrival, so that a device's messages stay in order.
-    roomless: VecDeque<(u64, Option<Waker>)>,
-    next_roomless: u64,
+    /// What waits for which ticket, in the order of the tickets.
+    waiting: VecDeque<(u64, T)>,
+    last_ticket: u64,
+    /// Who waits for room.
+    roomless: Vec<Waker>,
     driver: Option<Waker>,
     closed: bool,
 }
 
-pub(crate) fn new(core: &Arc<Core>) -> (Lane, LaneDriver) {
+pub(crate) fn new<T>(core: &Arc<Core>) -> (Lane<T>, LaneDriver<T>) {
     let queue = core.queue.add_lane();
-    let inner = Rc::new(Inner { core: core.clone(), queue, local: RefCell::default() });
+    let local = Local {
+        cache: Cache::default(),
+        waiting: VecDeque::new(),
+        last_ticket: 0,
+        roomless: Vec::new(),
+        driver: None,
+        closed: false,
+    };
+    let inner = Rc::new(Inner { core: core.clone(), queue, local: RefCell::new(local) });
     (Lane { inner: inner.clone() }, LaneDriver { inner })
 }
 
-impl Lane {
-    /// Waits until the batch is durable; first for room in the queue, if there is none.
-    pub async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
-        if batch.is_empty() {
-            return Ok(Committed(()));
+impl<T> Lane<T> {
+    /// Queues the batch. `then` comes out of the driver when the batch is durable or lost, and is given back with the
+    /// reason where the batch is refused. An empty batch is durable with everything that was submitted before it.
+    ///
+    /// The bound of the queue is the caller's to respect: a worker that asks `has_room` before it reads its next
+    /// message exceeds it by one message at most.
+    pub fn submit(&self, batch: Batch, then: T) -> Result<(), (CommitError, T)> {
+        let core = &self.inner.core;
+        let mut local = self.inner.local.borrow_mut();
+        if !batch.is_empty() {
+            let queue = &self.inner.queue;
+            let way = Admission::Anyway;
+            match core.queue.offer(queue, batch, &core.dictionary, &mut local.cache, way, core.epoch()) {
+                Ok(ticket) => local.last_ticket = ticket,
+                Err(Refused::Error(error)) => return Err((error, then)),
+                Err(Refused::NoRoom(_)) => unreachable!("it was let in anyway"),
+            }
         }
-        let ticket = Admission { lane: &self.inner, batch: Some(batch), place: None }.await?;
-        Durable { lane: &self.inner, ticket, waiting: false }.await
+        let ticket = local.last_ticket;
+        local.waiting.push_back((ticket, then));
+        // Nothing that is still to be committed would wake the driver.
+        let is_due = self.inner.is_settled(ticket);
+        let driver = is_due.then(|| local.driver.take()).flatten();
+        drop(local);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        Ok(())
+    }
+
+    /// Whether the queue takes more.
+    pub fn has_room(&self) -> bool {
+        self.inner.core.queue.has_room()
+    }
+
+    /// Resolves when the queue takes more, or nothing at all any more.
+    pub fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        // Announced before the second look: room that is freed in between is then not missed.
+        self.inner.queue.wants_room.store(true, Ordering::SeqCst);
+        self.inner.local.borrow_mut().roomless.push(context.waker().clone());
+        if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-impl Drop for Lane {
+impl<T> Drop for Lane<T> {
     fn drop(&mut self) {
         self.inner.queue.closed.store(true, Ordering::SeqCst);
         let mut local = self.inner.local.borrow_mut();
@@ -85,174 +127,55 @@ impl Drop for Lane {
     }
 }
 
-impl Inner {
-    fn offer(&self, batch: Batch) -> Result<u64, Refused> {
-        let cache = &mut self.local.borrow_mut().cache;
-        self.core.queue.offer(&self.queue, batch, &self.core.dictionary, cache, None, self.core.epoch())
-    }
-}
-
-/// Brings a batch into the queue, in its turn.
-struct Admission<'l> {
-    lane: &'l Inner,
-    batch: Option<Batch>,
-    place: Option<u64>,
-}
-
-impl Future for Admission<'_> {
-    type Output = Result<u64, CommitError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.is_first() {
-            self.wait(context.waker());
-            return Poll::Pending;
-        }
-        // Announced before the attempt: room that is freed in between is then not missed.
-        if self.place.is_some() {
-            self.lane.queue.wants_room.store(true, Ordering::SeqCst);
-        }
-        let batch = self.batch.take().expect("a future that is done is not polled again");
-        match self.lane.offer(batch) {
-            Ok(ticket) => {
-                self.leave();
-                Poll::Ready(Ok(ticket))
-            }
-            Err(Refused::Error(error)) => {
-                self.leave();
-                Poll::Ready(Err(error))
-            }
-            Err(Refused::NoRoom(batch)) => {
-                self.batch = Some(batch);
-                let newcomer = self.place.is_none();
-                self.wait(context.waker());
-                if newcomer {
-                    // Tried without announcing: try once more, now that the commit thread knows.
-                    context.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl Admission<'_> {
-    fn is_first(&self) -> bool {
-        let local = self.lane.local.borrow();
-        match (local.roomless.front(), self.place) {
-            (None, _) => true,
-            (Some((front, _)), Some(place)) => *front == place,
-            (Some(_), None) => false,
-        }
+impl<T> LaneDriver<T> {
+    /// Hands out what is durable or lost, until the lane is dropped. The worker spawns it on its own executor.
+    pub async fn run(self, mut finish: impl FnMut(T, Result<Committed, CommitError>)) {
+        poll_fn(|context| self.poll(context, &mut finish)).await;
     }
 
-    fn wait(&mut self, waker: &Waker) {
-        let mut local = self.lane.local.borrow_mut();
-        match self.place {
-            Some(place) => {
-                if let Some(entry) = local.roomless.iter_mut().find(|(id, _)| *id == place) {
-                    entry.1 = Some(waker.clone());
-                }
-            }
-            None => {
-                let place = local.next_roomless;
-                local.next_roomless += 1;
-                local.roomless.push_back((place, Some(waker.clone())));
-                self.place = Some(place);
-            }
-        }
-    }
-
-    /// Gives up the place in the line and lets the next one try.
-    fn leave(&mut self) {
-        let Some(place) = self.place.take() else { return };
-        let mut local = self.lane.local.borrow_mut();
-        local.roomless.retain(|(id, _)| *id != place);
-        let next = local.roomless.front_mut().and_then(|(_, waker)| waker.take());
-        drop(local);
-        if let Some(next) = next {
-            next.wake();
-        }
-    }
-}
-
-impl Drop for Admission<'_> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-/// Waits for a ticket.
-struct Durable<'l> {
-    lane: &'l Inner,
-    ticket: u64,
-    waiting: bool,
-}
-
-impl Future for Durable<'_> {
-    type Output = Result<Committed, CommitError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.lane.queue.durable.load(Ordering::SeqCst) >= self.ticket {
-            return Poll::Ready(Ok(Committed(())));
-        }
-        if self.lane.core.queue.state() == State::Failed {
-            return Poll::Ready(Err(CommitError::Failed));
-        }
-        let mut local = self.lane.local.borrow_mut();
-        // A batch is waited for as soon as it has its ticket, so a new one is the highest.
-        if !self.waiting {
-            local.waiting.push_back((self.ticket, Some(context.waker().clone())));
-        } else if let Some(entry) = local.entry(self.ticket) {
-            *entry = Some(context.waker().clone());
-        } else {
-            // The driver took the entry for a commit that this look did not see yet.
-            context.waker().wake_by_ref();
-        }
-        drop(local);
-        self.waiting = true;
-        Poll::Pending
-    }
-}
-
-impl Drop for Durable<'_> {
-    fn drop(&mut self) {
-        // The usual end: the driver has taken the entry, and everything before it.
-        if !self.waiting || self.lane.queue.durable.load(Ordering::SeqCst) >= self.ticket {
-            return;
-        }
-        if let Some(entry) = self.lane.local.borrow_mut().entry(self.ticket) {
-            *entry = None;
-        }
-    }
-}
-
-impl Local {
-    fn entry(&mut self, ticket: u64) -> Option<&mut Option<Waker>> {
-        let place = self.waiting.binary_search_by_key(&ticket, |(waiting, _)| *waiting).ok()?;
-        self.waiting.get_mut(place).map(|(_, waker)| waker)
-    }
-}
-
-impl Future for LaneDriver {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(
+        &self,
+        context: &mut Context<'_>,
+        finish: &mut impl FnMut(T, Result<Committed, CommitError>),
+    ) -> Poll<()> {
+        let inner = &self.inner;
         // Registered before looking: what becomes durable in between wakes us again.
-        *self.inner.queue.driver.lock() = Some(context.waker().clone());
-        let failed = self.inner.core.queue.state() == State::Failed;
-        let durable = if failed { u64::MAX } else { self.inner.queue.durable.load(Ordering::SeqCst) };
-        let mut local = self.inner.local.borrow_mut();
-        if local.closed {
-            return Poll::Ready(());
+        *inner.queue.driver.lock() = Some(context.waker().clone());
+        inner.local.borrow_mut().driver = Some(context.waker().clone());
+        let has_failed = inner.core.queue.state() == State::Failed;
+        let durable = inner.queue.durable.load(Ordering::SeqCst);
+        let last = if has_failed { u64::MAX } else { durable };
+        // One by one, and without a borrow: what is finished may submit more.
+        while let Some((ticket, then)) = inner.next_until(last) {
+            finish(then, if ticket <= durable { Ok(Committed(())) } else { Err(CommitError::Failed) });
         }
-        local.driver = Some(context.waker().clone());
-        // Waking only marks a task on this thread's own executor, but nothing says so: let go of the borrow first.
-        let settled = local.waiting.partition_point(|(ticket, _)| *ticket <= durable);
-        let mut due: Vec<Waker> = local.waiting.drain(..settled).filter_map(|(_, waker)| waker).collect();
-        due.extend(local.roomless.front_mut().and_then(|(_, waker)| waker.take()));
+        let mut local = inner.local.borrow_mut();
+        let has_room = !local.roomless.is_empty() && inner.core.queue.has_room();
+        let roomless = if has_room { std::mem::take(&mut local.roomless) } else { Vec::new() };
+        let closed = local.closed;
         drop(local);
-        due.into_iter().for_each(Waker::wake);
-        Poll::Pending
+        roomless.into_iter().for_each(Waker::wake);
+        if closed { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl<T> Drop for LaneDriver<T> {
+    fn drop(&mut self) {
+        let mut local = self.inner.local.borrow_mut();
+        let left = std::mem::take(&mut local.waiting);
+        drop(local);
+        // It may hold on to the lane itself.
+        drop(left);
+    }
+}
+
+impl<T> Inner<T> {
+    fn is_settled(&self, ticket: u64) -> bool {
+        self.queue.durable.load(Ordering::SeqCst) >= ticket || self.core.queue.state() == State::Failed
+    }
+
+    fn next_until(&self, last: u64) -> Option<(u64, T)> {
+        self.local.borrow_mut().waiting.pop_front_if(|(ticket, _)| *ticket <= last)
     }
 }
 

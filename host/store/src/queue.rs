@@ -64,6 +64,14 @@ pub(crate) enum Staged {
     DeleteDevice { id: DeviceId, number: u32 },
 }
 
+/// How a batch is let in.
+pub(crate) enum Admission<'s> {
+    /// If there is room.
+    WithRoom(&'s Arc<Shot>),
+    /// Whether there is room or not; its lane has asked for room, and hears of the commit through its driver.
+    Anyway,
+}
+
 /// Why a batch was not taken in.
 pub(crate) enum Refused {
     /// It comes back, to be offered again.
@@ -137,7 +145,7 @@ impl Queue {
         batch: Batch,
         dictionary: &Dictionary,
         cache: &mut Cache,
-        shot: Option<&Arc<Shot>>,
+        admission: Admission<'_>,
         epoch: u32,
     ) -> Result<u64, Refused> {
         self.check_open()?;
@@ -146,7 +154,8 @@ impl Queue {
             return Err(Refused::Error(CommitError::TooLarge));
         }
         let (batches, bytes) = self.load.add(1, weight);
-        if batches > self.batches_max || bytes > self.bytes_max {
+        let is_over = batches > self.batches_max || bytes > self.bytes_max;
+        if is_over && matches!(admission, Admission::WithRoom(_)) {
             self.load.remove(1, weight);
             return Err(Refused::NoRoom(batch));
         }
@@ -164,7 +173,9 @@ impl Queue {
         pending.bytes += weight;
         pending.ticket += 1;
         let ticket = pending.ticket;
-        pending.shots.extend(shot.cloned());
+        if let Admission::WithRoom(shot) = admission {
+            pending.shots.push(shot.clone());
+        }
         drop(pending);
         self.bell.ring(batches, bytes);
         Ok(ticket)
@@ -183,13 +194,25 @@ impl Queue {
         self.load.remove(batches, bytes);
     }
 
+    /// Whether a lane may bring its next batch. A queue that takes in nothing refuses it right away.
+    pub(crate) fn has_room(&self) -> bool {
+        let (batches, bytes) = self.load.read();
+        (batches < self.batches_max && bytes < self.bytes_max) || self.state() != State::Open
+    }
+
     pub(crate) fn wait_for_room(&self, waker: &Waker) {
         self.roomless.lock().push(waker.clone());
     }
 
+    /// Wakes who waits for room: callers of `Store::commit`, and lanes, even those that had nothing in the group.
     pub(crate) fn wake_roomless(&self) {
         let waiting = std::mem::take(&mut *self.roomless.lock());
         waiting.into_iter().for_each(Waker::wake);
+        for lane in self.lanes.lock().iter() {
+            if lane.wants_room.load(Ordering::SeqCst) && lane.wants_room.swap(false, Ordering::SeqCst) {
+                lane.wake_driver();
+            }
+        }
     }
 
     /// Takes everything that is queued; `reuse` are emptied log buffers of earlier groups.

@@ -15,7 +15,7 @@ use crate::dead::Graveyard;
 use crate::dictionary::{Cache, Dictionary};
 use crate::error::{CommitError, OpenError};
 use crate::lane::{self, Committed, Lane, LaneDriver, Shot};
-use crate::queue::{LaneQueue, Pending, Queue, Refused, State};
+use crate::queue::{Admission, LaneQueue, Pending, Queue, Refused, State};
 use crate::recent::Recent;
 
 /// When a commit counts as durable.
@@ -36,6 +36,8 @@ pub struct StoreConfig {
     /// Two commits start at least this far apart, unless the queue fills: a sync costs more than it carries
     /// when it carries one message.
     pub gather: Duration,
+    /// The same while batches come by the thousands a second, if it is longer.
+    pub gather_busy: Duration,
     /// Log bytes after which recent messages become chunks; also about what a restart has to read.
     pub log_bytes_max: usize,
     pub queue_bytes_max: usize,
@@ -52,6 +54,7 @@ impl Default for StoreConfig {
         Self {
             durability: Durability::Commit,
             gather: Duration::from_millis(2),
+            gather_busy: Duration::from_millis(5),
             log_bytes_max: 16 * 1024 * 1024,
             queue_bytes_max: limits::COMMIT_QUEUE_BYTES_MAX,
             queue_batches_max: limits::COMMIT_QUEUE_BATCHES_MAX,
@@ -186,7 +189,7 @@ impl Store {
     }
 
     /// The cheap way to commit for one worker, and the future that the worker spawns for it.
-    pub fn lane(&self) -> (Lane, LaneDriver) {
+    pub fn lane<T>(&self) -> (Lane<T>, LaneDriver<T>) {
         lane::new(&self.handle.core)
     }
 
@@ -292,7 +295,8 @@ impl Core {
 
     pub(crate) fn offer_shared(&self, batch: Batch, shot: &Arc<Shot>) -> Result<u64, Refused> {
         let cache = &mut self.shared.cache.lock();
-        self.queue.offer(&self.shared.queue, batch, &self.dictionary, cache, Some(shot), self.epoch())
+        let way = Admission::WithRoom(shot);
+        self.queue.offer(&self.shared.queue, batch, &self.dictionary, cache, way, self.epoch())
     }
 
     pub(crate) fn is_closing(&self) -> bool {

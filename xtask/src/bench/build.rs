@@ -22,10 +22,12 @@ pub(super) struct Tools {
 impl Tools {
     /// Builds what is not up to date; the guests are there already.
     pub(super) fn build() -> Result<Self> {
-        run(cargo().args(["build", "--release", "-p", "wireglot"]))?;
-        run(cargo().args(["build", "--release", "-p", "wireglot-store", "--example", "ingest"]))?;
-        let comparisons = "bare-ack,sqlite-consumer,decode-rows";
-        run(cargo().args(["build", "--release", "-p", "wireglot-load", "--features", comparisons]))?;
+        // One command: packages built apart would each have their own features of what they share, and compile it again.
+        let comparisons = ["bare-ack", "sqlite-consumer", "decode-rows"];
+        let features = comparisons.map(|name| format!("wireglot-load/{name}")).join(",");
+        let mut build = cargo();
+        build.args(["build", "--release", "-p", "wireglot", "-p", "wireglot-load", "-p", "wireglot-store"]);
+        run(build.args(["--bins", "--example", "ingest", "--features", &features]))?;
         let stamps = ["stamp-a", "stamp-b"].map(|name| target().join(format!("guests/{name}.wasm")));
         for stamp in &stamps {
             ensure!(stamp.exists(), "{} is missing; `cargo xtask plugins` builds it", stamp.display());

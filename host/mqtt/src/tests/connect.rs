@@ -155,3 +155,13 @@ fn one_client_id_on_many_devices_takes_nothing_over() {
     });
     clients.iter_mut().for_each(Client::expect_alive);
 }
+
+#[test]
+fn no_connection_is_left_waiting() {
+    let server = Server::start();
+    // A wake-up between threads that is lost now and then shows only in numbers: each of these would wait in vain.
+    for _ in 0..40 {
+        let clients: Vec<_> = (0..50).map(|_| server.connected(Version::V3, "TOK")).collect();
+        drop(clients);
+    }
+}

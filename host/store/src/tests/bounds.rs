@@ -1,7 +1,9 @@
 //! Every bound, crossed: keys, dead letters, the queue. And what waits, dropped.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -67,28 +69,21 @@ fn the_oldest_dead_letters_make_room() {
     assert_eq!(kept(&disk), [0u8; 0]);
 }
 
-type Commit<'l> = Pin<Box<dyn Future<Output = Result<(), CommitError>> + 'l>>;
-
 /// Polls futures by hand, so that a test decides who runs when.
 fn poll<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Runs the driver and these futures until all of them are done.
-fn drive(driver: &mut Pin<&mut LaneDriver>, futures: &mut [Commit<'_>]) -> Vec<Result<(), CommitError>> {
-    let mut results: Vec<Option<Result<(), CommitError>>> = futures.iter().map(|_| None).collect();
+/// Runs the driver until this many have come out.
+fn drive(lane: &Lane<i64>, driver: LaneDriver<i64>, count: usize) -> Vec<(i64, Result<(), CommitError>)> {
+    let done = RefCell::new(Vec::new());
+    let mut run = pin!(driver.run(|ts, result| done.borrow_mut().push((ts, result.map(drop)))));
     block_on(std::future::poll_fn(|context| {
-        assert!(driver.as_mut().poll(context).is_pending());
-        for (future, result) in futures.iter_mut().zip(&mut results) {
-            if result.is_none()
-                && let Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *result = Some(value);
-            }
-        }
-        if results.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+        assert!(run.as_mut().poll(context).is_pending(), "it ends only with the lane");
+        if done.borrow().len() < count { Poll::Pending } else { Poll::Ready(()) }
     }));
-    results.into_iter().map(Option::unwrap).collect()
+    assert!(lane.has_room());
+    done.take()
 }
 
 fn held_back(gather: Duration, batches: usize) -> Disk {
@@ -98,22 +93,37 @@ fn held_back(gather: Duration, batches: usize) -> Disk {
 }
 
 #[test]
-fn a_full_queue_makes_a_lane_wait_and_keeps_the_order() {
-    let disk = held_back(Duration::from_millis(300), 2);
+fn a_lane_gives_back_everything_in_its_order() {
+    let disk = held_back(Duration::from_millis(50), 100);
     let (lane, driver) = disk.store().lane();
-    let mut driver = pin!(driver);
-    let mut commits: Vec<_> = (1..=20).map(|ts| Box::pin(commit(&lane, ts)) as Commit<'_>).collect();
-    for future in &mut commits {
-        assert!(poll(future.as_mut()).is_pending());
+    for ts in 1..=20 {
+        lane.submit(if ts % 4 == 0 { Batch::default() } else { message(ts) }, ts).unwrap();
     }
-    assert_eq!(disk.store().counters().queue_batches, 2, "the rest waits outside");
-    assert!(drive(&mut driver, &mut commits).into_iter().all(|result| result.is_ok()));
-    let messages = disk.store().messages(id(1), Timestamp(0), Timestamp(99), 99).unwrap();
-    assert_eq!(messages.len(), 20);
+    assert_eq!(disk.history(1, "k", (0, 99), 99, false).len(), 0, "nothing is durable yet");
+    let done = drive(&lane, driver, 20);
+    assert_eq!(done, (1..=20).map(|ts| (ts, Ok(()))).collect::<Vec<_>>());
+    assert_eq!(disk.history(1, "k", (0, 99), 99, false).len(), 15);
 }
 
-async fn commit(lane: &Lane, ts: i64) -> Result<(), CommitError> {
-    lane.commit(message(ts)).await.map(drop)
+#[test]
+fn a_lane_waits_for_room_that_another_one_took() {
+    let disk = held_back(Duration::from_millis(300), 2);
+    let (one, of_one) = disk.store().lane();
+    let (other, of_other) = disk.store().lane::<i64>();
+    one.submit(message(1), 1).unwrap();
+    assert!(other.has_room());
+    one.submit(message(2), 2).unwrap();
+    assert!(!other.has_room());
+    let mut driver = pin!(of_other.run(|_, _| panic!("nothing was submitted here")));
+    assert!(poll(driver.as_mut()).is_pending());
+    assert!(other.poll_room(&Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(drive(&one, of_one, 2).len(), 2);
+    block_on(std::future::poll_fn(|context| {
+        // The driver is woken although its lane has nothing in any commit.
+        assert!(driver.as_mut().poll(context).is_pending());
+        other.poll_room(context)
+    }));
+    assert!(other.has_room());
 }
 
 #[test]
@@ -139,31 +149,34 @@ fn a_batch_larger_than_the_queue_is_refused() {
 }
 
 #[test]
-fn a_dropped_waiter_loses_nothing() {
-    let disk = held_back(Duration::from_millis(100), 3);
+fn a_dropped_driver_loses_nothing() {
+    let disk = held_back(Duration::from_millis(100), 9);
     let (lane, driver) = disk.store().lane();
-    let mut driver = pin!(driver);
-    let mut futures: Vec<_> = (1..=9).map(|ts| Box::pin(commit(&lane, ts)) as Commit<'_>).collect();
-    for future in &mut futures {
-        assert!(poll(future.as_mut()).is_pending());
+    let held = Arc::new(());
+    for ts in 1..=3 {
+        lane.submit(message(ts), held.clone()).unwrap();
     }
-    // 1 to 3 are queued, 4 to 9 wait for room. Two of each are dropped, the first in line among them.
-    let mut kept = Vec::new();
-    for (future, ts) in futures.into_iter().zip(1..) {
-        if ![1, 3, 4, 6].contains(&ts) {
-            kept.push(future);
-        }
-    }
-    assert!(drive(&mut driver, &mut kept).into_iter().all(|result| result.is_ok()));
+    drop(driver);
+    assert_eq!(Arc::strong_count(&held), 1, "what was to be finished is let go");
+    disk.send(1, 4, &[("k", Value::Long(4))]);
     let found: Vec<i64> = disk.history(1, "k", (0, 99), 99, false).into_iter().map(|(ts, _)| ts).collect();
-    assert_eq!(found, [1, 2, 3, 5, 7, 8, 9], "what was queued is durable, what was not is not there");
+    assert_eq!(found, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_lane_of_a_closed_store_gives_back_what_it_refuses() {
+    let disk = Disk::new();
+    let (lane, _driver) = disk.store().lane();
+    disk.store().clone().close();
+    assert_eq!(lane.submit(message(1), 7), Err((CommitError::Closed, 7)));
+    assert!(lane.has_room(), "who waited for room is told so too");
 }
 
 #[test]
 fn a_dropped_lane_ends_its_driver() {
     let disk = Disk::new();
-    let (lane, driver) = disk.store().lane();
-    let mut driver = pin!(driver);
+    let (lane, driver) = disk.store().lane::<()>();
+    let mut driver = pin!(driver.run(|(), _| {}));
     assert!(poll(driver.as_mut()).is_pending());
     drop(lane);
     assert!(poll(driver.as_mut()).is_ready());
