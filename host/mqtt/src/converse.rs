@@ -74,7 +74,12 @@ pub(crate) async fn converse<D: Dialect>(io: &Io, codec: &D::Codec, owner: &Owne
 
 /// Ends the connection as soon as what was written is on its way.
 pub(crate) async fn hang_up(io: &Io) {
-    if io.shutdown().await.is_err() {
+    let ended = poll_fn(|cx| {
+        // Nobody reads on; what still comes would only fill memory.
+        io.with_read_buf(|unread| unread.clear());
+        io.poll_shutdown(cx)
+    });
+    if ended.await.is_err() {
         // The peer went first.
         io.terminate();
     }
@@ -99,8 +104,14 @@ fn listen<D: Dialect>(
             match io.poll_read_pause(cx) {
                 // What was read of it is served at once: it is no more than a read buffer, and waiting would lose it.
                 Poll::Ready(IoStatusUpdate::PeerGone(_)) => is_gone = true,
-                Poll::Ready(IoStatusUpdate::WriteBackpressure | IoStatusUpdate::KeepAlive)
-                | Poll::Pending => return Poll::Pending,
+                Poll::Ready(IoStatusUpdate::WriteBackpressure) => {
+                    // The look itself has taken it back where the device reads again.
+                    if !io.is_wr_backpressure() {
+                        deliver::flush(session);
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(IoStatusUpdate::KeepAlive) | Poll::Pending => return Poll::Pending,
             }
         }
         // Who does not read its answers is not heard.
@@ -147,6 +158,8 @@ struct Watch {
     partial: Option<Instant>,
     timer: Sleep,
     timer_ends: Instant,
+    /// Whether the timer knows whom to wake.
+    is_armed: bool,
 }
 
 impl Watch {
@@ -160,6 +173,7 @@ impl Watch {
             partial: None,
             timer: Sleep::new(millis(silence_max)),
             timer_ends,
+            is_armed: false,
         }
     }
 
@@ -191,7 +205,11 @@ impl Watch {
             if ends < self.timer_ends || self.timer_ends <= now {
                 self.timer.reset(millis(ends - now));
                 self.timer_ends = ends;
+            } else if self.is_armed && self.timer_ends - now > self.silence_max / 2 {
+                // It knows this task, and has far to go.
+                return Poll::Pending;
             }
+            self.is_armed = true;
             if self.timer.poll_elapsed(cx).is_pending() {
                 return Poll::Pending;
             }

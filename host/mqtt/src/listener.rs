@@ -188,22 +188,27 @@ impl Service<Io> for Connections {
     type Error = ();
 
     async fn call(&self, io: Io, _: ServiceCtx<'_, Self>) -> Result<(), ()> {
-        let counters = &self.worker.counters;
-        counters.connections_accepted.count();
-        let first = timeout(Seconds(CONNECT_TIMEOUT_S), io.recv(&FirstPacket)).await;
-        let served = match first {
-            Ok(Ok(Some(Version::V3))) => v3::serve(&self.worker, &io).await,
-            Ok(Ok(Some(Version::V5))) => v5::serve(&self.worker, &io).await,
-            Ok(Ok(None) | Err(_)) | Err(()) => Err(Broken),
-        };
-        if served == Err(Broken) {
-            counters.connects_broken.count();
-        }
-        counters.connections_ended.count();
-        Ok(())
+        // A task of its own, because the services around this one are asked first whenever it is woken.
+        ntex::rt::spawn(serve_connection(self.worker.clone(), io)).await.map_err(|_| ())
     }
 
     async fn shutdown(&self) {
         self.worker.drain().await;
     }
+}
+
+/// One connection, from accept to end.
+async fn serve_connection(worker: Rc<Worker>, io: Io) {
+    let counters = &worker.counters;
+    counters.connections_accepted.count();
+    let first = timeout(Seconds(CONNECT_TIMEOUT_S), io.recv(&FirstPacket)).await;
+    let served = match first {
+        Ok(Ok(Some(Version::V3))) => v3::serve(&worker, &io).await,
+        Ok(Ok(Some(Version::V5))) => v5::serve(&worker, &io).await,
+        Ok(Ok(None) | Err(_)) | Err(()) => Err(Broken),
+    };
+    if served == Err(Broken) {
+        counters.connects_broken.count();
+    }
+    counters.connections_ended.count();
 }

@@ -100,14 +100,17 @@ impl Driver for EpollDriver {
 
     fn run(&self, runtime: &Runtime) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
+        // Whether tasks of other threads may be among those that are looked at.
+        let mut is_rung = false;
         loop {
-            let is_rung = self.bell.hush();
+            is_rung = self.bell.hush() || is_rung;
             let mut result = runtime.poll();
             if is_rung && matches!(result, PollResult::Pending) {
                 // A turn of ntex-rt 3.17 that begins with tasks of its own says nothing of those that the tasks of other
                 // threads make ready at its end. A turn that begins without any rings for them.
                 result = runtime.poll();
             }
+            is_rung &= matches!(result, PollResult::PollAgain);
             let may_sleep = match result {
                 PollResult::Pending => true,
                 PollResult::PollAgain => false,

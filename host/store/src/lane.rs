@@ -150,7 +150,13 @@ impl<T> LaneDriver<T> {
             finish(then, if ticket <= durable { Ok(Committed(())) } else { Err(CommitError::Failed) });
         }
         let mut local = inner.local.borrow_mut();
-        let has_room = !local.roomless.is_empty() && inner.core.queue.has_room();
+        let queue = &inner.core.queue;
+        let has_room = !local.roomless.is_empty()
+            && (queue.has_room() || {
+                // Another lane was faster. Announced again before the second look, as in `poll_room`.
+                inner.queue.wants_room.store(true, Ordering::SeqCst);
+                queue.has_room()
+            });
         let roomless = if has_room { std::mem::take(&mut local.roomless) } else { Vec::new() };
         let closed = local.closed;
         drop(local);

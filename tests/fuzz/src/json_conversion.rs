@@ -45,6 +45,11 @@ fn check_samples(samples: &[Sample]) {
         }
     }
     let written = write_attribute_update(samples);
+    // A whole number beyond 64 bits is a double only where type cast is on, so it does not come back (device API §8).
+    let is_beyond = |sample: &Sample| matches!(sample.value, Value::Double(double) if double.abs() >= 9e18);
+    if samples.iter().any(is_beyond) {
+        return;
+    }
     assert!(write_attribute_response(samples, samples).contains(&written) || samples.is_empty());
     // A double may be written in a way that reads as an integer; everything else comes back as it was.
     let stable = |samples: &[Sample]| -> Vec<Sample> {

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Poll;
 
 use ntex::io::{Handle, IoContext, IoStream, IoTaskStatus, Readiness, types};
@@ -20,6 +20,9 @@ use super::{READ_BYTES, Sockets};
 
 /// Pages written at once.
 const PAGES_MAX: usize = 16;
+
+/// Reads before a socket is closed; whoever sends more is cut off.
+const LAST_READS_MAX: usize = 16;
 
 /// A socket that ntex has not taken over yet.
 pub(super) struct Socket {
@@ -58,24 +61,27 @@ impl IoStream for Socket {
             Ok(()) => ntex::rt::spawn(serve(stream.clone())).detach(),
             Err(error) => stream.context.stop(Some(error)),
         }
-        Box::new(StreamHandle(stream))
+        Box::new(StreamHandle(Rc::downgrade(&stream)))
     }
 }
 
-/// What ntex holds of a connection.
-struct StreamHandle(Rc<Stream>);
+/// What ntex holds of a connection. Weak, because ntex puts it back when a write has ended the connection, and the
+/// stream holds what holds it.
+struct StreamHandle(Weak<Stream>);
 
 impl Handle for StreamHandle {
     fn query(&self, id: TypeId) -> Option<Box<dyn std::any::Any>> {
         if id != TypeId::of::<types::PeerAddr>() {
             return None;
         }
-        let peer = self.0.tcp.borrow().as_ref()?.peer_addr().ok()?;
+        let peer = self.0.upgrade()?.tcp.borrow().as_ref()?.peer_addr().ok()?;
         Some(Box::new(types::PeerAddr(peer)))
     }
 
     fn write(&self, _: &IoContext) {
-        self.0.write();
+        if let Some(stream) = self.0.upgrade() {
+            stream.write();
+        }
     }
 }
 
@@ -219,16 +225,24 @@ impl Stream {
         self.context.update_write_status(result)
     }
 
-    /// Closes the socket here: the kernel finishes on its own, so that nobody has to wait.
+    /// Closes the socket here: the kernel sends what was written on its own, so that nobody has to wait. What was
+    /// received and not read would make it reset the connection instead, so a bounded part of that is read first.
     fn close(&self) -> io::Result<()> {
         let tcp = self.tcp.take();
         self.sockets.streams.borrow_mut().try_remove(self.key.get());
         let Some(tcp) = tcp else { return Ok(()) };
         epoll::delete(&self.sockets.epoll, &tcp)?;
-        match tcp.shutdown(Shutdown::Both) {
-            Err(error) if error.kind() != ErrorKind::NotConnected => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+        match tcp.shutdown(Shutdown::Write) {
+            Err(error) if error.kind() != ErrorKind::NotConnected => return Err(error),
+            Ok(()) | Err(_) => {}
         }
+        let mut scratch = self.sockets.scratch.borrow_mut();
+        for _ in 0..LAST_READS_MAX {
+            if !matches!((&tcp).read(&mut scratch), Ok(1..)) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
