@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use wireglot_model::{DeadLetter, FailureStage, Timestamp, Value};
@@ -124,6 +125,43 @@ fn a_lane_waits_for_room_that_another_one_took() {
         other.poll_room(context)
     }));
     assert!(other.has_room());
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_lane_that_another_one_beat_to_the_room_asks_again() {
+    let disk = held_back(Duration::from_millis(100), 2);
+    let (one, _of_one) = disk.store().lane();
+    let (other, of_other) = disk.store().lane::<i64>();
+    let committed = || {
+        while disk.store().counters().queue_batches > 0 {
+            std::thread::yield_now();
+        }
+    };
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut driver = pin!(of_other.run(|_, _| panic!("nothing was submitted here")));
+    (1..=2).for_each(|ts| one.submit(message(ts), ts).unwrap());
+    assert!(driver.as_mut().poll(&mut context).is_pending());
+    assert!(other.poll_room(&context).is_pending());
+    committed();
+    (3..=4).for_each(|ts| one.submit(message(ts), ts).unwrap());
+    // It was woken for the first room, and finds it taken.
+    assert!(driver.as_mut().poll(&mut context).is_pending());
+    let before = woken.0.load(Ordering::SeqCst);
+    committed();
+    block_on(disk.store().commit(message(5))).map(drop).unwrap();
+    assert!(woken.0.load(Ordering::SeqCst) > before);
 }
 
 #[test]
