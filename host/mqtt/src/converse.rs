@@ -100,7 +100,7 @@ fn listen<D: Dialect>(
             return Poll::Ready(End::Closed);
         }
         if !is_gone && session.poll_room(cx).is_pending() {
-            watch.rest();
+            watch.restart();
             match io.poll_read_pause(cx) {
                 // What was read of it is served at once: it is no more than a read buffer, and waiting would lose it.
                 Poll::Ready(IoStatusUpdate::PeerGone(_)) => is_gone = true,
@@ -124,7 +124,7 @@ fn listen<D: Dialect>(
         }
         match io.poll_recv_decode(codec, cx) {
             Ok(Decoded { item: Some(packet), .. }) => {
-                watch.heard();
+                watch.restart();
                 match dialect.hear(session, packet) {
                     Next::Packet => {}
                     Next::Answer(answer) => {
@@ -177,13 +177,8 @@ impl Watch {
         }
     }
 
-    /// A packet was there.
-    fn heard(&mut self) {
-        self.is_heard = true;
-    }
-
-    /// The device is not listened to, so its silence does not count.
-    fn rest(&mut self) {
+    /// A packet was there, or the device is not listened to: its silence begins anew.
+    fn restart(&mut self) {
         self.is_heard = true;
     }
 

@@ -97,8 +97,8 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
         Ok((decoded, codec, family)) => {
             owed.debt = Debt::Message(family);
             let (device, worker) = (&session.device, &session.worker);
-            match worker.ingest.accept(device, received, codec.as_ref(), decoded, owed) {
-                // 3
+            let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded, owed); // 3
+            match accepted {
                 Ok(()) => return,
                 Err((error, back)) => {
                     owed = back;

@@ -35,7 +35,7 @@ use stream::{Socket, Stream};
 const EVENTS_MAX: usize = 1024;
 /// Tasks run before sockets are looked at again.
 const TASKS_PER_LOOK: usize = 1024;
-/// Bytes read at once; no connection may keep more unread.
+/// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// The key of the bell; streams have keys from 0 on.
 const BELL: u64 = u64::MAX;

@@ -57,9 +57,10 @@ impl Line {
 pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
     let codec = codec::Codec::new();
     codec.set_max_size(WHOLE_PACKET_BYTES_MAX);
-    // No payload ever comes in more than one piece.
+    // A payload comes as a whole, with its header or right after it.
     codec.set_min_chunk_size(WHOLE_PACKET_BYTES_MAX + 1);
-    let Ok(Some(Decoded::Packet(Packet::Connect(packet), _))) = io.recv(&codec).await else {
+    // It is there as a whole: what ntex-mqtt would wait for now will never come.
+    let Ok(Some(Decoded::Packet(Packet::Connect(packet), _))) = io.decode(&codec) else {
         return Err(Broken);
     };
     let claim = ConnectClaim {

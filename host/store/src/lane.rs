@@ -71,7 +71,7 @@ impl<T> Lane<T> {
     /// Queues the batch. `then` comes out of the driver when the batch is durable or lost, and is given back with the
     /// reason where the batch is refused. An empty batch is durable with everything that was submitted before it.
     ///
-    /// The bound of the queue is the caller's to respect: a worker that asks `has_room` before it reads its next
+    /// The bound of the queue is the caller's to respect: a worker that asks `poll_room` before it reads its next
     /// message exceeds it by one message at most.
     pub fn submit(&self, batch: Batch, then: T) -> Result<(), (CommitError, T)> {
         let core = &self.inner.core;

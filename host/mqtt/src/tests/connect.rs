@@ -165,3 +165,13 @@ fn no_connection_is_left_waiting() {
         drop(clients);
     }
 }
+
+#[test]
+fn a_connect_that_promises_more_than_it_holds_is_ended() {
+    let server = Server::start();
+    let mut client = server.client();
+    // Its properties are said to be longer than the packet.
+    client.send(b"\x10\x0B\0\x04MQTT\x05\x02\0\x3C\x7F");
+    client.expect_end();
+    server.until("it is counted", |server| server.counters().connects_broken == 1);
+}
