@@ -19,7 +19,7 @@ use wireglot_model::{CodecHash, CodecName, CodecStamp, Timestamp};
 
 use crate::error::LoadError;
 use crate::files::write_whole;
-use crate::history::{History, HistoryEntry, read_version};
+use crate::history::{HistoryEntry, read_version};
 use crate::load::hash_of;
 use crate::swap::CodecTable;
 use crate::vectors::VectorFile;
@@ -30,10 +30,10 @@ const CANDIDATE_SUFFIX: &str = ".next";
 /// Once a file has been left alone for so long, an unchanged length and time mean an unchanged content.
 const SETTLED_MS: i64 = 2_000;
 
-/// What the scans remember, and the kept versions.
+/// What the scans remember.
+#[derive(Default)]
 pub(crate) struct FolderState {
     files: BTreeMap<OsString, Seen>,
-    history: History,
     restored: bool,
     /// Told once, not on every scan.
     unreadable: bool,
@@ -100,18 +100,6 @@ pub enum UploadError {
     Folder(#[source] io::Error),
 }
 
-impl FolderState {
-    pub(crate) fn open(versions_dir: &Path) -> Self {
-        Self {
-            files: BTreeMap::new(),
-            history: History::open(versions_dir),
-            restored: false,
-            unreadable: false,
-            orphans: BTreeSet::new(),
-        }
-    }
-}
-
 /// The codecs folder of a table. Cloning shares it; calls wait for each other.
 #[derive(Clone)]
 pub struct CodecFolder {
@@ -162,7 +150,7 @@ impl CodecFolder {
 
     /// The versions of a codec that are kept, oldest first.
     pub fn history(&self, name: &CodecName) -> Vec<HistoryEntry> {
-        self.table.0.folder.lock().history.of(name).to_vec()
+        self.table.0.history.lock().of(name).to_vec()
     }
 }
 
@@ -378,7 +366,7 @@ impl Scan<'_> {
         let loaded = engine.load_cached(&candidate.name, &candidate.bytes, Some(&self.table.0.cache))?;
         let proven = loaded.decode_vectors(&beside)?;
         let stamp = proven.codec().stamp().clone();
-        self.state.history.keep(&stamp, &candidate.bytes, self.now, Some(&shown));
+        self.table.0.history.lock().keep(&stamp, &candidate.bytes, self.now, Some(&shown));
         self.table.publish(proven, self.now, Some(&shown));
         self.report.published.push(stamp);
         Ok(())
@@ -431,13 +419,14 @@ impl Scan<'_> {
 
     /// At the first scan: what served before this start and has no good file now serves again from its kept copy.
     fn restore(&mut self, names: &BTreeSet<OsString>, in_use: &dyn Fn(&CodecName) -> bool) {
-        for (name, entry) in self.state.history.last_versions() {
+        let last_versions = self.table.0.history.lock().last_versions();
+        for (name, entry) in last_versions {
             if self.table.live(&name).is_some() {
                 continue;
             }
             let has_file = names.contains(OsStr::new(&format!("{name}.wasm")));
             if !entry.live || !(has_file || in_use(&name)) {
-                self.state.history.retire(&name);
+                self.table.0.history.lock().retire(&name);
                 self.table.note_retired(&name, &entry.version, entry.hash, entry.loaded_at);
                 continue;
             }
@@ -485,7 +474,7 @@ impl Scan<'_> {
             }
             info!(codec = %name, "The codec's file is gone and no profile uses it; it is retired.");
             self.state.orphans.remove(&name);
-            self.state.history.retire(&name);
+            self.table.0.history.lock().retire(&name);
             self.table.retire(&name);
             self.report.retired.push(name);
         }

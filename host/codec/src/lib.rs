@@ -1,7 +1,7 @@
 //! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
-//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), how workers call it
+//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`), how workers call it
 //! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
@@ -25,6 +25,7 @@ mod load;
 pub mod native;
 mod swap;
 mod vectors;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use instance::{CodecBinding, WorkerCodecs};
 pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable};
 pub use vectors::{VectorFile, VectorOutcome};
+pub use versions::VersionError;
 
 /// One frame of a device and what is known about it: all that a codec sees.
 #[derive(Clone, Copy, Debug)]

@@ -20,8 +20,10 @@ use crate::engine::{CodecEngine, CodecLimits};
 use crate::error::OpenError;
 use crate::files::make_private_folder;
 use crate::folder::FolderState;
+use crate::history::History;
 use crate::instance::WorkerCodecs;
 use crate::load::{CodecMetadata, LoadedCodec, ProvenCodec};
+use crate::versions::HeldVersions;
 
 /// Where codecs come from and what they may use.
 #[derive(Clone, Debug)]
@@ -59,6 +61,9 @@ pub(crate) struct Shared {
     pub(crate) counters: CounterBook,
     pub(crate) workers: AtomicUsize,
     pub(crate) folder: Mutex<FolderState>,
+    /// Apart from `folder`, which a scan holds while it compiles.
+    pub(crate) history: Mutex<History>,
+    pub(crate) held_versions: HeldVersions,
     live: Arc<ArcSwap<LiveMap>>,
     /// What is told of each codec; also held while the map is replaced, so that two swaps cannot lose one.
     facts: Mutex<BTreeMap<CodecName, Facts>>,
@@ -132,7 +137,9 @@ impl CodecTable {
         Ok(Self(Arc::new(Shared {
             engine: CodecEngine::open(config.limits)?,
             cache: CompiledCache::open(&config.cache_dir)?,
-            folder: Mutex::new(FolderState::open(&config.versions_dir)),
+            folder: Mutex::default(),
+            history: Mutex::new(History::open(&config.versions_dir)),
+            held_versions: HeldVersions::default(),
             config,
             counters: CounterBook::default(),
             workers: AtomicUsize::new(0),

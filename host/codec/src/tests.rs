@@ -4,6 +4,7 @@ mod folder;
 mod guests;
 mod limits;
 mod swap;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
