@@ -37,6 +37,8 @@ struct ProfileEntry {
     #[serde(default)]
     transport_configuration: toml::Table,
     retention_days: Option<u32>,
+    raw_retention_hours: Option<u32>,
+    dead_letters: Option<toml::Table>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +127,8 @@ fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
         "type": "DEFAULT",
         "transportType": entry.transport_type,
         "retentionDays": entry.retention_days,
+        "rawRetentionHours": entry.raw_retention_hours,
+        "deadLetters": entry.dead_letters,
         "profileData": {"configuration": {"type": "DEFAULT"}, "transportConfiguration": transport},
     });
     wireglot_rest::profile_draft(&shape).map_err(|reason| anyhow::anyhow!("profile `{name}`: {reason}"))

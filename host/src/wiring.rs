@@ -17,7 +17,7 @@ use wireglot_codec::{CodecConfig, CodecFolder, CodecLimits, CodecTable};
 use wireglot_device::Devices;
 use wireglot_mqtt::{MqttConfig, MqttRunning};
 use wireglot_rest::RestConfig;
-use wireglot_store::{Store, StoreConfig};
+use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::config::Config;
 use crate::{fleet, metrics, reload};
@@ -127,11 +127,12 @@ async fn sweep(store: Store) {
         let store = store.clone();
         let swept = tokio::task::spawn_blocking(move || store.retain(wireglot_device::now())).await;
         match swept {
-            Ok(Ok(removed)) if removed.messages > 0 => {
-                info!(messages = removed.messages, "Telemetry past its retention was removed.");
+            Ok(Ok(removed)) if removed != Retained::default() => {
+                let Retained { messages, dead_letters, raw_frames, .. } = removed;
+                info!(messages, dead_letters, raw_frames, "What is past its retention was removed.");
             }
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => error!(%error, "Telemetry past its retention could not be removed."),
+            Ok(Err(error)) => error!(%error, "What is past its retention could not be removed."),
             Err(error) => error!(%error, "The retention sweep broke off."),
         }
     }

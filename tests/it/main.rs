@@ -12,6 +12,7 @@ mod codecs;
 mod connect;
 mod crash;
 mod hostile;
+mod letters;
 mod limits;
 mod reload;
 mod telemetry;

@@ -13,7 +13,7 @@ use crate::process::{output_of, program, root, say};
 const FILE_LINES_MAX: usize = 800;
 
 /// Which of our crates each crate may name, and what outside crates belong to it alone: the table of directions.
-const DIRECTIONS: [(&str, &[&str]); 8] = [
+const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("route", &["model"]),
     ("codec", &["model"]),
@@ -21,7 +21,8 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("bus", &["model"]),
     ("device", &["model", "store", "bus"]),
     ("mqtt", &["model", "route", "codec", "device", "bus"]),
-    ("rest", &["model", "codec", "device", "bus"]),
+    ("replay", &["model", "codec", "device"]),
+    ("rest", &["model", "codec", "device", "bus", "replay"]),
 ];
 
 /// Outside crates that one crate alone may name, besides the binary that wires them.

@@ -78,6 +78,14 @@ impl Attributes {
         }
     }
 
+    /// Those of the device's own attributes that have not been written after `received`.
+    pub(crate) fn not_newer(&self, samples: &[Sample], received: Timestamp) -> Vec<Sample> {
+        let is_newer = |sample: &&Sample| {
+            self.client.get(&sample.key).is_some_and(|held| held.attribute.updated > received)
+        };
+        samples.iter().filter(|sample| !is_newer(sample)).cloned().collect()
+    }
+
     /// `samples` have been committed.
     pub(crate) fn settle(&mut self, scope: Scope, samples: &[Sample]) {
         let held = self.scope_mut(scope);

@@ -22,6 +22,9 @@ pub enum DeviceError {
     /// The user name or the password is wrong.
     #[error("Invalid username or password")]
     BadLogin,
+    /// A frame that was decoded again may not be stored any more.
+    #[error("a frame that was decoded again is not accepted: {0}")]
+    NotAccepted(String),
     /// The store did not keep the change.
     #[error("the change could not be stored")]
     NotStored(#[from] CommitError),
@@ -88,7 +91,10 @@ impl DeviceError {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            DeviceError::Invalid(_) | DeviceError::NotFound | DeviceError::VersionConflict => Fault::Device,
+            DeviceError::Invalid(_)
+            | DeviceError::NotFound
+            | DeviceError::VersionConflict
+            | DeviceError::NotAccepted(_) => Fault::Device,
             DeviceError::BadLogin => Fault::Denied,
             DeviceError::TooManyAttributes => Fault::Quota,
             DeviceError::NotStored(error) => error.fault(),

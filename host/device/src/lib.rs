@@ -1,7 +1,8 @@
 //! What a device may do, and what may be done with it. Knows neither MQTT nor HTTP: no topics, no codes.
 //!
 //! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
-//! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), then the management side:
+//! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
+//! came, and what becomes of it when it is decoded again), then the management side:
 //! `devices`, `credentials`, `profiles`, `users`, `fleet`.
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
@@ -14,6 +15,7 @@ mod credentials;
 mod devices;
 mod error;
 mod fleet;
+mod frames;
 mod gateway;
 mod open;
 mod profiles;
@@ -38,13 +40,14 @@ pub use credentials::CredentialsDraft;
 pub use devices::{DeviceDraft, ProfileChoice};
 pub use error::{AcceptError, DeviceError, OpenError, Rule};
 pub use fleet::{DeviceSpec, Ensured};
+pub use frames::{Again, Change, Place, ReviveError};
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use profiles::ProfileDraft;
 pub use registry::{DeviceHandle, ProfileState};
 pub use session::Revoked;
 pub use telemetry::{Latest, Message, Retained, Series};
-pub use wireglot_store::HistoryQuery;
-pub use worker::{Accepted, DeviceWorker, Outcome};
+pub use wireglot_store::{HistoryQuery, LetterFilter, RawKey};
+pub use worker::{Accepted, DeviceWorker, Outcome, Raw};
 
 /// All devices, profiles and users. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -58,6 +61,8 @@ struct Inner {
     tables: RwLock<registry::Tables>,
     /// Counts changes of devices and profiles that sessions keep something of.
     changes: AtomicU64,
+    /// Tells raw frames of one time apart.
+    raw_number: AtomicU64,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.
@@ -85,6 +90,11 @@ impl Devices {
     /// To be called after a change, before its caller hears of it.
     fn changed(&self) {
         self.0.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A number that no raw frame of the same time has: they begin at random, at every start.
+    fn next_raw_number(&self) -> u64 {
+        self.0.raw_number.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Whether the store still commits.

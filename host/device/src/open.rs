@@ -53,7 +53,8 @@ impl Devices {
         let tables = RwLock::new(load_tables(&store)?);
         let signing_key = signing_key.into_boxed_slice();
         let changes = AtomicU64::new(0);
-        let inner = Inner { store, bus, tenant: TenantId(tenant), signing_key, tables, changes };
+        let raw_number = AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1);
+        let inner = Inner { store, bus, tenant: TenantId(tenant), signing_key, tables, changes, raw_number };
         Ok((Self(Arc::new(inner)), first_start))
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use wireglot_model::limits::NAME_CHARS_MAX;
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{CodecName, PayloadKind, Profile, ProfileId, Timestamp, TransportKind};
+use wireglot_model::{
+    CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp, TransportKind,
+};
 use wireglot_store::Batch;
 
 use crate::Devices;
@@ -28,6 +30,8 @@ pub struct ProfileDraft {
     /// Members that are kept and given back, a JSON object as text.
     pub passthrough: String,
     pub retention_days: Option<u32>,
+    pub raw_retention_hours: Option<u32>,
+    pub dead_letters: DeadLetterBounds,
 }
 
 impl ProfileDraft {
@@ -40,6 +44,8 @@ impl ProfileDraft {
             is_default: false,
             passthrough: "{}".into(),
             retention_days: None,
+            raw_retention_hours: None,
+            dead_letters: DeadLetterBounds::default(),
         }
     }
 
@@ -54,6 +60,8 @@ impl ProfileDraft {
             version,
             passthrough: self.passthrough,
             retention_days: self.retention_days,
+            raw_retention_hours: self.raw_retention_hours,
+            dead_letters: self.dead_letters,
         }
     }
 }

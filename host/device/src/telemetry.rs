@@ -4,7 +4,7 @@
 
 use wireglot_bus::{Bus, Event};
 use wireglot_model::limits::KEY_CHARS_MAX;
-use wireglot_model::{CodecStamp, DeadLetter, DeviceId, Measurement, Timestamp};
+use wireglot_model::{CodecStamp, DeviceId, Measurement, Timestamp};
 use wireglot_store::{Batch, HistoryQuery};
 
 pub use wireglot_store::{Latest, Retained, Series, StoredMessage as Message};
@@ -38,15 +38,6 @@ impl Devices {
     /// The keys that a device has time series of.
     pub fn keys(&self, device: DeviceId) -> Result<Vec<String>, DeviceError> {
         Ok(self.0.store.keys(device)?)
-    }
-
-    /// The newest payloads that were not decoded, with their sequence numbers.
-    pub fn dead_letters(
-        &self,
-        device: Option<DeviceId>,
-        limit: usize,
-    ) -> Result<Vec<(u64, DeadLetter)>, DeviceError> {
-        Ok(self.0.store.dead_letters(device, limit)?)
     }
 
     /// Removes what is older than its profile keeps.

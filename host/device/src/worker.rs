@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 
 use wireglot_bus::{Bus, Event};
 use wireglot_model::{
-    CodecStamp, DeadLetter, Decoded, Downlink, Sample, Scope, Timestamp, Uplink, UplinkBody,
+    CodecStamp, DeadLetter, DeadLetterBounds, Decoded, DeviceId, Downlink, FrameTrace, ProfileId, RawFrame,
+    Sample, Scope, Timestamp, Uplink, UplinkBody,
 };
 use wireglot_store::{Batch, Committed, Lane, LaneDriver};
 
@@ -44,12 +45,20 @@ enum Rest {
     Buried(DeadLetter),
 }
 
-struct After {
+pub(crate) struct After {
     targets: Vec<Target>,
     received: Timestamp,
     codec: Option<CodecStamp>,
     uplinks: Vec<Uplink>,
     answers: Vec<Downlink>,
+}
+
+/// A frame that its profile keeps as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    pub profile: ProfileId,
+    pub topic: &'a str,
+    pub payload: &'a [u8],
 }
 
 /// A device that the message changes, and its save that has to go into the same batch.
@@ -96,9 +105,10 @@ impl<T> DeviceWorker<T> {
         received: Timestamp,
         codec: Option<&CodecStamp>,
         decoded: Decoded,
+        raw: Option<Raw<'_>>,
         then: T,
     ) -> Result<(), (AcceptError, T)> {
-        let prepared = self.prepare(device, received, codec, decoded);
+        let prepared = self.devices.prepare(device, received, codec, decoded, raw);
         let (batch, rest) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, then)),
@@ -106,12 +116,25 @@ impl<T> DeviceWorker<T> {
         self.submit(batch, rest.map(|after| Box::new(Rest::Accepted(after))), then)
     }
 
-    /// Keeps a payload that was not decoded; `then` comes out of the driver when that is durable.
-    pub fn bury(&self, letter: DeadLetter, then: T) -> Result<(), (AcceptError, T)> {
+    /// Keeps a payload that was not decoded, and, where its profile keeps frames as they came, as one of those too.
+    /// `then` comes out of the driver when that is durable.
+    pub fn bury(
+        &self,
+        letter: DeadLetter,
+        bounds: DeadLetterBounds,
+        is_raw_kept: bool,
+        then: T,
+    ) -> Result<(), (AcceptError, T)> {
         let mut batch = Batch::default();
-        batch.dead_letter(&letter);
+        if is_raw_kept {
+            let raw = Raw { profile: letter.profile_id, topic: &letter.topic, payload: &letter.payload };
+            let frame = raw.frame(letter.device, letter.received, letter.codec.as_ref(), Vec::new());
+            batch.raw_frame(self.devices.next_raw_number(), &frame);
+        }
         let is_heard = self.devices.0.bus.has_listeners();
-        self.submit(batch, is_heard.then(|| Box::new(Rest::Buried(letter))), then)
+        let rest = is_heard.then(|| Box::new(Rest::Buried(letter.clone())));
+        batch.dead_letter(letter, bounds);
+        self.submit(batch, rest, then)
     }
 
     /// Keeps nothing: `then` comes out of the driver after everything that came before it.
@@ -129,23 +152,57 @@ impl<T> DeviceWorker<T> {
         self.lane.poll_room(context)
     }
 
+    /// The answer to a request for attributes.
+    pub fn attribute_response(
+        &self,
+        device: &DeviceHandle,
+        id: i32,
+        client_keys: &[String],
+        shared_keys: &[String],
+    ) -> Downlink {
+        attributes::answer(device, id, client_keys, shared_keys)
+    }
+}
+
+impl Raw<'_> {
+    pub(crate) fn frame(
+        self,
+        device: DeviceId,
+        received: Timestamp,
+        codec: Option<&CodecStamp>,
+        traces: Vec<FrameTrace>,
+    ) -> RawFrame {
+        RawFrame {
+            device,
+            profile: self.profile,
+            topic: self.topic.to_owned(),
+            payload: self.payload.to_vec(),
+            received,
+            codec: codec.cloned(),
+            traces,
+        }
+    }
+}
+
+impl Devices {
     /// Checks the message and brings it into the form in which it is stored.
-    fn prepare(
+    pub(crate) fn prepare(
         &self,
         device: &DeviceHandle,
         received: Timestamp,
         codec: Option<&CodecStamp>,
         decoded: Decoded,
+        raw: Option<Raw<'_>>,
     ) -> Result<(Batch, Option<After>), AcceptError> {
         self.check(device, &decoded.uplinks)?;
         let mut batch = Batch::default();
         let mut answers = Vec::new();
         let mut targets = Vec::with_capacity(decoded.uplinks.len());
-        let mut is_followed = self.devices.0.bus.has_listeners();
+        let mut is_followed = self.0.bus.has_listeners();
         for uplink in &decoded.uplinks {
             let target = match &uplink.child {
                 None => device.clone(),
-                Some(name) => self.devices.child(device, name, received)?,
+                Some(name) => self.child(device, name, received)?,
             };
             keep(&target, received, codec, &uplink.body, &mut batch, &mut answers);
             is_followed |= matches!(uplink.body, UplinkBody::Attributes(_));
@@ -161,32 +218,28 @@ impl<T> DeviceWorker<T> {
             }
         }
         is_followed |= !answers.is_empty();
+        let is_empty = batch.is_empty();
+        if let Some(raw) = raw {
+            let traces = targets.iter().zip(&decoded.uplinks);
+            let traces = traces.filter_map(|(target, uplink)| trace(&target.device, received, &uplink.body));
+            let frame = raw.frame(device.id(), received, codec, traces.collect());
+            batch.raw_frame(self.next_raw_number(), &frame);
+        }
         let after = is_followed.then(|| {
-            let uplinks = if batch.is_empty() { Vec::new() } else { decoded.uplinks };
+            let uplinks = if is_empty { Vec::new() } else { decoded.uplinks };
             After { targets, received, codec: codec.cloned(), uplinks, answers }
         });
         Ok((batch, after))
     }
 
-    /// The answer to a request for attributes.
-    pub fn attribute_response(
-        &self,
-        device: &DeviceHandle,
-        id: i32,
-        client_keys: &[String],
-        shared_keys: &[String],
-    ) -> Downlink {
-        attributes::answer(device, id, client_keys, shared_keys)
-    }
-
     /// Refuses the message as a whole if any part of it cannot be accepted; changes nothing.
-    fn check(&self, device: &DeviceHandle, uplinks: &[Uplink]) -> Result<(), AcceptError> {
+    pub(crate) fn check(&self, device: &DeviceHandle, uplinks: &[Uplink]) -> Result<(), AcceptError> {
         if device.is_deleted() {
             return Err(AcceptError::Deleted);
         }
         for uplink in uplinks {
             if let Some(name) = &uplink.child {
-                self.devices.check_child(device, name)?;
+                self.check_child(device, name)?;
             }
             match &uplink.body {
                 UplinkBody::Telemetry(measurements) => {
@@ -196,7 +249,7 @@ impl<T> DeviceWorker<T> {
                 }
                 UplinkBody::Attributes(samples) => match &uplink.child {
                     None => check_attributes(Some(device), samples)?,
-                    Some(name) => check_attributes(self.devices.device_by_name(name).as_ref(), samples)?,
+                    Some(name) => check_attributes(self.device_by_name(name).as_ref(), samples)?,
                 },
                 UplinkBody::AttributeRequest { .. } => {
                     if uplink.child.is_some() {
@@ -237,7 +290,7 @@ impl Rest {
 }
 
 impl After {
-    fn settle(self, bus: &Bus) -> Vec<Downlink> {
+    pub(crate) fn settle(self, bus: &Bus) -> Vec<Downlink> {
         let Self { targets, received, codec, uplinks, answers } = self;
         for (target, uplink) in targets.iter().zip(uplinks) {
             let device = &target.device;
@@ -278,6 +331,13 @@ fn check_attributes(known: Option<&DeviceHandle>, samples: &[Sample]) -> Result<
         None => attributes::Attributes::default().has_room(Scope::Client, samples),
     };
     if has_room { Ok(()) } else { Err(AcceptError::TooManyAttributes) }
+}
+
+/// Where the values of one part of a message will lie.
+pub(crate) fn trace(device: &DeviceHandle, received: Timestamp, body: &UplinkBody) -> Option<FrameTrace> {
+    let UplinkBody::Telemetry(measurements) = body else { return None };
+    let times = || measurements.iter().map(|measurement| measurement.ts.unwrap_or(received));
+    Some(FrameTrace { device: device.id(), first: times().min()?, last: times().max()? })
 }
 
 /// Puts one part of a message into the batch or among the answers.

@@ -20,8 +20,11 @@ pub use fault::Fault;
 pub use id::{
     CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
 };
-pub use profile::{OnFailure, PayloadKind, Profile, TransportKind};
-pub use record::{Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, Scope, User};
+pub use profile::{DeadLetterBounds, OnFailure, PayloadKind, Profile, TransportKind};
+pub use record::{
+    Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
+    User,
+};
 pub use time::Timestamp;
 pub use uplink::{Decoded, Measurement, Uplink, UplinkBody};
 pub use value::{Sample, Value};

@@ -103,10 +103,28 @@ pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const COMMIT_QUEUE_BATCHES_MAX: usize = 65_536;
 /// Distinct telemetry keys in the whole installation.
 pub const KEYS_MAX: usize = 1_000_000;
-/// Dead letters kept per installation; the oldest go first.
+/// Dead letters kept per installation; past it, those of the profile with the most go first.
 pub const DEAD_LETTERS_MAX: usize = 100_000;
 /// Bytes of dead letters kept.
 pub const DEAD_LETTER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Dead letters kept per profile, where the profile does not say.
+pub const PROFILE_DEAD_LETTERS: u32 = 10_000;
+/// Bytes of them.
+pub const PROFILE_DEAD_LETTER_BYTES: u64 = 64 * 1024 * 1024;
+/// Their age.
+pub const PROFILE_DEAD_LETTER_DAYS: u32 = 30;
+/// The largest age that a profile may ask for.
+pub const PROFILE_DEAD_LETTER_DAYS_MAX: u32 = 3_650;
+/// The longest time that a profile may keep raw frames: a year.
+pub const RAW_RETENTION_HOURS_MAX: u32 = 8_760;
+/// Bytes on disk of raw frames in the whole installation; the oldest go first.
+pub const RAW_FRAME_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Frames that a replay decodes before it waits for the disk.
+pub const REPLAY_FRAMES_AT_ONCE: usize = 256;
+/// Changes, failures and reasons that the report of a replay shows.
+pub const REPLAY_EXAMPLES_MAX: usize = 20;
+/// Bytes of a payload that it shows.
+pub const REPLAY_EXAMPLE_BYTES_MAX: usize = 64;
 /// Events a slow listener of the live feed may lag behind before it loses some.
 pub const FEED_EVENTS_MAX: usize = 4_096;
 
@@ -140,3 +158,7 @@ const _: () = assert!(4 * CODEC_RESULT_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
 // A scripted component must fit the pool even when it is the only one.
 const _: () = assert!(CODEC_MEMORIES_MAX <= CODEC_INSTANCES_MAX);
 const _: () = assert!(CODEC_PAUSE_MS_MIN < CODEC_PAUSE_MS_MAX);
+// No profile can ask for more letters than the installation keeps.
+const _: () = assert!(PROFILE_DEAD_LETTERS as usize <= DEAD_LETTERS_MAX);
+const _: () = assert!(PROFILE_DEAD_LETTER_BYTES as usize <= DEAD_LETTER_BYTES_MAX);
+const _: () = assert!(PROFILE_DEAD_LETTER_DAYS <= PROFILE_DEAD_LETTER_DAYS_MAX);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecName, ProfileId};
+use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
 use crate::time::Timestamp;
 
 /// Where telemetry goes unless a profile says otherwise.
@@ -31,6 +32,33 @@ pub struct Profile {
     pub passthrough: String,
     /// Telemetry older than this is removed; `None` keeps it for ever.
     pub retention_days: Option<u32>,
+    /// How long frames are kept as they came, so that they can be decoded again; `None` keeps none.
+    #[serde(default)]
+    pub raw_retention_hours: Option<u32>,
+    /// How many payloads that were not decoded are kept.
+    #[serde(default)]
+    pub dead_letters: DeadLetterBounds,
+}
+
+/// How many dead letters of a profile are kept. The oldest make room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeadLetterBounds {
+    /// So many at most.
+    pub count_max: u32,
+    /// So many bytes of them at most.
+    pub bytes_max: u64,
+    /// None older than this.
+    pub age_days_max: u32,
+}
+
+impl Default for DeadLetterBounds {
+    fn default() -> Self {
+        Self {
+            count_max: PROFILE_DEAD_LETTERS,
+            bytes_max: PROFILE_DEAD_LETTER_BYTES,
+            age_days_max: PROFILE_DEAD_LETTER_DAYS,
+        }
+    }
 }
 
 /// The transport of a profile.

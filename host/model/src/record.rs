@@ -131,6 +131,8 @@ pub struct DeadLetter {
     pub device: DeviceId,
     /// Its name at the time.
     pub device_name: String,
+    /// Its profile at the time.
+    pub profile_id: ProfileId,
     /// Its profile's name at the time.
     pub profile: String,
     /// The topic it was published on.
@@ -145,4 +147,34 @@ pub struct DeadLetter {
     pub stage: FailureStage,
     /// Why, for people.
     pub reason: String,
+}
+
+/// A frame as it came, kept for a while so that it can be decoded again.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RawFrame {
+    /// From whom.
+    pub device: DeviceId,
+    /// The profile under which it was decoded.
+    pub profile: ProfileId,
+    /// The topic it was published on.
+    pub topic: String,
+    /// The bytes as they came.
+    pub payload: Vec<u8>,
+    /// When they came.
+    pub received: Timestamp,
+    /// Which codec version decoded it last; `None` where none did.
+    pub codec: Option<CodecStamp>,
+    /// Where the values that were made of it lie.
+    pub traces: Vec<FrameTrace>,
+}
+
+/// Where values of a frame lie: those of one device that were received with it, between two times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameTrace {
+    /// Whose values.
+    pub device: DeviceId,
+    /// The earliest.
+    pub first: Timestamp,
+    /// The latest.
+    pub last: Timestamp,
 }

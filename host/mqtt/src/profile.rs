@@ -8,8 +8,8 @@ use wireglot_codec::{CodecBinding, DecodeFailure, Frame, native};
 use wireglot_device::ProfileState;
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
-    CodecStamp, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp, Uplink,
-    UplinkBody,
+    CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp,
+    Uplink, UplinkBody,
 };
 use wireglot_route::{Family, Format, ProfileTopics, Route};
 
@@ -21,6 +21,9 @@ pub(crate) struct ProfileView {
     state: Arc<ProfileState>,
     pub(crate) topics: ProfileTopics,
     pub(crate) on_failure: OnFailure,
+    pub(crate) dead_letters: DeadLetterBounds,
+    /// Frames for the codec are kept as they came.
+    pub(crate) keeps_raw: bool,
     /// `None`: the JSON of the device API.
     pub(crate) codec: Option<CodecBinding>,
 }
@@ -61,7 +64,14 @@ impl ProfileView {
                 isolate_messages: *isolate_messages,
             }),
         };
-        Self { topics: ProfileTopics::new(&mqtt), on_failure: mqtt.on_failure, codec, state }
+        Self {
+            topics: ProfileTopics::new(&mqtt),
+            on_failure: mqtt.on_failure,
+            dead_letters: state.profile.dead_letters,
+            keeps_raw: state.profile.raw_retention_hours.is_some(),
+            codec,
+            state,
+        }
     }
 
     pub(crate) fn is_of(&self, state: &Arc<ProfileState>) -> bool {

@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use ntex_mqtt::QoS;
-use wireglot_device::{AcceptError, Accepted, Outcome};
+use wireglot_device::{AcceptError, Accepted, Outcome, Raw};
 use wireglot_model::{CodecStamp, DeadLetter, Decoded, FailureStage, Fault, OnFailure, Timestamp};
 use wireglot_route::{Family, RouteError, uplink};
 
@@ -97,7 +97,10 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
         Ok((decoded, codec, family)) => {
             owed.debt = Debt::Message(family);
             let (device, worker) = (&session.device, &session.worker);
-            let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded, owed); // 3
+            let raw = view.keeps_raw && codec.is_some();
+            let raw =
+                raw.then(|| Raw { profile: view.id(), topic: incoming.topic, payload: incoming.payload });
+            let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded, raw, owed); // 3
             match accepted {
                 Ok(()) => return,
                 Err((error, back)) => {
@@ -247,6 +250,7 @@ fn bury(
     let letter = DeadLetter {
         device: session.device.id(),
         device_name: session.name().as_ref().to_owned(),
+        profile_id: view.id(),
         profile: view.name().to_owned(),
         topic: incoming.topic.to_owned(),
         payload: incoming.payload.to_vec(),
@@ -256,7 +260,9 @@ fn bury(
         reason,
     };
     owed.debt = Debt::DeadLetter(fault, view.on_failure);
-    if let Err((_, owed)) = session.worker.ingest.bury(letter, owed) {
+    // Only frames for a codec are kept raw: what the built-in JSON refuses is not decoded again by a codec.
+    let is_raw_kept = view.keeps_raw && (letter.codec.is_some() || stage == FailureStage::NoCodec);
+    if let Err((_, owed)) = session.worker.ingest.bury(letter, view.dead_letters, is_raw_kept, owed) {
         fail(&owed);
     }
 }

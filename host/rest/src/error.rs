@@ -38,6 +38,10 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, 32, "Requested item wasn't found!")
     }
 
+    pub(crate) fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, 35, message)
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, 31, "Request method is not supported")
     }
@@ -74,10 +78,11 @@ impl From<DeviceError> for ApiError {
     fn from(failure: DeviceError) -> Self {
         match failure {
             DeviceError::NotFound => Self::not_found(),
-            DeviceError::VersionConflict => Self::new(StatusCode::CONFLICT, 35, failure.to_string()),
+            DeviceError::VersionConflict => Self::conflict(failure.to_string()),
             DeviceError::BadLogin => Self::unauthorized(failure.to_string()),
             DeviceError::Invalid(rule) => Self::bad_request(rule.to_string()),
             DeviceError::TooManyAttributes
+            | DeviceError::NotAccepted(_)
             | DeviceError::NotStored(_)
             | DeviceError::NotRead(_)
             | DeviceError::NoSecret(_) => match failure.fault() {

@@ -19,6 +19,7 @@ mod metrics;
 mod page;
 mod profile_shape;
 mod profiles;
+mod replay;
 mod request;
 mod routes;
 mod shape;
@@ -37,6 +38,7 @@ use wireglot_bus::Bus;
 use wireglot_codec::{CodecFolder, CodecTable};
 use wireglot_device::{DeviceHandle, Devices};
 use wireglot_model::limits::{LOGINS_CHECKED_MAX, TRACE_LISTENERS_MAX};
+use wireglot_replay::Replays;
 
 use access::{LoginLimit, Tokens};
 use error::ApiError;
@@ -66,6 +68,7 @@ pub(crate) struct Shared {
     devices: Devices,
     codecs: CodecTable,
     folder: CodecFolder,
+    replays: Replays,
     bus: Bus,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
     ready: Box<dyn Fn() -> bool + Send + Sync>,
@@ -89,6 +92,7 @@ impl Api {
         let RestConfig { listener, devices, codecs, folder, bus, metrics, ready } = config;
         let shared = Shared {
             tokens: Tokens::new(devices.signing_key(), devices.tenant()),
+            replays: Replays::new(devices.clone(), codecs.clone()),
             devices,
             codecs,
             folder,

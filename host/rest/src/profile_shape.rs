@@ -5,8 +5,11 @@
 
 use serde_json::{Map, Value as Json, json};
 use wireglot_device::{ProfileDraft, ProfileState};
+use wireglot_model::limits::{
+    DEAD_LETTER_BYTES_MAX, DEAD_LETTERS_MAX, PROFILE_DEAD_LETTER_DAYS_MAX, RAW_RETENTION_HOURS_MAX,
+};
 use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
-use wireglot_model::{CodecName, OnFailure, PayloadKind, Profile, TenantId, TransportKind};
+use wireglot_model::{CodecName, DeadLetterBounds, OnFailure, PayloadKind, Profile, TenantId, TransportKind};
 
 use crate::shape::entity;
 
@@ -21,8 +24,12 @@ const MODELLED: [&str; 9] =
 const MODELLED_PAYLOAD: [&str; 5] = ["transportPayloadType", "codec", "settings", "onFailure", "isolation"];
 const MODELLED_TRANSPORT: [&str; 4] =
     ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
-/// Our own member: telemetry older than so many days is removed.
+/// Our own members: telemetry older than so many days is removed;
 const RETENTION: &str = "retentionDays";
+/// frames are kept as they came for so many hours;
+const RAW_RETENTION: &str = "rawRetentionHours";
+/// and payloads that were not decoded within these bounds.
+const DEAD_LETTERS: &str = "deadLetters";
 const TRANSPORT: &str = "/profileData/transportConfiguration";
 const PAYLOAD: &str = "/profileData/transportConfiguration/transportPayloadTypeConfiguration";
 
@@ -56,6 +63,8 @@ pub fn profile_draft(shape: &Json) -> Result<ProfileDraft, InvalidShape> {
         is_default,
         passthrough: passthrough(shape, kind).to_string(),
         retention_days: retention_days(shape)?,
+        raw_retention_hours: raw_retention_hours(shape)?,
+        dead_letters: dead_letters(shape)?,
     })
 }
 
@@ -137,11 +146,58 @@ fn retention_days(shape: &Json) -> Result<Option<u32>, InvalidShape> {
     }
 }
 
+fn raw_retention_hours(shape: &Json) -> Result<Option<u32>, InvalidShape> {
+    match shape.get(RAW_RETENTION) {
+        None | Some(Json::Null) => Ok(None),
+        Some(hours) => {
+            let in_range = |hours: &u32| (1..=RAW_RETENTION_HOURS_MAX).contains(hours);
+            let hours = hours.as_u64().and_then(|hours| u32::try_from(hours).ok()).filter(in_range);
+            let wrong =
+                format!("'{RAW_RETENTION}' is a whole number from 1 to {RAW_RETENTION_HOURS_MAX}, or null");
+            hours.map(Some).ok_or_else(|| invalid(wrong))
+        }
+    }
+}
+
+fn dead_letters(shape: &Json) -> Result<DeadLetterBounds, InvalidShape> {
+    let default = DeadLetterBounds::default();
+    let bounds = match shape.get(DEAD_LETTERS) {
+        None | Some(Json::Null) => return Ok(default),
+        Some(Json::Object(bounds)) => bounds,
+        Some(_) => return Err(invalid(format!("'{DEAD_LETTERS}' is an object"))),
+    };
+    if let Some(unknown) =
+        bounds.keys().find(|name| !["maxCount", "maxBytes", "maxAgeDays"].contains(&name.as_str()))
+    {
+        return Err(invalid(format!(
+            "'{DEAD_LETTERS}' has 'maxCount', 'maxBytes' and 'maxAgeDays', not '{unknown}'"
+        )));
+    }
+    let bound = |name: &str, default: u64, max: u64| match bounds.get(name) {
+        None | Some(Json::Null) => Ok(default),
+        Some(value) => value
+            .as_u64()
+            .filter(|value| *value <= max)
+            .ok_or_else(|| invalid(format!("'{DEAD_LETTERS}.{name}' is a whole number from 0 to {max}"))),
+    };
+    let small =
+        |value: u64| u32::try_from(value).map_err(|_| invalid(format!("'{DEAD_LETTERS}' is out of range")));
+    Ok(DeadLetterBounds {
+        count_max: small(bound("maxCount", u64::from(default.count_max), DEAD_LETTERS_MAX as u64)?)?,
+        bytes_max: bound("maxBytes", default.bytes_max, DEAD_LETTER_BYTES_MAX as u64)?,
+        age_days_max: small(bound(
+            "maxAgeDays",
+            u64::from(default.age_days_max),
+            u64::from(PROFILE_DEAD_LETTER_DAYS_MAX),
+        )?)?,
+    })
+}
+
 /// What is kept as it came.
 fn passthrough(shape: &Json, kind: &str) -> Json {
     let mut kept = shape.clone();
     remove(&mut kept, "", &MODELLED);
-    remove(&mut kept, "", &[RETENTION]);
+    remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS]);
     if kind == "MQTT" {
         remove(&mut kept, TRANSPORT, &MODELLED_TRANSPORT);
         remove(&mut kept, PAYLOAD, &MODELLED_PAYLOAD);
@@ -221,6 +277,12 @@ fn modelled(profile: &Profile, tenant: TenantId) -> Json {
         "transportType": kind,
         "version": profile.version,
         RETENTION: profile.retention_days,
+        RAW_RETENTION: profile.raw_retention_hours,
+        DEAD_LETTERS: {
+            "maxCount": profile.dead_letters.count_max,
+            "maxBytes": profile.dead_letters.bytes_max,
+            "maxAgeDays": profile.dead_letters.age_days_max,
+        },
         "profileData": {"transportConfiguration": transport},
     })
 }

@@ -11,7 +11,7 @@ use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 
 use crate::access::require_login;
 use crate::error::ApiError;
-use crate::{Api, attributes, codecs, devices, health, letters, login, profiles, telemetry, trace};
+use crate::{Api, attributes, codecs, devices, health, letters, login, profiles, replay, telemetry, trace};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +86,13 @@ fn base() -> Vec<Operation> {
         operation(GET, "/api/codecs/{name}/component", codecs::download),
         operation(GET, "/api/codecs/{name}/history", codecs::history),
         operation(GET, "/api/dead-letters", letters::list),
+        operation(DELETE, "/api/dead-letters", letters::delete_many),
+        operation(GET, "/api/dead-letters/export", letters::export),
+        operation(GET, "/api/dead-letters/{sequence}", letters::read),
+        operation(DELETE, "/api/dead-letters/{sequence}", letters::delete),
+        operation(POST, "/api/replay", replay::start),
+        operation(GET, "/api/replay", replay::status),
+        operation(DELETE, "/api/replay", replay::cancel),
         operation(GET, "/api/trace", trace::listen),
     ]
 }

@@ -5,12 +5,13 @@
 
 use serde::Serialize;
 use wireglot_model::{
-    Attribute, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId, DeadLetter, Device, DeviceId,
-    Measurement, Profile, ProfileId, Scope, Timestamp, User, UserId,
+    Attribute, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId, DeadLetter, DeadLetterBounds,
+    Device, DeviceId, Measurement, Profile, ProfileId, RawFrame, Scope, Timestamp, User, UserId,
 };
 
 use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
 use crate::keys;
+use crate::raw::{self, RawKey};
 
 /// Changes that are committed together or not at all, in the order in which they were added.
 #[derive(Default, Debug)]
@@ -40,8 +41,16 @@ pub(crate) enum Change {
         id: DeviceId,
     },
     Bury {
-        device: DeviceId,
-        letter: Vec<u8>,
+        letter: Box<DeadLetter>,
+        bytes: Vec<u8>,
+        bounds: DeadLetterBounds,
+    },
+    Exhume {
+        sequence: u64,
+    },
+    KeepRaw {
+        key: Vec<u8>,
+        frame: Vec<u8>,
     },
 }
 
@@ -173,8 +182,21 @@ impl Batch {
         Messages { rest: &self.messages }
     }
 
-    pub fn dead_letter(&mut self, letter: &DeadLetter) {
-        self.changes.push(Change::Bury { device: letter.device, letter: crate::dead::encode(letter) });
+    /// Keeps a payload that was not decoded, within the bounds of its profile.
+    pub fn dead_letter(&mut self, letter: DeadLetter, bounds: DeadLetterBounds) {
+        let bytes = crate::dead::encode(&letter);
+        self.changes.push(Change::Bury { letter: Box::new(letter), bytes, bounds });
+    }
+
+    /// Drops a dead letter. One that is gone is no error.
+    pub fn delete_dead_letter(&mut self, sequence: u64) {
+        self.changes.push(Change::Exhume { sequence });
+    }
+
+    /// Keeps a frame as it came, or replaces what is kept under the key.
+    pub fn raw_frame(&mut self, number: u64, frame: &RawFrame) {
+        let key = RawKey { received: frame.received, profile: frame.profile, number };
+        self.changes.push(Change::KeepRaw { key: key.to_bytes(), frame: raw::encode(frame) });
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
@@ -219,7 +241,7 @@ impl<'b> Iterator for Messages<'b> {
 }
 
 /// The stamp byte by byte: cloning it would touch counters that all workers share.
-fn put_stamp(out: &mut Vec<u8>, stamp: &CodecStamp) {
+pub(crate) fn put_stamp(out: &mut Vec<u8>, stamp: &CodecStamp) {
     out.extend_from_slice(&stamp.hash.0);
     put_bytes(out, stamp.name.as_str().as_bytes());
     out.extend_from_slice(stamp.version.as_bytes());
@@ -243,7 +265,10 @@ impl Change {
                 Change::Remove { key } => key.len(),
                 Change::PutDevice { value, .. } => value.len(),
                 Change::DeleteDevice { .. } => 0,
-                Change::Bury { letter, .. } => letter.len(),
+                // The letter is held twice until it is committed.
+                Change::Bury { bytes, .. } => 2 * bytes.len(),
+                Change::Exhume { .. } => 0,
+                Change::KeepRaw { key, frame } => key.len() + frame.len(),
             }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
+use wireglot_model::{DeadLetterBounds, ProfileId, Timestamp};
 
 use crate::batch::Change;
 use crate::dead;
@@ -26,6 +27,13 @@ const BUSY_BATCHES_PER_SECOND: f64 = 8_000.0;
 
 /// A letter to write, or `None` for one to remove.
 type Burial<'g> = Option<(dead::Facts, &'g [u8])>;
+
+/// What a group does to the dead letters, and the profiles that may have too many now.
+#[derive(Default)]
+struct Burials<'g> {
+    letters: BTreeMap<u64, Burial<'g>>,
+    profiles: BTreeMap<ProfileId, (DeadLetterBounds, Timestamp)>,
+}
 
 /// What the commit thread remembers from group to group.
 pub(crate) struct Committer {
@@ -160,7 +168,7 @@ impl Committer {
         }
         // The engine gives all writes of a batch one sequence number, so each key may occur once: the last wins.
         let mut records: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-        let mut letters: BTreeMap<u64, Burial<'_>> = BTreeMap::new();
+        let mut burials = Burials::default();
         for change in groups.iter().flat_map(|(_, pending)| &pending.changes) {
             match change {
                 Staged::Plain(Change::Put { key, value }) => {
@@ -179,9 +187,19 @@ impl Committer {
                     records.insert(keys::numbered(prefix::DELETED, *number), Some(Vec::new()));
                     self.delete_attributes(&keys::attributes_of(*id), &mut records)?;
                 }
-                Staged::Plain(Change::Bury { device, letter }) => {
-                    let facts = self.core.graveyard.lock().bury(*device, letter);
-                    letters.insert(facts.sequence, Some((facts, letter)));
+                Staged::Plain(Change::Bury { letter, bytes, bounds }) => {
+                    let facts = self.core.graveyard.lock().bury(letter, bytes.len());
+                    burials.letters.insert(facts.sequence, Some((facts, bytes)));
+                    burials.profiles.insert(letter.profile_id, (*bounds, letter.received));
+                }
+                Staged::Plain(Change::Exhume { sequence }) => {
+                    if self.core.graveyard.lock().exhume(*sequence) {
+                        burials.letters.insert(*sequence, None);
+                    }
+                }
+                // Keys of raw frames repeat only where the same frame is kept again, in a later commit.
+                Staged::Plain(Change::KeepRaw { key, frame }) => {
+                    batch.insert(&self.core.raw, key.clone(), frame.clone());
                 }
                 Staged::Plain(Change::PutDevice { .. } | Change::DeleteDevice { .. }) => {
                     unreachable!("`Pending::stage` gives every change of a device its number")
@@ -194,17 +212,23 @@ impl Committer {
                 None => batch.remove(&self.core.records, key),
             }
         }
-        self.add_letters(letters, batch);
+        self.add_letters(burials, batch);
         Ok(())
     }
 
-    fn add_letters(&self, mut letters: BTreeMap<u64, Burial<'_>>, batch: &mut fjall::OwnedWriteBatch) {
+    fn add_letters(&self, burials: Burials<'_>, batch: &mut fjall::OwnedWriteBatch) {
+        let Burials { mut letters, profiles } = burials;
         let config = &self.core.config;
         let mut graveyard = self.core.graveyard.lock();
-        while let Some(oldest) = graveyard.evict(config.dead_letters_max, config.dead_letter_bytes_max) {
+        let mut evicted = Vec::new();
+        for (profile, (bounds, now)) in profiles {
+            evicted.extend(graveyard.tidy_profile(profile, bounds, now));
+        }
+        evicted.extend(graveyard.tidy_all(config.dead_letters_max, config.dead_letter_bytes_max));
+        for sequence in evicted {
             // A letter of this very group needs no removal: it was never written.
-            if letters.remove(&oldest.sequence).is_none() {
-                letters.insert(oldest.sequence, None);
+            if letters.remove(&sequence).is_none() {
+                letters.insert(sequence, None);
             }
         }
         let dead = &self.core.dead;

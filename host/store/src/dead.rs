@@ -1,9 +1,14 @@
-//! Dead letters: payloads that nobody could decode, bounded in number and in bytes, the oldest first out.
+//! Dead letters: payloads that nobody could decode, bounded in number, bytes and age, the oldest first out.
+//!
+//! Each profile has its own bounds, so that one that floods cannot push out what another one lost. Past the bounds of
+//! the whole installation, the profile that holds the most bytes makes room.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use wireglot_model::{CodecStamp, DeadLetter, DeviceId, FailureStage, Timestamp};
+use wireglot_model::{
+    CodecStamp, DeadLetter, DeadLetterBounds, DeviceId, FailureStage, ProfileId, Timestamp,
+};
 
 use crate::batch::json;
 use crate::coding::{Reader, put_bytes};
@@ -14,6 +19,7 @@ use crate::error::ReadError;
 struct Head {
     device: DeviceId,
     device_name: String,
+    profile_id: ProfileId,
     profile: String,
     topic: String,
     received: Timestamp,
@@ -26,6 +32,7 @@ pub(crate) fn encode(letter: &DeadLetter) -> Vec<u8> {
     let head = json(&Head {
         device: letter.device,
         device_name: letter.device_name.clone(),
+        profile_id: letter.profile_id,
         profile: letter.profile.clone(),
         topic: letter.topic.clone(),
         received: letter.received,
@@ -46,6 +53,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DeadLetter, ReadError> {
     Ok(DeadLetter {
         device: head.device,
         device_name: head.device_name,
+        profile_id: head.profile_id,
         profile: head.profile,
         topic: head.topic,
         payload: reader.rest().to_vec(),
@@ -61,52 +69,141 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DeadLetter, ReadError> {
 pub(crate) struct Facts {
     pub(crate) sequence: u64,
     pub(crate) device: DeviceId,
+    pub(crate) profile: ProfileId,
+    pub(crate) received: Timestamp,
     pub(crate) bytes: u32,
 }
 
-/// The letters that are kept, oldest first.
+const DAY_MS: i64 = 86_400_000;
+
+/// The letters that are kept.
 #[derive(Default, Debug)]
 pub(crate) struct Graveyard {
-    pub(crate) kept: VecDeque<Facts>,
+    kept: BTreeMap<u64, Facts>,
+    profiles: HashMap<ProfileId, Plot>,
     bytes: usize,
     next: u64,
     pub(crate) evicted: u64,
 }
 
+/// The letters of one profile.
+#[derive(Default, Debug)]
+struct Plot {
+    sequences: BTreeSet<u64>,
+    bytes: usize,
+}
+
 impl Graveyard {
     pub(crate) fn restore(&mut self, facts: Facts) {
-        self.next = facts.sequence + 1;
+        self.next = self.next.max(facts.sequence + 1);
         self.bytes += facts.bytes as usize;
-        self.kept.push_back(facts);
+        let plot = self.profiles.entry(facts.profile).or_default();
+        plot.sequences.insert(facts.sequence);
+        plot.bytes += facts.bytes as usize;
+        self.kept.insert(facts.sequence, facts);
     }
 
-    pub(crate) fn bury(&mut self, device: DeviceId, letter: &[u8]) -> Facts {
-        let bytes = u32::try_from(letter.len()).unwrap_or(u32::MAX);
-        let facts = Facts { sequence: self.next, device, bytes };
+    pub(crate) fn bury(&mut self, letter: &DeadLetter, bytes: usize) -> Facts {
+        let facts = Facts {
+            sequence: self.next,
+            device: letter.device,
+            profile: letter.profile_id,
+            received: letter.received,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        };
         self.restore(facts);
         facts
     }
 
-    /// The oldest letter, if there is no room for all of them.
-    pub(crate) fn evict(&mut self, letters_max: usize, bytes_max: usize) -> Option<Facts> {
-        if self.kept.len() <= letters_max && self.bytes <= bytes_max {
-            return None;
+    /// Takes a letter out. It may be gone already.
+    pub(crate) fn exhume(&mut self, sequence: u64) -> bool {
+        let Some(facts) = self.kept.remove(&sequence) else { return false };
+        self.bytes -= facts.bytes as usize;
+        if let Some(plot) = self.profiles.get_mut(&facts.profile) {
+            plot.sequences.remove(&sequence);
+            plot.bytes -= facts.bytes as usize;
+            if plot.sequences.is_empty() {
+                self.profiles.remove(&facts.profile);
+            }
         }
-        let oldest = self.kept.pop_front()?;
-        self.bytes -= oldest.bytes as usize;
+        true
+    }
+
+    /// Makes room in a profile, and returns what went.
+    pub(crate) fn tidy_profile(
+        &mut self,
+        profile: ProfileId,
+        bounds: DeadLetterBounds,
+        now: Timestamp,
+    ) -> Vec<u64> {
+        let oldest_kept = now.0.saturating_sub(i64::from(bounds.age_days_max).saturating_mul(DAY_MS));
+        let mut gone = Vec::new();
+        while let Some((sequence, received, count, bytes)) = self.oldest_of(profile) {
+            let is_over = count > bounds.count_max as usize || bytes as u64 > bounds.bytes_max;
+            if !is_over && received.0 >= oldest_kept {
+                break;
+            }
+            gone.push(sequence);
+            self.evict(sequence);
+        }
+        gone
+    }
+
+    /// Makes room in the installation, and returns what went.
+    pub(crate) fn tidy_all(&mut self, letters_max: usize, bytes_max: usize) -> Vec<u64> {
+        let mut gone = Vec::new();
+        while self.kept.len() > letters_max || self.bytes > bytes_max {
+            let largest =
+                self.profiles.iter().max_by_key(|(_, plot)| plot.bytes).map(|(profile, _)| *profile);
+            let Some((sequence, ..)) = largest.and_then(|profile| self.oldest_of(profile)) else { break };
+            gone.push(sequence);
+            self.evict(sequence);
+        }
+        gone
+    }
+
+    fn evict(&mut self, sequence: u64) {
+        self.exhume(sequence);
         self.evicted += 1;
-        Some(oldest)
+    }
+
+    /// The oldest letter of a profile and when it came, and how many letters and bytes the profile has.
+    fn oldest_of(&self, profile: ProfileId) -> Option<(u64, Timestamp, usize, usize)> {
+        let plot = self.profiles.get(&profile)?;
+        let facts = self.kept.get(plot.sequences.first()?)?;
+        Some((facts.sequence, facts.received, plot.sequences.len(), plot.bytes))
+    }
+
+    /// Profiles that have letters.
+    pub(crate) fn profiles(&self) -> Vec<ProfileId> {
+        self.profiles.keys().copied().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Newest first, from before `sequence` on.
+    pub(crate) fn newest_before(&self, sequence: u64) -> impl Iterator<Item = &Facts> {
+        self.kept.range(..sequence).rev().map(|(_, facts)| facts)
     }
 }
 
 pub(crate) fn encode_facts(facts: Facts) -> Vec<u8> {
     let mut bytes = facts.device.0.as_bytes().to_vec();
+    bytes.extend_from_slice(facts.profile.0.as_bytes());
+    bytes.extend_from_slice(&facts.received.0.to_be_bytes());
     bytes.extend_from_slice(&facts.bytes.to_be_bytes());
     bytes
 }
 
 pub(crate) fn decode_facts(sequence: u64, bytes: &[u8]) -> Result<Facts, ReadError> {
     let mut reader = Reader::new(bytes);
-    let device = DeviceId(uuid::Uuid::from_bytes(reader.array()?));
-    Ok(Facts { sequence, device, bytes: u32::from_be_bytes(reader.array()?) })
+    Ok(Facts {
+        sequence,
+        device: DeviceId(uuid::Uuid::from_bytes(reader.array()?)),
+        profile: ProfileId(uuid::Uuid::from_bytes(reader.array()?)),
+        received: Timestamp(i64::from_be_bytes(reader.array()?)),
+        bytes: u32::from_be_bytes(reader.array()?),
+    })
 }

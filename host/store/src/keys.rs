@@ -13,6 +13,7 @@ pub(crate) const RECORDS: &str = "records";
 pub(crate) const LOG: &str = "log";
 pub(crate) const CHUNKS: &str = "chunks";
 pub(crate) const DEAD: &str = "dead";
+pub(crate) const RAW: &str = "raw";
 
 /// The first byte of every key in `records`.
 pub(crate) mod prefix {
@@ -202,7 +203,7 @@ mod tests {
             prefix::DELETED,
         ];
         assert_eq!(documented, written);
-        for keyspace in [RECORDS, LOG, CHUNKS, DEAD] {
+        for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {
             assert!(PAGE.contains(&format!("| `{keyspace}` |")), "{keyspace}");
         }
         assert!(PAGE.contains(&format!("Format **{FORMAT}**")));

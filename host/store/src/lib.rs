@@ -2,7 +2,8 @@
 //!
 //! Read in this order: what goes in (`batch`), how it is queued and waited for (`queue`, `lane`), how it becomes
 //! durable (`commit`), what is not yet in chunks (`recent`), how chunks are made and kept small (`chunk`, `head`,
-//! `checkpoint`, `retention`), how it is read (`records`, `series`, `dead`), how it is found again (`recover`, `journal`), and
+//! `checkpoint`, `retention`), how it is read (`records`, `series`, `dead`, `raw`), how values are
+//! replaced (`revise`), how it is found again (`recover`, `journal`), and
 //! the bytes underneath (`keys`, `coding`, `dictionary`).
 
 mod batch;
@@ -18,10 +19,12 @@ mod journal;
 mod keys;
 mod lane;
 mod queue;
+mod raw;
 mod recent;
 mod records;
 mod recover;
 mod retention;
+mod revise;
 mod series;
 mod store;
 #[cfg(test)]
@@ -30,6 +33,9 @@ mod tests;
 pub use batch::Batch;
 pub use error::{CommitError, OpenError, ReadError};
 pub use lane::{Committed, Lane, LaneDriver};
+pub use raw::RawKey;
+pub use records::{LetterFilter, RawPage};
 pub use retention::Retained;
+pub use revise::{Draft, Removal};
 pub use series::{HistoryQuery, Latest, Series, StoredMessage};
 pub use store::{Durability, Store, StoreConfig, StoreCounters};

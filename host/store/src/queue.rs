@@ -293,13 +293,17 @@ impl Pending {
                     self.changes.push(Staged::DeleteDevice { id, number });
                 }
             }
-            plain @ (Change::Put { .. } | Change::Remove { .. } | Change::Bury { .. }) => {
+            plain @ (Change::Put { .. }
+            | Change::Remove { .. }
+            | Change::Bury { .. }
+            | Change::Exhume { .. }
+            | Change::KeepRaw { .. }) => {
                 self.changes.push(Staged::Plain(plain));
             }
         }
     }
 
-    fn frame(
+    pub(crate) fn frame(
         &mut self,
         message: &Message<'_>,
         dictionary: &Dictionary,

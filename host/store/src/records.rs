@@ -1,12 +1,16 @@
 //! Typed reads of the small records. They block; callers keep them off the workers.
 
 use serde::de::DeserializeOwned;
-use wireglot_model::{Attribute, Credentials, DeadLetter, Device, DeviceId, Profile, Scope, Timestamp, User};
+use wireglot_model::{
+    Attribute, CodecName, Credentials, DeadLetter, Device, DeviceId, FailureStage, Profile, ProfileId,
+    RawFrame, Scope, Timestamp, User,
+};
 
 use crate::coding::{Reader, read_single};
 use crate::dead;
 use crate::error::ReadError;
 use crate::keys::{self, prefix};
+use crate::raw::{self, RawKey};
 use crate::store::{Core, Store};
 
 impl Store {
@@ -50,26 +54,112 @@ impl Store {
         Ok(self.core().records.get(keys::setting(name))?.map(|value| value.to_vec()))
     }
 
-    /// The newest dead letters first, of one device or of all, each with its sequence number.
+    /// The newest dead letters first that the filter lets through, from before `before` on, each with its sequence
+    /// number.
     pub fn dead_letters(
         &self,
-        device: Option<DeviceId>,
+        filter: &LetterFilter,
+        before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, DeadLetter)>, ReadError> {
-        let core = self.core();
-        let sequences: Vec<u64> = {
-            let graveyard = core.graveyard.lock();
-            let wanted = |facts: &&dead::Facts| device.is_none_or(|device| facts.device == device);
-            graveyard.kept.iter().rev().filter(wanted).map(|facts| facts.sequence).take(limit).collect()
-        };
-        let mut letters = Vec::with_capacity(sequences.len());
-        for sequence in sequences {
-            // A letter may be evicted, or not yet be written, between the look and the read.
-            if let Some(letter) = core.dead.get(keys::sequenced(prefix::DEAD_LETTER, sequence))? {
-                letters.push((sequence, dead::decode(&letter)?));
+        let mut letters = Vec::new();
+        let mut before = before.unwrap_or(u64::MAX);
+        while letters.len() < limit {
+            // In small bites: the commit thread wants the lock too.
+            let bite: Vec<u64> = {
+                let graveyard = self.core().graveyard.lock();
+                let wanted = graveyard.newest_before(before).filter(|facts| filter.may_hold(facts));
+                wanted.map(|facts| facts.sequence).take(LETTERS_PER_BITE).collect()
+            };
+            let Some(last) = bite.last() else { break };
+            before = *last;
+            for sequence in bite {
+                let Some(letter) = self.dead_letter(sequence)? else { continue };
+                if letters.len() < limit && filter.holds(&letter) {
+                    letters.push((sequence, letter));
+                }
             }
         }
         Ok(letters)
+    }
+
+    /// The sequence numbers of dead letters that the filter may let through, oldest first; what only a letter itself can
+    /// tell is not looked at.
+    pub fn dead_letter_sequences(&self, filter: &LetterFilter) -> Vec<u64> {
+        let graveyard = self.core().graveyard.lock();
+        let wanted = graveyard.newest_before(u64::MAX).filter(|facts| filter.may_hold(facts));
+        let mut sequences: Vec<u64> = wanted.map(|facts| facts.sequence).collect();
+        sequences.reverse();
+        sequences
+    }
+
+    /// One dead letter, if it is still there.
+    pub fn dead_letter(&self, sequence: u64) -> Result<Option<DeadLetter>, ReadError> {
+        // A letter may be evicted, or not yet be written, between the look and the read.
+        let letter = self.core().dead.get(keys::sequenced(prefix::DEAD_LETTER, sequence))?;
+        letter.map(|letter| dead::decode(&letter)).transpose()
+    }
+
+    /// Raw frames of a profile that were received from `from` on and before `until`, oldest first: at least `count` of
+    /// them if there are so many, and whole units always. With them, from where to go on.
+    pub fn raw_frames(
+        &self,
+        profile: ProfileId,
+        from: Timestamp,
+        until: Timestamp,
+        count: usize,
+    ) -> Result<RawPage, ReadError> {
+        let (low, high) = (RawKey::lowest(from).to_bytes(), RawKey::lowest(until).to_bytes());
+        let mut frames: Vec<(RawKey, RawFrame)> = Vec::new();
+        if low >= high {
+            return Ok((frames, None));
+        }
+        for guard in self.core().raw.range(low..high) {
+            let (key, value) = guard.into_inner()?;
+            let key = RawKey::parse(&key)?;
+            if frames.len() >= count && frames.last().is_some_and(|(last, _)| last.received != key.received) {
+                return Ok((frames, Some(key.received)));
+            }
+            if key.profile == profile {
+                frames.push((key, raw::decode(key, &value)?));
+            }
+        }
+        Ok((frames, None))
+    }
+}
+
+/// Raw frames with their keys, and from where to go on.
+pub type RawPage = (Vec<(RawKey, RawFrame)>, Option<Timestamp>);
+
+/// Letters that are read between two looks at what is there.
+const LETTERS_PER_BITE: usize = 256;
+
+/// Which dead letters. What is not set lets everything through.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LetterFilter {
+    pub device: Option<DeviceId>,
+    pub profile: Option<ProfileId>,
+    pub codec: Option<CodecName>,
+    pub stage: Option<FailureStage>,
+    /// Received from here on
+    pub since: Option<Timestamp>,
+    /// and before here.
+    pub until: Option<Timestamp>,
+}
+
+impl LetterFilter {
+    /// What can be told without reading the letter.
+    fn may_hold(&self, facts: &dead::Facts) -> bool {
+        self.device.is_none_or(|device| facts.device == device)
+            && self.profile.is_none_or(|profile| facts.profile == profile)
+            && self.since.is_none_or(|since| facts.received >= since)
+            && self.until.is_none_or(|until| facts.received < until)
+    }
+
+    /// What only the letter tells: codec and stage.
+    pub fn holds(&self, letter: &DeadLetter) -> bool {
+        let is_of = |codec: &CodecName| letter.codec.as_ref().is_some_and(|stamp| stamp.name == *codec);
+        self.codec.as_ref().is_none_or(is_of) && self.stage.is_none_or(|stage| letter.stage == stage)
     }
 }
 

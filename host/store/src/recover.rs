@@ -90,6 +90,7 @@ fn open_engine(dir: &Path, config: &StoreConfig) -> Result<Opened, fjall::Error>
         log: db.keyspace(keys::LOG, log)?,
         chunks: db.keyspace(keys::CHUNKS, chunks)?,
         dead: db.keyspace(keys::DEAD, small)?,
+        raw: db.keyspace(keys::RAW, chunks)?,
         db,
     })
 }

@@ -45,6 +45,8 @@ pub struct StoreConfig {
     pub keys_max: usize,
     pub dead_letters_max: usize,
     pub dead_letter_bytes_max: usize,
+    /// Raw frames on disk, in bytes; past it, the oldest go.
+    pub raw_bytes_max: u64,
     /// Memory for blocks of the engine that are read often.
     pub cache_bytes: u64,
 }
@@ -61,6 +63,7 @@ impl Default for StoreConfig {
             keys_max: limits::KEYS_MAX,
             dead_letters_max: limits::DEAD_LETTERS_MAX,
             dead_letter_bytes_max: limits::DEAD_LETTER_BYTES_MAX,
+            raw_bytes_max: limits::RAW_FRAME_BYTES_MAX,
             cache_bytes: 32 * 1024 * 1024,
         }
     }
@@ -90,6 +93,7 @@ pub(crate) struct Core {
     pub(crate) log: Keyspace,
     pub(crate) chunks: Keyspace,
     pub(crate) dead: Keyspace,
+    pub(crate) raw: Keyspace,
     pub(crate) dictionary: Dictionary,
     pub(crate) queue: Queue,
     pub(crate) recent: Recent,
@@ -217,7 +221,7 @@ impl Store {
             recent_bytes: core.recent.bytes(),
             devices: core.dictionary.device_count(),
             keys: core.dictionary.key_count(),
-            dead_letters: graveyard.kept.len(),
+            dead_letters: graveyard.len(),
             dead_letters_evicted: graveyard.evicted,
             disk_bytes: core.db.disk_space().unwrap_or_default(),
         }
@@ -258,6 +262,7 @@ pub(crate) struct Opened {
     pub(crate) log: Keyspace,
     pub(crate) chunks: Keyspace,
     pub(crate) dead: Keyspace,
+    pub(crate) raw: Keyspace,
 }
 
 impl Core {
@@ -272,6 +277,7 @@ impl Core {
             log: opened.log,
             chunks: opened.chunks,
             dead: opened.dead,
+            raw: opened.raw,
             queue,
             recent: Recent::default(),
             graveyard: Mutex::default(),

@@ -1,6 +1,7 @@
 //! Tests of the whole store on a real folder: what goes in comes out, whatever happens in between.
 
 mod bounds;
+mod frames;
 mod lifecycle;
 mod model;
 mod records;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use wireglot_model::{
-    CodecHash, CodecName, CodecStamp, Device, DeviceId, Measurement, ProfileId, Sample, Timestamp, Value,
+    CodecHash, CodecName, CodecStamp, DeadLetterBounds, Device, DeviceId, Measurement, ProfileId, Sample,
+    Timestamp, Value,
 };
 
 use crate::{Batch, CommitError, HistoryQuery, Store, StoreConfig};
@@ -86,6 +88,15 @@ impl Disk {
 
 pub(crate) fn id(number: u8) -> DeviceId {
     DeviceId(uuid::Uuid::from_bytes([number; 16]))
+}
+
+pub(crate) fn profile(number: u8) -> ProfileId {
+    ProfileId(uuid::Uuid::from_bytes([number; 16]))
+}
+
+/// Bounds that nothing crosses.
+pub(crate) fn no_bounds() -> DeadLetterBounds {
+    DeadLetterBounds { count_max: u32::MAX, bytes_max: u64::MAX, age_days_max: u32::MAX }
 }
 
 pub(crate) fn device(number: u8) -> Device {

@@ -25,6 +25,13 @@ pub(crate) struct Refusal {
     pub(crate) body: Value,
 }
 
+impl Refusal {
+    /// Whether its message has these words.
+    pub(crate) fn mentions(&self, words: &str) -> bool {
+        self.body["message"].as_str().is_some_and(|message| message.contains(words))
+    }
+}
+
 /// One stored message.
 #[derive(Debug)]
 pub(crate) struct Stored {

@@ -32,7 +32,7 @@ async fn accept(
 ) -> Result<Vec<Downlink>, AcceptError> {
     let decoded = Decoded { uplinks, warnings: Vec::new() };
     let (sender, receiver) = oneshot::channel();
-    worker.accept(device, now, None, decoded, sender).map_err(|(error, _)| error)?;
+    worker.accept(device, now, None, decoded, None, sender).map_err(|(error, _)| error)?;
     let (_accepted, answers) = receiver.await.unwrap()?;
     Ok(answers)
 }
@@ -274,7 +274,7 @@ async fn messages_are_done_in_the_order_in_which_they_came() {
     let decoded = |ts| Decoded { uplinks: vec![telemetry("t", ts)], warnings: Vec::new() };
     for number in (0..30).step_by(3) {
         worker.follow(number).unwrap();
-        worker.accept(&device, NOW, None, decoded(1), number + 1).unwrap();
+        worker.accept(&device, NOW, None, decoded(1), None, number + 1).unwrap();
         worker.follow(number + 2).unwrap();
     }
     let story = async {

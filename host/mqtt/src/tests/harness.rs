@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecConfig, CodecTable};
-use wireglot_device::{CredentialsDraft, DeviceSpec, Devices, ProfileDraft};
+use wireglot_device::{CredentialsDraft, DeviceSpec, Devices, LetterFilter, ProfileDraft};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
     CodecName, DeadLetter, DeviceId, OnFailure, PayloadKind, Sample, Scope, Timestamp, TransportKind, Value,
@@ -81,7 +81,12 @@ impl Server {
     }
 
     pub(super) fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.devices.dead_letters(None, 100).unwrap().into_iter().map(|(_, letter)| letter).collect()
+        self.devices
+            .dead_letters(&LetterFilter::default(), None, 100)
+            .unwrap()
+            .into_iter()
+            .map(|(_, letter)| letter)
+            .collect()
     }
 
     pub(super) fn write_shared(&self, token: &str, key: &str, value: i64) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use wireglot_model::{DeadLetter, FailureStage, Timestamp, Value};
 
-use super::{Disk, block_on, device, id, measured};
-use crate::{Batch, CommitError, Lane, LaneDriver, StoreConfig};
+use super::{Disk, block_on, device, id, measured, no_bounds, profile};
+use crate::{Batch, CommitError, Lane, LaneDriver, LetterFilter, StoreConfig};
 
 fn message(ts: i64) -> Batch {
     let mut batch = Batch::default();
@@ -41,6 +41,7 @@ fn the_oldest_dead_letters_make_room() {
     let letter = |payload: Vec<u8>| DeadLetter {
         device: id(1),
         device_name: String::new(),
+        profile_id: profile(1),
         profile: String::new(),
         topic: String::new(),
         payload,
@@ -52,19 +53,20 @@ fn the_oldest_dead_letters_make_room() {
     let config = StoreConfig { dead_letters_max: 3, dead_letter_bytes_max: 4_000, ..StoreConfig::default() };
     let mut disk = Disk::with(config);
     // One by one, and many in one commit.
-    disk.commit(|batch| batch.dead_letter(&letter(vec![0])));
-    disk.commit(|batch| (1..=4).for_each(|number| batch.dead_letter(&letter(vec![number]))));
+    disk.commit(|batch| batch.dead_letter(letter(vec![0]), no_bounds()));
+    disk.commit(|batch| (1..=4).for_each(|number| batch.dead_letter(letter(vec![number]), no_bounds())));
     let kept = |disk: &Disk| -> Vec<u8> {
-        disk.store().dead_letters(None, 9).unwrap().into_iter().map(|(_, letter)| letter.payload[0]).collect()
+        let letters = disk.store().dead_letters(&LetterFilter::default(), None, 9).unwrap();
+        letters.into_iter().map(|(_, letter)| letter.payload[0]).collect()
     };
     assert_eq!(kept(&disk), [4, 3, 2]);
     assert_eq!(disk.store().counters().dead_letters_evicted, 2);
     disk.reopen();
     // So large that it fills the bound to the byte, together with one other.
     let empty = crate::dead::encode(&letter(Vec::new())).len();
-    disk.commit(|batch| batch.dead_letter(&letter(vec![9; 4_000 - empty - (empty + 1)])));
+    disk.commit(|batch| batch.dead_letter(letter(vec![9; 4_000 - empty - (empty + 1)]), no_bounds()));
     assert_eq!(kept(&disk), [9, 4], "bytes count too");
-    disk.commit(|batch| batch.dead_letter(&letter(vec![9; 5_000])));
+    disk.commit(|batch| batch.dead_letter(letter(vec![9; 5_000]), no_bounds()));
     assert_eq!(kept(&disk), [0u8; 0], "one that is larger than the bound is not kept at all");
     disk.reopen();
     assert_eq!(kept(&disk), [0u8; 0]);

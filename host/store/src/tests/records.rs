@@ -1,11 +1,12 @@
 //! Small records: what is put is read, what is deleted is not, and the last of several writes wins.
 
 use wireglot_model::{
-    Attribute, Credentials, CredentialsId, CredentialsKind, DeadLetter, FailureStage, Scope, Timestamp, User,
-    UserId, Value,
+    Attribute, Credentials, CredentialsId, CredentialsKind, DeadLetter, DeadLetterBounds, FailureStage,
+    Scope, Timestamp, User, UserId, Value,
 };
 
-use super::{Disk, device, id, stamp};
+use super::{Disk, device, id, profile, stamp};
+use crate::LetterFilter;
 
 fn uuid(number: u8) -> uuid::Uuid {
     uuid::Uuid::from_bytes([number; 16])
@@ -102,6 +103,7 @@ fn dead_letters_come_newest_first_and_by_device() {
     let letter = |number: u8, payload: &[u8]| DeadLetter {
         device: id(number),
         device_name: "d".to_owned(),
+        profile_id: profile(number),
         profile: "p".to_owned(),
         topic: "t".to_owned(),
         payload: payload.to_vec(),
@@ -111,12 +113,15 @@ fn dead_letters_come_newest_first_and_by_device() {
         reason: "because".to_owned(),
     };
     for (number, payload) in [(1, b"a"), (2, b"b"), (1, b"c")] {
-        disk.commit(|batch| batch.dead_letter(&letter(number, payload)));
+        disk.commit(|batch| batch.dead_letter(letter(number, payload), DeadLetterBounds::default()));
     }
     for _ in 0..2 {
-        let all = disk.store().dead_letters(None, 9).unwrap();
+        let all = disk.store().dead_letters(&LetterFilter::default(), None, 9).unwrap();
         assert_eq!(all, [(2, letter(1, b"c")), (1, letter(2, b"b")), (0, letter(1, b"a"))]);
-        let of_one = disk.store().dead_letters(Some(id(1)), 1).unwrap();
+        let of_one = {
+            let filter = LetterFilter { device: Some(id(1)), ..LetterFilter::default() };
+            disk.store().dead_letters(&filter, None, 1).unwrap()
+        };
         assert_eq!(of_one, [(2, letter(1, b"c"))]);
         disk.reopen();
     }

@@ -1,0 +1,98 @@
+//! Replays: decoding again what was kept. One at a time; what it does is told while it runs and afterwards.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use wireglot_model::Timestamp;
+use wireglot_replay::{CodecChoice, ReplayOrder, ReplayStatus, Source, StartError};
+
+use crate::Api;
+use crate::error::ApiError;
+use crate::letters::stage;
+use crate::request::Body;
+
+/// The body of an order.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Order {
+    device_profile_name: String,
+    device_name: Option<String>,
+    /// `NAME` or `NAME@VERSION`; absent: what serves the profile now.
+    codec: Option<String>,
+    since: Option<i64>,
+    until: Option<i64>,
+    stage: Option<String>,
+    /// Raw frames instead of dead letters.
+    #[serde(default)]
+    all: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /api/replay`
+pub(crate) async fn start(
+    State(api): State<Api>,
+    body: Body,
+) -> Result<(StatusCode, Json<ReplayStatus>), ApiError> {
+    let order = read(&api, body.json()?)?;
+    // The codec may have to be compiled.
+    let started = tokio::task::spawn_blocking(move || api.replays.start(order)).await;
+    match started {
+        Ok(Ok(status)) => Ok((StatusCode::ACCEPTED, Json(status))),
+        Ok(Err(refused)) => Err(refusal(&refused)),
+        Err(broken) => Err(ApiError::internal(&broken)),
+    }
+}
+
+/// `GET /api/replay`
+pub(crate) async fn status(State(api): State<Api>) -> Result<Json<ReplayStatus>, ApiError> {
+    api.replays.status().map(Json).ok_or_else(ApiError::not_found)
+}
+
+/// `DELETE /api/replay`
+pub(crate) async fn cancel(State(api): State<Api>) -> Result<Json<ReplayStatus>, ApiError> {
+    api.replays.cancel().map(Json).ok_or_else(ApiError::not_found)
+}
+
+fn read(api: &Api, order: Order) -> Result<ReplayOrder, ApiError> {
+    let profile = api.devices.profile_by_name(&order.device_profile_name).ok_or_else(|| {
+        ApiError::bad_request(format!("There is no device profile '{}'", order.device_profile_name))
+    })?;
+    let device = match &order.device_name {
+        Some(name) => {
+            let found = api.devices.device_by_name(name);
+            Some(found.ok_or_else(|| ApiError::bad_request(format!("There is no device '{name}'")))?.id())
+        }
+        None => None,
+    };
+    let codec = order.codec.as_deref().map(CodecChoice::parse).transpose().map_err(ApiError::bad_request)?;
+    let stage = order.stage.as_deref().map(stage).transpose()?;
+    let source = match (order.all, stage) {
+        (false, stage) => Source::DeadLetters { stage },
+        (true, None) => Source::RawFrames,
+        (true, Some(_)) => {
+            return Err(ApiError::bad_request("'stage' is for dead letters; raw frames have none"));
+        }
+    };
+    if order.all && profile.profile.raw_retention_hours.is_none() {
+        return Err(ApiError::bad_request(format!(
+            "Device profile '{}' keeps no raw frames: set its rawRetentionHours",
+            profile.name
+        )));
+    }
+    let time = |time: Option<i64>| time.map(Timestamp);
+    let (since, until) = (time(order.since), time(order.until));
+    Ok(ReplayOrder { profile, device, since, until, codec, source, is_dry_run: order.dry_run })
+}
+
+fn refusal(refused: &StartError) -> ApiError {
+    match refused {
+        StartError::Running => ApiError::conflict(refused.to_string()),
+        StartError::NoCodecNamed
+        | StartError::NotLive(_)
+        | StartError::Version(_)
+        | StartError::Settings(_) => ApiError::bad_request(refused.to_string()),
+        StartError::Thread(_) => ApiError::internal(refused),
+    }
+}
