@@ -102,6 +102,7 @@ fn write_store(page: &mut MetricsText, store: &StoreCounters) {
     gauge("wireglot_store_disk_bytes", "What the store occupies on disk.", store.disk_bytes);
     gauge("wireglot_store_keys", "Distinct telemetry keys.", store.keys as u64);
     gauge("wireglot_dead_letters", "Dead letters kept.", store.dead_letters as u64);
+    gauge("wireglot_raw_frame_bytes", "What raw frames occupy on disk.", store.raw_bytes);
 }
 
 fn write_codecs(page: &mut MetricsText, codecs: &CodecCounters) {

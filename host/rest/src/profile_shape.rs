@@ -344,3 +344,52 @@ fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShap
 fn invalid(reason: impl Into<String>) -> InvalidShape {
     InvalidShape(reason.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of the refusal, or what was understood.
+    fn read(members: Json) -> Result<(Option<u32>, DeadLetterBounds), String> {
+        let mut shape = json!({"name": "p", "type": "DEFAULT", "transportType": "DEFAULT"});
+        overlay(&mut shape, members);
+        let draft = profile_draft(&shape).map_err(|invalid| invalid.to_string())?;
+        Ok((draft.raw_retention_hours, draft.dead_letters))
+    }
+
+    #[track_caller]
+    fn refused(members: Json, words: &str) {
+        let reason = read(members).expect_err(words);
+        assert!(reason.contains(words), "{reason:?} has no {words:?}");
+    }
+
+    #[test]
+    fn frames_are_kept_within_the_bounds_of_the_profile() {
+        let default = DeadLetterBounds::default();
+        assert_eq!(read(json!({})), Ok((None, default)));
+        let largest = json!({
+            "rawRetentionHours": RAW_RETENTION_HOURS_MAX,
+            "deadLetters": {
+                "maxCount": DEAD_LETTERS_MAX,
+                "maxBytes": DEAD_LETTER_BYTES_MAX,
+                "maxAgeDays": PROFILE_DEAD_LETTER_DAYS_MAX,
+            },
+        });
+        let (hours, bounds) = read(largest).expect("each is in its range");
+        assert_eq!((hours, bounds.count_max), (Some(RAW_RETENTION_HOURS_MAX), 100_000));
+        assert_eq!(
+            read(json!({"deadLetters": {"maxCount": 0}})),
+            Ok((None, DeadLetterBounds { count_max: 0, ..default }))
+        );
+        refused(json!({"rawRetentionHours": 0}), "'rawRetentionHours' is a whole number from 1 to");
+        refused(json!({"rawRetentionHours": RAW_RETENTION_HOURS_MAX + 1}), "'rawRetentionHours'");
+        refused(json!({"deadLetters": 3}), "'deadLetters' is an object");
+        refused(json!({"deadLetters": {"maxSize": 3}}), "not 'maxSize'");
+        refused(json!({"deadLetters": {"maxCount": DEAD_LETTERS_MAX + 1}}), "'deadLetters.maxCount'");
+        refused(json!({"deadLetters": {"maxBytes": DEAD_LETTER_BYTES_MAX + 1}}), "'deadLetters.maxBytes'");
+        refused(
+            json!({"deadLetters": {"maxAgeDays": PROFILE_DEAD_LETTER_DAYS_MAX + 1}}),
+            "'deadLetters.maxAgeDays'",
+        );
+    }
+}

@@ -78,6 +78,13 @@ impl Recent {
         Ok(active.bytes)
     }
 
+    /// The last commit that has messages here, or 0.
+    pub(crate) fn last(&self) -> u64 {
+        let generations = self.generations.lock();
+        let frozen = generations.frozen.as_ref().map_or(0, |frozen| frozen.last);
+        frozen.max(generations.active.last)
+    }
+
     /// Starts a new generation and returns the one to make into chunks, or `None` if there is nothing in it.
     pub(crate) fn freeze(&self) -> Option<Arc<Generation>> {
         let mut generations = self.generations.lock();

@@ -62,8 +62,9 @@ impl Store {
     pub fn revise(&self, removals: &[Removal], draft: &Draft, _defined: Committed) -> Result<(), ReadError> {
         let core = self.core();
         let engine = |error: Source| ReadError::Engine(error);
-        // What is to be removed may still be recent.
-        crate::checkpoint::checkpoint(core).map_err(engine)?;
+        // What is to be removed may still be recent. One checkpoint may only make up for another that failed.
+        let last = core.recent.last();
+        while crate::checkpoint::checkpoint(core).map_err(engine)? < last {}
         let _writer = core.chunk_writer.lock();
         // Chunks use definitions that are in the journal only: they must not be the more durable ones.
         core.db.persist(PersistMode::SyncData)?;

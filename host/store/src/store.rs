@@ -155,6 +155,8 @@ pub struct StoreCounters {
     pub keys: usize,
     pub dead_letters: usize,
     pub dead_letters_evicted: u64,
+    /// What raw frames occupy on disk, now.
+    pub raw_bytes: u64,
     /// What the engine occupies on disk, now.
     pub disk_bytes: u64,
 }
@@ -223,6 +225,7 @@ impl Store {
             keys: core.dictionary.key_count(),
             dead_letters: graveyard.len(),
             dead_letters_evicted: graveyard.evicted,
+            raw_bytes: core.raw.disk_space(),
             disk_bytes: core.db.disk_space().unwrap_or_default(),
         }
     }

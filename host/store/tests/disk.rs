@@ -12,6 +12,7 @@
 #[path = "disk/trace.rs"]
 mod trace;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use trace::{Disk, Unsynced};
-use wireglot_model::{Device, DeviceId, Measurement, ProfileId, Sample, Timestamp, Value};
-use wireglot_store::{Batch, Store, StoreConfig};
+use wireglot_model::{
+    CodecHash, CodecName, CodecStamp, Device, DeviceId, Measurement, ProfileId, Sample, Timestamp, Value,
+};
+use wireglot_store::{Batch, Removal, Store, StoreConfig};
 
 /// Large enough for some checkpoints, small enough to cut the power at every sync.
 const MESSAGES: i64 = 12;
@@ -39,16 +42,37 @@ fn config() -> StoreConfig {
     StoreConfig { gather: Duration::ZERO, log_bytes_max: 3 * TEXT, ..StoreConfig::default() }
 }
 
+/// Messages whose values are replaced in the end, both in one step.
+const REVISED: [i64; 2] = [3, 7];
+
 fn text(number: i64) -> String {
     format!("{number} ").repeat(TEXT / 3)
 }
 
+fn codec() -> CodecStamp {
+    CodecStamp { name: CodecName::parse("c").unwrap(), version: "1".into(), hash: CodecHash([7; 32]) }
+}
+
 fn message(number: i64) -> Batch {
     let mut batch = Batch::default();
-    let value = Value::Text(text(number));
-    let samples = vec![Sample { key: format!("key {}", number % 3), value }];
-    batch.telemetry(id(), Timestamp(number), None, &[Measurement { ts: None, samples }]);
+    put(&mut batch, number, text(number));
     batch
+}
+
+fn put(batch: &mut Batch, number: i64, text: String) {
+    let samples = vec![Sample { key: format!("key {}", number % 3), value: Value::Text(text.into()) }];
+    batch.telemetry(id(), Timestamp(number), Some(&codec()), &[Measurement { ts: None, samples }]);
+}
+
+/// Replaces two messages, as a replay does.
+fn revise(store: &Store) -> bool {
+    let received: BTreeSet<Timestamp> = REVISED.into_iter().map(Timestamp).collect();
+    let mut rows = Batch::default();
+    REVISED.into_iter().for_each(|number| put(&mut rows, number, "revised".to_owned()));
+    let Ok(draft) = store.draft(&rows) else { return false };
+    let Ok(defined) = block_on(store.commit(Batch::default())) else { return false };
+    let removal = Removal { device: id(), received, first: Timestamp(0), last: Timestamp(MESSAGES) };
+    store.revise(&[removal], &draft, defined).is_ok()
 }
 
 fn device() -> Batch {
@@ -83,6 +107,9 @@ fn writer() {
         }
     }
     assert!(!(failed && store.healthy()), "a store that failed says so");
+    if !failed && revise(&store) {
+        acks.write_all(b"a").unwrap();
+    }
     store.close();
 }
 
@@ -142,9 +169,19 @@ fn check(folder: &Path, acknowledged: usize, moment: &str) {
     // The device itself is the first acknowledgement.
     let expected: Vec<i64> = (1..=MESSAGES).take(acknowledged.saturating_sub(1)).collect();
     assert!(found.starts_with(&expected), "{moment}: acknowledged {expected:?}, found {found:?}");
+    let mut revised = Vec::new();
     for message in &messages {
-        assert_eq!(message.samples[0].value, Value::Text(text(message.ts.0)), "{moment}");
+        let value = &message.samples[0].value;
+        if REVISED.contains(&message.ts.0) && *value == Value::Text("revised".into()) {
+            revised.push(message.ts.0);
+        } else {
+            assert_eq!(*value, Value::Text(text(message.ts.0)), "{moment}");
+        }
         assert_eq!(message.samples[0].key, format!("key {}", message.ts.0 % 3), "{moment}");
+    }
+    assert!(revised.is_empty() || revised == REVISED, "{moment}: only {revised:?} replaced");
+    if acknowledged > 1 + usize::try_from(MESSAGES).unwrap() {
+        assert_eq!(revised, REVISED, "{moment}");
     }
     let latest = store.latest(id(), None).unwrap();
     assert_eq!(latest.iter().map(|latest| latest.ts.0).max(), found.last().copied(), "{moment}");
@@ -164,7 +201,7 @@ fn ack_after_commit_on_a_disk_that_forgets() {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
     let events = trace::read(&trace);
     let acknowledged = trace::acknowledged(&events, &acks_of(&folder));
-    assert_eq!(acknowledged.last().copied(), Some(1 + usize::try_from(MESSAGES).unwrap()));
+    assert_eq!(acknowledged.last().copied(), Some(2 + usize::try_from(MESSAGES).unwrap()));
     let mut disk = Disk::new(&folder);
     let mut cuts = 0;
     for (at, event) in events.iter().enumerate() {
