@@ -155,6 +155,9 @@ fn wrongly_decoded_history_is_decoded_again() {
     let order = json!({ "deviceProfileName": "wrong", "all": true, "codec": "stamp@2.0.0" });
     let mut dry = order.clone();
     dry["dryRun"] = json!(true);
+    let mut newest = dry.clone();
+    newest["last"] = json!(2);
+    assert_eq!(replay(&server, &newest)["report"]["frames"], 2, "one fails, and the one before it");
     let report = replay(&server, &dry)["report"].clone();
     assert_eq!(
         (&report["frames"], &report["decoded"], &report["failed"]),

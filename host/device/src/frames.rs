@@ -88,6 +88,16 @@ impl Devices {
         Ok(self.0.store.raw_frames(profile, from, until, count)?)
     }
 
+    /// When the last `count` raw frames of a profile begin, of those before `until`. Reads the disk.
+    pub fn raw_frames_begin(
+        &self,
+        profile: ProfileId,
+        until: Timestamp,
+        count: usize,
+    ) -> Result<Option<Timestamp>, DeviceError> {
+        Ok(self.0.store.raw_frames_begin(profile, until, count)?)
+    }
+
     /// Takes what a dead letter was decoded into, and drops the letter in the same commit. Queues at once; the future
     /// waits for the disk. Reads the disk.
     pub fn revive(

@@ -22,7 +22,14 @@ impl Run {
         let profile = self.order.profile.profile.id;
         let settled = Timestamp(now().0.saturating_sub(SETTLED_MS));
         let until = self.order.until.map_or(settled, |until| until.min(settled));
-        let mut from = Some(self.order.since.unwrap_or(Timestamp(i64::MIN)));
+        let since = self.order.since.unwrap_or(Timestamp(i64::MIN));
+        let mut from = match self.order.last {
+            None => Some(since),
+            Some(last) => {
+                let begin = self.devices.raw_frames_begin(profile, until, last)?;
+                begin.map(|begin| begin.max(since))
+            }
+        };
         while let Some(start) = from
             && !self.is_cancelled()
         {

@@ -21,6 +21,8 @@ impl Run {
             until: self.order.until,
         };
         let sequences = self.devices.dead_letter_sequences(&filter);
+        let skipped = self.order.last.map_or(0, |last| sequences.len().saturating_sub(last));
+        let sequences = sequences.get(skipped..).unwrap_or_default();
         for some in sequences.chunks(REPLAY_FRAMES_AT_ONCE) {
             if self.is_cancelled() {
                 break;

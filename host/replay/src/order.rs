@@ -17,6 +17,8 @@ pub struct ReplayOrder {
     pub since: Option<Timestamp>,
     /// and before here.
     pub until: Option<Timestamp>,
+    /// Only the last so many of them.
+    pub last: Option<usize>,
     /// By what; `None`: what serves the profile now.
     pub codec: Option<CodecChoice>,
     pub source: Source,

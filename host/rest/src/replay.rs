@@ -23,6 +23,8 @@ struct Order {
     since: Option<i64>,
     until: Option<i64>,
     stage: Option<String>,
+    /// Only the last so many frames.
+    last: Option<usize>,
     /// Raw frames instead of dead letters.
     #[serde(default)]
     all: bool,
@@ -83,7 +85,8 @@ fn read(api: &Api, order: Order) -> Result<ReplayOrder, ApiError> {
     }
     let time = |time: Option<i64>| time.map(Timestamp);
     let (since, until) = (time(order.since), time(order.until));
-    Ok(ReplayOrder { profile, device, since, until, codec, source, is_dry_run: order.dry_run })
+    let (last, is_dry_run) = (order.last, order.dry_run);
+    Ok(ReplayOrder { profile, device, since, until, last, codec, source, is_dry_run })
 }
 
 fn refusal(refused: &StartError) -> ApiError {

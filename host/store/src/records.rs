@@ -100,6 +100,28 @@ impl Store {
         letter.map(|letter| dead::decode(&letter)).transpose()
     }
 
+    /// When the `count`-th frame of a profile from the end was received, of those before `until`; the first one where
+    /// there are fewer. `None`: there is none.
+    pub fn raw_frames_begin(
+        &self,
+        profile: ProfileId,
+        until: Timestamp,
+        count: usize,
+    ) -> Result<Option<Timestamp>, ReadError> {
+        let (mut begin, mut seen) = (None, 0);
+        for guard in self.core().raw.range(..RawKey::lowest(until).to_bytes()).rev() {
+            let key = RawKey::parse(&guard.key()?)?;
+            if key.profile == profile && seen < count {
+                begin = Some(key.received);
+                seen += 1;
+            }
+            if seen == count {
+                break;
+            }
+        }
+        Ok(begin)
+    }
+
     /// Raw frames of a profile that were received from `from` on and before `until`, oldest first: at least `count` of
     /// them if there are so many, and whole units always. With them, from where to go on.
     pub fn raw_frames(

@@ -150,6 +150,15 @@ fn raw_frames_come_in_whole_units() {
     assert_eq!(read(8, 99, 9), (vec![d], None));
     assert_eq!(read(9, 99, 9), (vec![], None));
     assert_eq!(read(9, 3, 9), (vec![], None));
+    let begin = |until, count| {
+        let begin = disk.store().raw_frames_begin(profile(1), Timestamp(until), count).unwrap();
+        begin.map(|begin| begin.0)
+    };
+    assert_eq!(
+        [begin(99, 1), begin(99, 2), begin(99, 9), begin(8, 1), begin(5, 1)],
+        [Some(8), Some(7), Some(5), Some(7), None]
+    );
+    assert_eq!(begin(99, 0), None);
 }
 
 #[test]
