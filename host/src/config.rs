@@ -38,6 +38,13 @@ macro_rules! settings {
             apply: |config, text| { config.$name = $parse(text)?; Ok(()) },
         }, )+ ];
 
+        impl Config {
+            /// Every setting with its value, secrets hidden.
+            pub(crate) fn shown(&self) -> std::collections::BTreeMap<&'static str, String> {
+                [ $( (stringify!($name), format!("{:?}", self.$name)), )+ ].into()
+            }
+        }
+
         impl Default for Config {
             fn default() -> Self {
                 Self { $( $name: $parse($default).expect("a test parses every default"), )+ }

@@ -10,7 +10,9 @@ use anyhow::{Context, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::json;
+use wireglot_codec::CodecTable;
 use wireglot_device::{CredentialsDraft, DeviceSpec, Devices, Ensured, ProfileDraft};
+use wireglot_model::Actor;
 
 /// Devices that are made at the same time, so that they share commits.
 const CONCURRENT_DEVICES: usize = 256;
@@ -85,6 +87,8 @@ impl Applied {
 /// A fleet that was read and makes sense by itself.
 #[derive(Debug)]
 pub(crate) struct Fleet {
+    /// The file's name, for the audit log.
+    file: String,
     profiles: Vec<ProfileDraft>,
     devices: Vec<DeviceSpec>,
 }
@@ -93,10 +97,11 @@ pub(crate) struct Fleet {
 pub(crate) fn read(path: &Path) -> anyhow::Result<Fleet> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("The fleet file {} cannot be read.", path.display()))?;
-    parse(&text).with_context(|| format!("The fleet file {} was not applied.", path.display()))
+    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    parse(&text, file).with_context(|| format!("The fleet file {} was not applied.", path.display()))
 }
 
-fn parse(text: &str) -> anyhow::Result<Fleet> {
+fn parse(text: &str, name: String) -> anyhow::Result<Fleet> {
     let file: File = toml::from_str(text)?;
     let mut names = HashSet::new();
     for profile in &file.profile {
@@ -111,7 +116,7 @@ fn parse(text: &str) -> anyhow::Result<Fleet> {
         }
     }
     let profiles = file.profile.into_iter().map(draft).collect::<anyhow::Result<_>>()?;
-    Ok(Fleet { profiles, devices: file.device.into_iter().map(spec).collect() })
+    Ok(Fleet { file: name, profiles, devices: file.device.into_iter().map(spec).collect() })
 }
 
 fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
@@ -156,7 +161,8 @@ fn default_transport() -> String {
 
 impl Fleet {
     /// Makes it so. Stops at the first thing that cannot be; what was made before stays.
-    pub(crate) async fn apply(self, devices: &Devices) -> anyhow::Result<Applied> {
+    pub(crate) async fn apply(self, devices: &Devices, codecs: &CodecTable) -> anyhow::Result<Applied> {
+        let devices = &devices.acting_for(Actor::File(self.file));
         let now = wireglot_device::now();
         let mut applied = Applied::default();
         let declared: HashSet<String> = self.profiles.iter().map(|profile| profile.name.clone()).collect();
@@ -173,6 +179,10 @@ impl Fleet {
         }
         for profile in self.profiles {
             let name = profile.name.clone();
+            let stored = devices.profile_by_name(&name);
+            let profile = wireglot_rest::pinned(profile, stored, codecs)
+                .await
+                .with_context(|| format!("profile `{name}`"))?;
             let ensured =
                 devices.ensure_profile(profile, now).await.with_context(|| format!("profile `{name}`"))?;
             applied.count(ensured);
@@ -196,7 +206,7 @@ mod tests {
 
     #[track_caller]
     fn refused(text: &str, words: &str) {
-        let error = format!("{:#}", parse(text).expect_err(text));
+        let error = format!("{:#}", parse(text, "fleet.toml".into()).expect_err(text));
         assert!(error.contains(words), "{text:?}: {error:?} has no {words:?}");
     }
 
@@ -221,6 +231,7 @@ mod tests {
             credentialsType = "ACCESS_TOKEN"
             credentialsId = "T"
             "#,
+            "fleet.toml".into(),
         )
         .expect("valid");
         let profile = fleet.profiles.first().expect("one profile");

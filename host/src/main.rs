@@ -1,9 +1,11 @@
 //! The command line: flags → config → wire → run → drain. The only place that ends the process.
 
+mod audit;
 mod author;
 mod config;
 mod fleet;
 mod metrics;
+mod operator;
 mod reload;
 mod simulate;
 mod wiring;
@@ -41,15 +43,27 @@ struct Cli {
 enum Command {
     /// Runs the server until SIGINT or SIGTERM.
     Serve(ServeArgs),
-    /// The plugin author's tools.
+    /// Codecs: the plugin author's tools, and the operator's over REST.
     #[command(subcommand)]
-    Codec(author::AuthorCommand),
+    Codec(CodecCommand),
+    /// Logs in to a running server and prints an access token for the other commands.
+    Login(operator::LoginArgs),
+    /// Shows who changed what on a running server.
+    Audit(operator::AuditArgs),
     /// Devices for trying things out.
     #[command(subcommand)]
     Device(DeviceCommand),
     /// The settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(clap::Subcommand)]
+enum CodecCommand {
+    #[command(flatten)]
+    Author(author::AuthorCommand),
+    #[command(flatten)]
+    Operator(operator::OperatorCommand),
 }
 
 /// Where settings come from; each wins over the file and the environment.
@@ -122,7 +136,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             log_to_stderr(&config)?;
             runtime()?.block_on(wiring::serve(config))
         }
-        Command::Codec(command) => author::run(command),
+        Command::Codec(CodecCommand::Author(command)) => author::run(command),
+        Command::Codec(CodecCommand::Operator(command)) => operator::run(command),
+        Command::Login(args) => operator::run_login(&args),
+        Command::Audit(args) => operator::run_audit(&args),
         Command::Device(DeviceCommand::Simulate(simulation)) => {
             runtime()?.block_on(simulate::run(simulation))
         }

@@ -20,7 +20,7 @@ use wireglot_rest::RestConfig;
 use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::config::Config;
-use crate::{fleet, metrics, reload};
+use crate::{audit, fleet, metrics, reload};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
@@ -34,10 +34,12 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let store = open_store(&config).await?;
     let bus = Bus::new();
     let devices = open_devices(&config, &store, &bus).await?;
+    audit::note_settings(&config, &store, &devices).await?;
     let (codecs, folder) = open_codecs(&config)?;
+    codecs.observe(audit::observer(devices.clone()));
     reload::scan_until_stable(&folder, &devices).await;
     if let Some(path) = &config.fleet {
-        let applied = fleet::read(path)?.apply(&devices).await?;
+        let applied = fleet::read(path)?.apply(&devices, &codecs).await?;
         info!(created = applied.created, updated = applied.updated, "The fleet file was applied.");
     }
     let workers = match config.workers {
@@ -114,7 +116,7 @@ fn follow(parts: &Parts) -> JoinSet<()> {
     let poll = parts.config.codecs_poll_s;
     tasks.spawn(reload::follow_codecs(parts.folder.clone(), parts.devices.clone(), poll));
     if let Some(path) = &parts.config.fleet {
-        tasks.spawn(reload::follow_fleet(path.clone(), parts.devices.clone(), poll));
+        tasks.spawn(reload::follow_fleet(path.clone(), parts.devices.clone(), parts.codecs.clone(), poll));
     }
     tasks.spawn(sweep(parts.store.clone()));
     tasks

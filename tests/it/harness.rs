@@ -12,5 +12,5 @@ pub(crate) use device::{Closed, Device};
 pub(crate) use folders::{guest, plugin, vectors};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
-pub(crate) use tools::{node, python, shell};
+pub(crate) use tools::{documented, node, operator, python, shell, wireglot};
 pub(crate) use wait::{TIMEOUT, eventually, pause};

@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             profile,
             codec: name.clone(),
             settings: settings.as_str().into(),
+            version: None,
             isolate_messages,
         };
         let (mut best, mut values) = (f64::MAX, 0);

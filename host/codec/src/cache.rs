@@ -9,10 +9,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
+use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wireglot_model::CodecHash;
@@ -21,9 +22,13 @@ use wireglot_model::limits::CODEC_CACHE_FILES_MAX;
 use crate::error::OpenError;
 use crate::files::{make_private_folder, write_whole};
 
+/// Looking through the folder costs more than a few entries too many.
+const PRUNE_EVERY: usize = 64;
+
 /// The folder of compiled codecs.
 pub(crate) struct CompiledCache {
     folder: PathBuf,
+    written: AtomicUsize,
 }
 
 impl CompiledCache {
@@ -32,7 +37,7 @@ impl CompiledCache {
         make_private_folder(folder).map_err(failed)?;
         // An older installation may have left it open to others, who could then hand us native code.
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), written: AtomicUsize::new(0) })
     }
 
     /// The compiled component, if it is here and whole.
@@ -50,6 +55,7 @@ impl CompiledCache {
         let component =
             if digest_fits { deserialize(engine, &code) } else { Err("its digest differs".to_owned()) };
         component
+            .inspect(|_| used_now(&code_path, &digest_path))
             .inspect_err(|problem| {
                 warn!(path = %code_path.display(), problem, "A compiled codec is damaged; it is compiled again.");
                 self.discard(&code_path);
@@ -70,7 +76,9 @@ impl CompiledCache {
         if let Err(error) = kept {
             warn!(folder = %self.folder.display(), error, "A compiled codec cannot be kept; the next start compiles it again.");
         }
-        self.prune();
+        if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(PRUNE_EVERY) {
+            self.prune();
+        }
     }
 
     fn paths(&self, engine: &Engine, hash: &CodecHash) -> (PathBuf, PathBuf) {
@@ -103,6 +111,15 @@ impl CompiledCache {
     }
 }
 
+/// The oldest entries go first, and what is still in use is not old. A failure costs a compilation at worst.
+fn used_now(code_path: &Path, digest_path: &Path) {
+    for path in [code_path, digest_path] {
+        if let Err(error) = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now())) {
+            debug!(path = %path.display(), %error, "A compiled codec cannot be marked as used.");
+        }
+    }
+}
+
 fn digest_of(code: &[u8]) -> String {
     hex::encode(Sha256::digest(code))
 }
@@ -113,4 +130,28 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, String> {
     // apart when it was written, in a folder that only this user can write. wasmtime itself checks that version and
     // settings fit this engine.
     unsafe { Component::deserialize(engine, code) }.map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_entries_go_and_those_in_use_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CompiledCache::open(folder.path()).unwrap();
+        let path = |entry: usize, kind: &str| folder.path().join(format!("{entry}.{kind}"));
+        let old = SystemTime::now() - std::time::Duration::from_secs(3_600);
+        for entry in 0..CODEC_CACHE_FILES_MAX + 10 {
+            for kind in ["cwasm", "sha256"] {
+                let file = fs::File::create(path(entry, kind)).unwrap();
+                file.set_modified(old + std::time::Duration::from_millis(entry as u64)).unwrap();
+            }
+        }
+        used_now(&path(0, "cwasm"), &path(0, "sha256"));
+        cache.prune();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2 * CODEC_CACHE_FILES_MAX);
+        assert!(path(0, "cwasm").exists() && path(0, "sha256").exists());
+        assert!(!path(1, "cwasm").exists() && !path(10, "sha256").exists() && path(11, "cwasm").exists());
+    }
 }

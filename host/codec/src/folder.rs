@@ -12,15 +12,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use parking_lot::MutexGuard;
 use tracing::{info, warn};
 use wireglot_model::limits::{CODEC_FILE_STABLE_MS, CODEC_VECTORS_BYTES_MAX, CODECS_MAX};
-use wireglot_model::{CodecHash, CodecName, CodecStamp, Timestamp};
+use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp, Timestamp};
 
 use crate::error::LoadError;
 use crate::files::write_whole;
-use crate::history::{HistoryEntry, read_version};
+use crate::history::{Arrival, CodecOutcome, HistoryEntry, HistoryEvent};
 use crate::load::hash_of;
+use crate::rollback::held_back;
 use crate::swap::CodecTable;
 use crate::vectors::VectorFile;
 use file::{FileId, Reading, read_stable};
@@ -29,6 +32,8 @@ use file::{FileId, Reading, read_stable};
 const CANDIDATE_SUFFIX: &str = ".next";
 /// Once a file has been left alone for so long, an unchanged length and time mean an unchanged content.
 const SETTLED_MS: i64 = 2_000;
+/// How often a scan that compiles much says how far it is.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// What the scans remember.
 #[derive(Default)]
@@ -119,8 +124,7 @@ impl CodecFolder {
 
     /// Brings the table in line with the folder. `in_use` tells whether any profile names a codec.
     pub fn scan(&self, now: Timestamp, in_use: &dyn Fn(&CodecName) -> bool) -> ScanReport {
-        let mut state = self.table.0.folder.lock();
-        let mut scan = Scan { table: &self.table, state: &mut state, now, report: ScanReport::default() };
+        let mut scan = self.begin(now, None);
         match list(self.path()) {
             Ok(names) => scan.all(&names, in_use),
             Err(error) => scan.folder_unreadable(&error),
@@ -128,17 +132,34 @@ impl CodecFolder {
         scan.report
     }
 
+    fn begin(&self, now: Timestamp, by: Option<Actor>) -> Scan<'_> {
+        let (table, state) = (&self.table, self.table.0.folder.lock());
+        Scan { table, state, now, by, report: ScanReport::default() }
+    }
+
+    /// The table that the folder fills.
+    pub fn table(&self) -> &CodecTable {
+        &self.table
+    }
+
     /// Does what dropping `NAME.wasm` into the folder does, and says how it went.
-    pub fn upload(&self, name: &CodecName, bytes: &[u8], now: Timestamp) -> Result<CodecStamp, UploadError> {
+    pub fn upload(
+        &self,
+        name: &CodecName,
+        bytes: &[u8],
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<CodecStamp, UploadError> {
         let bytes_max = self.table.0.config.limits.module_bytes_max;
         if bytes.len() > bytes_max {
             let (bytes, bytes_max) = (bytes.len() as u64, bytes_max as u64);
             return Err(UploadError::Rejected(LoadError::TooLarge { bytes, bytes_max }));
         }
-        let mut state = self.table.0.folder.lock();
+        let mut scan = self.begin(now, Some(by));
         let file = OsString::from(format!("{name}.wasm"));
         write_whole(&self.path().join(&file), bytes).map_err(UploadError::Folder)?;
-        let mut scan = Scan { table: &self.table, state: &mut state, now, report: ScanReport::default() };
+        // Whoever uploads a version that was rolled back wants it back.
+        self.table.0.history.lock().release(name);
         scan.uploaded(&file);
         match scan.report.rejected.pop() {
             Some(rejected) => Err(UploadError::Rejected(rejected.error)),
@@ -148,9 +169,14 @@ impl CodecFolder {
         }
     }
 
-    /// The versions of a codec that are kept, oldest first.
-    pub fn history(&self, name: &CodecName) -> Vec<HistoryEntry> {
+    /// The versions of a codec that are kept; the one that went live last comes last.
+    pub fn versions(&self, name: &CodecName) -> Vec<HistoryEntry> {
         self.table.0.history.lock().of(name).to_vec()
+    }
+
+    /// What happened to a codec, oldest first.
+    pub fn events(&self, name: &CodecName) -> Vec<HistoryEvent> {
+        self.table.0.history.lock().events(name)
     }
 }
 
@@ -184,8 +210,11 @@ fn codec_of(file: &OsStr) -> Result<CodecName, LoadError> {
 /// One scan.
 struct Scan<'a> {
     table: &'a CodecTable,
-    state: &'a mut FolderState,
+    /// Held for one file at a time: uploads and rollbacks go in between.
+    state: MutexGuard<'a, FolderState>,
     now: Timestamp,
+    /// Who wants this; `None`: whoever changed the file.
+    by: Option<Actor>,
     report: ScanReport,
 }
 
@@ -195,14 +224,22 @@ impl Scan<'_> {
             info!(folder = %self.table.0.config.folder.display(), "The codecs folder can be read again.");
         }
         self.forget_missing(names);
-        for name in names {
+        let mut told = Instant::now();
+        for (done, name) in names.iter().enumerate() {
             self.visit(name);
+            MutexGuard::bump(&mut self.state);
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                info!(done = done + 1, files = names.len(), "Codec files are being loaded.");
+            }
         }
+        // What came in between has a file too.
+        let Ok(names) = list(&self.table.0.config.folder) else { return };
         if !self.state.restored {
             self.state.restored = true;
-            self.restore(names, in_use);
+            self.restore(&names, in_use);
         }
-        self.retire_missing(names, in_use);
+        self.retire_missing(&names, in_use);
     }
 
     fn folder_unreadable(&mut self, error: &io::Error) {
@@ -276,8 +313,10 @@ impl Scan<'_> {
     }
 
     fn read_and_judge(&mut self, file: &OsStr, id: &Pair) {
+        let mut hash = None;
         let (content, result) = match self.read(file, id) {
             Ok(Some(candidate)) => {
+                hash = Some(candidate.hash);
                 let content = Some((candidate.hash, candidate.vectors_hash));
                 let same = |seen: &Seen| matches!(&seen.judged, Some((judged, _)) if *judged == content);
                 if self.state.files.get(file).is_some_and(same) {
@@ -291,7 +330,7 @@ impl Scan<'_> {
         self.settle(file, id, content);
         match result {
             Ok(()) => self.accepted(file),
-            Err(error) => self.rejected(file, error),
+            Err(error) => self.rejected(file, hash, error),
         }
     }
 
@@ -352,7 +391,12 @@ impl Scan<'_> {
         match self.table.live(&candidate.name) {
             Some(live) if live.stamp().hash == candidate.hash => {
                 live.first_failure(&beside).map_or(Ok(()), Err)?;
+                self.table.0.history.lock().release(&candidate.name);
                 self.table.note(&candidate.name, Some(&shown), None);
+                return Ok(());
+            }
+            _ if self.is_held_back(candidate) => {
+                self.table.note(&candidate.name, Some(&shown), Some(self.held_back(candidate)));
                 return Ok(());
             }
             None if self.table.live_count() >= CODECS_MAX => {
@@ -366,10 +410,38 @@ impl Scan<'_> {
         let loaded = engine.load_cached(&candidate.name, &candidate.bytes, Some(&self.table.0.cache))?;
         let proven = loaded.decode_vectors(&beside)?;
         let stamp = proven.codec().stamp().clone();
-        self.table.0.history.lock().keep(&stamp, &candidate.bytes, self.now, Some(&shown));
-        self.table.publish(proven, self.now, Some(&shown));
+        let arrival = Arrival {
+            at: self.now,
+            by: self.actor(file),
+            outcome: CodecOutcome::Live,
+            file: Some(&shown),
+            reason: String::new(),
+        };
+        self.table.go_live(proven, &candidate.bytes, &arrival);
         self.report.published.push(stamp);
         Ok(())
+    }
+
+    fn actor(&self, file: &OsStr) -> Actor {
+        self.by.clone().unwrap_or_else(|| Actor::File(file.to_string_lossy().into_owned()))
+    }
+
+    fn is_held_back(&self, candidate: &Candidate) -> bool {
+        self.table.0.history.lock().is_rolled_back(&candidate.name, &candidate.hash)
+    }
+
+    fn held_back(&self, candidate: &Candidate) -> String {
+        let history = self.table.0.history.lock();
+        let entry = history.of(&candidate.name).iter().find(|entry| entry.hash == candidate.hash);
+        let version = entry.map_or("unknown", |entry| entry.version.as_str());
+        held_back(&CodecStamp { name: candidate.name.clone(), version: version.into(), hash: candidate.hash })
+    }
+
+    /// Notes something that happened to a codec without making a version live.
+    fn happened(&self, name: &CodecName, event: HistoryEvent) {
+        if self.table.0.history.lock().note(name, event.clone()) {
+            self.table.tell(name.as_str(), &event);
+        }
     }
 
     fn accepted(&mut self, file: &OsStr) {
@@ -379,7 +451,7 @@ impl Scan<'_> {
         self.remove_note(file);
     }
 
-    fn rejected(&mut self, file: &OsStr, error: LoadError) {
+    fn rejected(&mut self, file: &OsStr, hash: Option<CodecHash>, error: LoadError) {
         if let Some(seen) = self.state.files.get_mut(file) {
             seen.rejected = true;
         }
@@ -388,8 +460,20 @@ impl Scan<'_> {
         let serving = name.as_ref().and_then(|name| self.table.live(name));
         warn!(file = shown, %error, serving = serving.is_some(), "Codec file was rejected.");
         self.table.0.counters.rejections.fetch_add(1, Ordering::Relaxed);
-        if let Some(name) = &name {
-            self.table.note(name, Some(&shown), Some(error.to_string()));
+        let event = HistoryEvent {
+            at: self.now,
+            outcome: CodecOutcome::Rejected,
+            hash,
+            version: None,
+            by: self.actor(file),
+            reason: error.to_string(),
+        };
+        match &name {
+            Some(name) => {
+                self.table.note(name, Some(&shown), Some(event.reason.clone()));
+                self.happened(name, event);
+            }
+            None => self.table.tell(&shown, &event),
         }
         let state = match serving {
             Some(codec) => {
@@ -426,13 +510,16 @@ impl Scan<'_> {
             }
             let has_file = names.contains(OsStr::new(&format!("{name}.wasm")));
             if !entry.live || !(has_file || in_use(&name)) {
-                self.table.0.history.lock().retire(&name);
+                if entry.live {
+                    self.retired(&name, &entry.version, entry.hash);
+                }
                 self.table.note_retired(&name, &entry.version, entry.hash, entry.loaded_at);
                 continue;
             }
             match self.restored(&name, &entry) {
                 Ok(stamp) => {
                     info!(codec = %name, version = %stamp.version, "Codec version was taken from the kept ones.");
+                    self.happened(&name, restored_event(&entry, has_file, self.now));
                     self.report.restored.push(stamp);
                 }
                 Err(error) => {
@@ -443,9 +530,7 @@ impl Scan<'_> {
     }
 
     fn restored(&self, name: &CodecName, entry: &HistoryEntry) -> Result<CodecStamp, LoadError> {
-        let bytes = read_version(&self.table.0.config.versions_dir, &entry.hash)
-            .map_err(|error| LoadError::Unreadable(error.to_string()))?;
-        let loaded = self.table.engine().load_cached(name, &bytes, Some(&self.table.0.cache))?;
+        let loaded = self.table.load_from_kept(name, entry)?;
         let proven = loaded.decode_vectors(&[])?;
         let stamp = proven.codec().stamp().clone();
         // The note about its file, if there is one, is the newer news.
@@ -455,6 +540,20 @@ impl Scan<'_> {
             self.table.note(name, entry.file.as_deref(), error);
         }
         Ok(stamp)
+    }
+
+    fn retired(&self, name: &CodecName, version: &str, hash: CodecHash) {
+        let event = HistoryEvent {
+            at: self.now,
+            outcome: CodecOutcome::Retired,
+            hash: Some(hash),
+            version: Some(version.to_owned()),
+            by: Actor::File(format!("{name}.wasm")),
+            reason: "its file is gone and no profile uses it".to_owned(),
+        };
+        if self.table.0.history.lock().retire(name, event.clone()) {
+            self.table.tell(name.as_str(), &event);
+        }
     }
 
     fn retire_missing(&mut self, names: &BTreeSet<OsString>, in_use: &dyn Fn(&CodecName) -> bool) {
@@ -474,10 +573,24 @@ impl Scan<'_> {
             }
             info!(codec = %name, "The codec's file is gone and no profile uses it; it is retired.");
             self.state.orphans.remove(&name);
-            self.table.0.history.lock().retire(&name);
+            if let Some(live) = self.table.live(&name) {
+                self.retired(&name, &live.stamp().version, live.stamp().hash);
+            }
             self.table.retire(&name);
             self.report.retired.push(name);
         }
+    }
+}
+
+fn restored_event(entry: &HistoryEntry, has_file: bool, now: Timestamp) -> HistoryEvent {
+    let reason = if has_file { "its file is not taken" } else { "its file is gone, and a profile uses it" };
+    HistoryEvent {
+        at: now,
+        outcome: CodecOutcome::Restored,
+        hash: Some(entry.hash),
+        version: Some(entry.version.clone()),
+        by: Actor::Server,
+        reason: reason.to_owned(),
     }
 }
 

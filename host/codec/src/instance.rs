@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
 use tracing::warn;
-use wireglot_model::{CodecName, CodecStamp, Decoded, Downlink, FailureStage, ProfileId, Timestamp};
+use wireglot_model::{
+    CodecHash, CodecName, CodecStamp, Decoded, Downlink, FailureStage, ProfileId, Timestamp,
+};
 
 use crate::breaker::{Permit, Verdict};
 use crate::counters::Shard;
@@ -31,6 +33,8 @@ pub struct CodecBinding {
     pub profile: ProfileId,
     /// Which codec.
     pub codec: CodecName,
+    /// The version that the profile is pinned to; `None` for the live one.
+    pub version: Option<CodecHash>,
     /// A JSON object for `configure`.
     pub settings: Arc<str>,
     /// A fresh instance for every message.
@@ -119,17 +123,23 @@ impl Worker {
         if live.generation != self.generation {
             self.generation = live.generation;
             self.slots.retain(|_, slot| {
-                live.codecs
-                    .get(&slot.binding.codec)
-                    .is_some_and(|version| Arc::ptr_eq(version, &slot.version))
+                live.serving(&slot.binding).is_some_and(|version| Arc::ptr_eq(version, &slot.version))
             });
         }
     }
 
     fn make_slot(&mut self, binding: &CodecBinding) -> Result<(), DecodeFailure> {
-        let Some(version) = self.live.load().codecs.get(&binding.codec).map(Arc::clone) else {
+        let Some(version) = self.live.load().serving(binding).map(Arc::clone) else {
             self.table.0.counters.without_codec.fetch_add(1, Ordering::Relaxed);
-            let reason = format!("no codec named {} is live", binding.codec);
+            let reason = match binding.version {
+                None => format!("no codec named {} is live", binding.codec),
+                Some(hash) => {
+                    format!(
+                        "version {hash} of codec {}, which the profile is pinned to, cannot be loaded",
+                        binding.codec
+                    )
+                }
+            };
             return Err(DecodeFailure { stage: FailureStage::NoCodec, stamp: None, reason });
         };
         let shared = version.stamp();

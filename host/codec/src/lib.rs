@@ -1,7 +1,8 @@
 //! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
-//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`), how workers call it
+//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`,
+//! `rollback`, `pins`), how workers call it
 //! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
@@ -23,6 +24,8 @@ mod history;
 mod instance;
 mod load;
 pub mod native;
+mod pins;
+mod rollback;
 mod swap;
 mod vectors;
 mod versions;
@@ -37,10 +40,11 @@ pub use counters::{CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STA
 pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};
-pub use history::HistoryEntry;
+pub use history::{CodecOutcome, HistoryEntry, HistoryEvent};
 pub use instance::{CodecBinding, WorkerCodecs};
 pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
-pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable};
+pub use rollback::{RollbackError, RolledBack};
+pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable, Observer};
 pub use vectors::{VectorFile, VectorOutcome};
 pub use versions::VersionError;
 

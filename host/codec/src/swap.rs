@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 use wireglot_model::{CodecHash, CodecName, Timestamp};
 
 use crate::cache::CompiledCache;
@@ -20,9 +20,10 @@ use crate::engine::{CodecEngine, CodecLimits};
 use crate::error::OpenError;
 use crate::files::make_private_folder;
 use crate::folder::FolderState;
-use crate::history::History;
-use crate::instance::WorkerCodecs;
+use crate::history::{Arrival, History, HistoryEvent};
+use crate::instance::{CodecBinding, WorkerCodecs};
 use crate::load::{CodecMetadata, LoadedCodec, ProvenCodec};
+use crate::pins::Pins;
 use crate::versions::HeldVersions;
 
 /// Where codecs come from and what they may use.
@@ -50,6 +51,9 @@ impl CodecConfig {
     }
 }
 
+/// Hears of every change of a codec, on the thread that makes it.
+pub type Observer = Box<dyn Fn(&str, &HistoryEvent) + Send + Sync>;
+
 /// The live version of every codec. Cloning shares it.
 #[derive(Clone)]
 pub struct CodecTable(pub(crate) Arc<Shared>);
@@ -64,16 +68,33 @@ pub(crate) struct Shared {
     /// Apart from `folder`, which a scan holds while it compiles.
     pub(crate) history: Mutex<History>,
     pub(crate) held_versions: HeldVersions,
+    pub(crate) pins: Mutex<Pins>,
+    observer: OnceLock<Observer>,
     live: Arc<ArcSwap<LiveMap>>,
     /// What is told of each codec; also held while the map is replaced, so that two swaps cannot lose one.
     facts: Mutex<BTreeMap<CodecName, Facts>>,
 }
 
 /// What is live. Never changed, only replaced.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct LiveMap {
     pub(crate) generation: u64,
     pub(crate) codecs: HashMap<CodecName, Arc<LoadedCodec>>,
+    /// Versions that profiles are pinned to, whatever is live.
+    pub(crate) pinned: HashMap<CodecPin, Arc<LoadedCodec>>,
+}
+
+/// One version of one codec.
+pub(crate) type CodecPin = (CodecName, CodecHash);
+
+impl LiveMap {
+    /// The version that a profile's messages meet.
+    pub(crate) fn serving(&self, binding: &CodecBinding) -> Option<&Arc<LoadedCodec>> {
+        match binding.version {
+            None => self.codecs.get(&binding.codec),
+            Some(hash) => self.pinned.get(&(binding.codec.clone(), hash)),
+        }
+    }
 }
 
 /// What is known of a codec beside its live version.
@@ -82,6 +103,29 @@ struct Facts {
     last: Option<VersionFacts>,
     file: Option<String>,
     error: Option<String>,
+}
+
+impl Facts {
+    fn status(&self, name: &CodecName, live: &LiveMap) -> Option<CodecStatus> {
+        let state = match (live.codecs.contains_key(name), &self.last, &self.error) {
+            (true, _, _) => CodecState::Live,
+            (false, Some(_), None) => CodecState::Retired,
+            (false, _, Some(_)) => CodecState::Rejected,
+            (false, None, None) => return None,
+        };
+        let last = self.last.as_ref();
+        Some(CodecStatus {
+            name: name.clone(),
+            state,
+            version: last.map(|last| Arc::clone(&last.version)),
+            hash: last.map(|last| last.hash),
+            error: self.error.clone(),
+            metadata: last.and_then(|last| last.metadata.clone()),
+            loaded_at: last.map(|last| last.loaded_at),
+            bytes: last.map(|last| last.bytes),
+            file: self.file.clone(),
+        })
+    }
 }
 
 #[derive(Clone)]
@@ -140,6 +184,8 @@ impl CodecTable {
             folder: Mutex::default(),
             history: Mutex::new(History::open(&config.versions_dir)),
             held_versions: HeldVersions::default(),
+            pins: Mutex::default(),
+            observer: OnceLock::new(),
             config,
             counters: CounterBook::default(),
             workers: AtomicUsize::new(0),
@@ -163,6 +209,24 @@ impl CodecTable {
         self.0.live.load().codecs.get(name).map(Arc::clone)
     }
 
+    /// The version that a profile's messages meet.
+    pub fn serving(&self, binding: &CodecBinding) -> Option<Arc<LoadedCodec>> {
+        self.0.live.load().serving(binding).map(Arc::clone)
+    }
+
+    /// Calls `observer` with every change of a codec from now on, and the codec's or the file's name. Once only.
+    pub fn observe(&self, observer: Observer) {
+        if self.0.observer.set(observer).is_err() {
+            warn!("The codecs have an observer already; another one is ignored.");
+        }
+    }
+
+    pub(crate) fn tell(&self, target: &str, event: &HistoryEvent) {
+        if let Some(observer) = self.0.observer.get() {
+            observer(target, event);
+        }
+    }
+
     /// How many codecs are live.
     pub fn live_count(&self) -> usize {
         self.0.live.load().codecs.len()
@@ -172,34 +236,13 @@ impl CodecTable {
     pub fn list(&self) -> Vec<CodecStatus> {
         let facts = self.0.facts.lock();
         let live = self.0.live.load();
-        facts
-            .iter()
-            .filter_map(|(name, facts)| {
-                let state = match (live.codecs.contains_key(name), &facts.last, &facts.error) {
-                    (true, _, _) => CodecState::Live,
-                    (false, Some(_), None) => CodecState::Retired,
-                    (false, _, Some(_)) => CodecState::Rejected,
-                    (false, None, None) => return None,
-                };
-                let last = facts.last.as_ref();
-                Some(CodecStatus {
-                    name: name.clone(),
-                    state,
-                    version: last.map(|last| Arc::clone(&last.version)),
-                    hash: last.map(|last| last.hash),
-                    error: facts.error.clone(),
-                    metadata: last.and_then(|last| last.metadata.clone()),
-                    loaded_at: last.map(|last| last.loaded_at),
-                    bytes: last.map(|last| last.bytes),
-                    file: facts.file.clone(),
-                })
-            })
-            .collect()
+        facts.iter().filter_map(|(name, facts)| facts.status(name, &live)).collect()
     }
 
     /// What is told of one codec.
     pub fn status(&self, name: &CodecName) -> Option<CodecStatus> {
-        self.list().into_iter().find(|status| status.name == *name)
+        let facts = self.0.facts.lock();
+        facts.get(name)?.status(name, &self.0.live.load())
     }
 
     /// The component of a codec's live version, byte for byte. Reads a file: not for workers.
@@ -224,6 +267,16 @@ impl CodecTable {
         }
     }
 
+    /// Keeps a proven version, notes how it came, and makes it the live one.
+    pub(crate) fn go_live(&self, proven: ProvenCodec, bytes: &[u8], arrival: &Arrival<'_>) {
+        let stamp = proven.codec().stamp().clone();
+        let (since, event) = self.0.history.lock().keep(&stamp, bytes, arrival);
+        self.publish(proven, since, arrival.file);
+        if let Some(event) = event {
+            self.tell(stamp.name.as_str(), &event);
+        }
+    }
+
     /// Makes a proven version the live one. The next message of every worker meets it.
     pub fn publish(&self, proven: ProvenCodec, now: Timestamp, file: Option<&str>) {
         let codec = Arc::new(proven.0);
@@ -240,7 +293,7 @@ impl CodecTable {
             });
             entry.file = file.map(str::to_owned);
             entry.error = None;
-            self.replace(|codecs| drop(codecs.insert(stamp.name.clone(), codec)));
+            self.replace(|live| drop(live.codecs.insert(stamp.name.clone(), codec)));
         }
         self.0.counters.swaps.fetch_add(1, Ordering::Relaxed);
         info!(codec = %stamp.name, version = %stamp.version, hash = %stamp.hash, "Codec version is live.");
@@ -251,7 +304,7 @@ impl CodecTable {
         let mut facts = self.0.facts.lock();
         let entry = facts.entry(name.clone()).or_default();
         (entry.error, entry.file) = (None, None);
-        self.replace(|codecs| drop(codecs.remove(name)));
+        self.replace(|live| drop(live.codecs.remove(name)));
     }
 
     /// Notes why a codec's file is not live, or that all is well with it again.
@@ -287,11 +340,21 @@ impl CodecTable {
         names
     }
 
+    /// Changes which versions are pinned.
+    pub(crate) fn replace_pinned(&self, change: impl FnOnce(&mut HashMap<CodecPin, Arc<LoadedCodec>>)) {
+        let _facts = self.0.facts.lock();
+        self.replace(|live| change(&mut live.pinned));
+    }
+
+    pub(crate) fn pinned_versions(&self) -> Vec<CodecPin> {
+        self.0.live.load().pinned.keys().cloned().collect()
+    }
+
     /// Called with `facts` held.
-    fn replace(&self, change: impl FnOnce(&mut HashMap<CodecName, Arc<LoadedCodec>>)) {
-        let current = self.0.live.load_full();
-        let mut codecs = current.codecs.clone();
-        change(&mut codecs);
-        self.0.live.store(Arc::new(LiveMap { generation: current.generation.wrapping_add(1), codecs }));
+    fn replace(&self, change: impl FnOnce(&mut LiveMap)) {
+        let mut next = LiveMap::clone(&self.0.live.load_full());
+        next.generation = next.generation.wrapping_add(1);
+        change(&mut next);
+        self.0.live.store(Arc::new(next));
     }
 }

@@ -3,6 +3,8 @@
 mod folder;
 mod guests;
 mod limits;
+mod pins;
+mod rollback;
 mod swap;
 mod versions;
 
@@ -67,7 +69,13 @@ fn name(text: &str) -> CodecName {
 
 fn binding(codec: &str, settings: &str) -> CodecBinding {
     let profile = ProfileId("00000000-0000-4000-8000-000000000001".parse().unwrap());
-    CodecBinding { profile, codec: name(codec), settings: Arc::from(settings), isolate_messages: false }
+    CodecBinding {
+        profile,
+        codec: name(codec),
+        version: None,
+        settings: Arc::from(settings),
+        isolate_messages: false,
+    }
 }
 
 fn frame(payload: &[u8]) -> Frame<'_> {

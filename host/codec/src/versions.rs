@@ -73,6 +73,20 @@ impl CodecTable {
         self.load_kept(name, &entry)
     }
 
+    /// The component of a kept version, byte for byte, and its hash. Reads a file: not for workers.
+    pub fn version_bytes(
+        &self,
+        name: &CodecName,
+        selector: &str,
+    ) -> Result<(CodecHash, Vec<u8>), VersionError> {
+        let entry = self.kept_version(name, selector)?;
+        let bytes = read_version(&self.0.config.versions_dir, &entry.hash).map_err(|error| {
+            let reason = LoadError::Unreadable(error.to_string());
+            VersionError::Broken { codec: name.clone(), version: shown(&entry), reason }
+        })?;
+        Ok((entry.hash, bytes))
+    }
+
     /// Which kept version is meant.
     pub(crate) fn kept_version(
         &self,
@@ -96,7 +110,8 @@ impl CodecTable {
             return Ok(codec);
         }
         // Not under the lock: compiling takes a while, and who wants another version need not wait for it.
-        let loaded = Arc::new(self.load_from_kept(name, entry)?);
+        let broken = |reason| VersionError::Broken { codec: name.clone(), version: shown(entry), reason };
+        let loaded = Arc::new(self.load_from_kept(name, entry).map_err(broken)?);
         let mut versions = self.0.held_versions.lock();
         if let Some(codec) = held(&versions) {
             return Ok(codec);
@@ -110,16 +125,19 @@ impl CodecTable {
         &self,
         name: &CodecName,
         entry: &HistoryEntry,
-    ) -> Result<LoadedCodec, VersionError> {
-        let broken = |reason| VersionError::Broken { codec: name.clone(), version: shown(entry), reason };
+    ) -> Result<LoadedCodec, LoadError> {
         let bytes = read_version(&self.0.config.versions_dir, &entry.hash)
-            .map_err(|error| broken(LoadError::Unreadable(error.to_string())))?;
-        self.engine().load_cached(name, &bytes, Some(&self.0.cache)).map_err(broken)
+            .map_err(|error| LoadError::Unreadable(error.to_string()))?;
+        self.engine().load_cached(name, &bytes, Some(&self.0.cache))
     }
 }
 
 /// The version's own name for itself first; several versions may have taken the same one, a hash only one.
-fn choose(name: &CodecName, kept: &[HistoryEntry], selector: &str) -> Result<HistoryEntry, VersionError> {
+pub(crate) fn choose(
+    name: &CodecName,
+    kept: &[HistoryEntry],
+    selector: &str,
+) -> Result<HistoryEntry, VersionError> {
     let digits = selector.to_ascii_lowercase();
     let is_hash = digits.len() >= HASH_DIGITS_MIN && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let mut found: Vec<&HistoryEntry> = kept.iter().filter(|entry| entry.version == selector).collect();

@@ -67,6 +67,8 @@ pub enum Rule {
     InvalidTopic(String),
     #[error("[Transport Configuration] codec settings should be a JSON object!")]
     SettingsNotObject,
+    #[error("[Transport Configuration] the codec version '{0}' was not looked up!")]
+    PinNotFound(String),
     #[error("Specified credentials are already registered!")]
     CredentialsTaken,
     #[error("Device credentials id should be specified!")]

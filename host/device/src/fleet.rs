@@ -36,10 +36,12 @@ impl Devices {
         let (state, mut ensured) = match self.profile_by_name(&draft.name) {
             None => (self.create_profile(draft, now).await?, Ensured::Created),
             Some(stored) if is_as_declared(&stored.profile, &draft) => (stored, Ensured::Unchanged),
-            Some(stored) => (self.update_profile(stored.profile.id, draft, None).await?, Ensured::Updated),
+            Some(stored) => {
+                (self.update_profile(stored.profile.id, draft, None, now).await?, Ensured::Updated)
+            }
         };
         if wants_default && !state.profile.is_default {
-            self.make_default_profile(state.profile.id).await?;
+            self.make_default_profile(state.profile.id, now).await?;
             if ensured == Ensured::Unchanged {
                 ensured = Ensured::Updated;
             }

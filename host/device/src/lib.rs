@@ -3,13 +3,14 @@
 //! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
 //! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
 //! came, and what becomes of it when it is decoded again), then the management side:
-//! `devices`, `credentials`, `profiles`, `users`, `fleet`.
+//! `devices`, `credentials`, `profiles`, `users`, `fleet`, and what is told of it (`audit`).
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
 //! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
 //! in their own batch; that is why a positive answer never depends on somebody else's commit.
 
 mod attributes;
+mod audit;
 mod auth;
 mod credentials;
 mod devices;
@@ -32,7 +33,7 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
-use wireglot_model::{TenantId, Timestamp};
+use wireglot_model::{Actor, TenantId, Timestamp};
 use wireglot_store::Store;
 
 pub use auth::{AuthRefusal, ConnectClaim};
@@ -49,9 +50,9 @@ pub use telemetry::{Latest, Message, Retained, Series};
 pub use wireglot_store::{HistoryQuery, LetterFilter, RawKey};
 pub use worker::{Accepted, DeviceWorker, Outcome, Raw};
 
-/// All devices, profiles and users. Cheap to clone; all clones are the same.
+/// All devices, profiles and users. Cheap to clone; all clones are the same, and differ at most in who acts.
 #[derive(Clone)]
-pub struct Devices(Arc<Inner>);
+pub struct Devices(Arc<Inner>, Actor);
 
 struct Inner {
     store: Store,
@@ -63,6 +64,8 @@ struct Inner {
     changes: AtomicU64,
     /// Tells raw frames of one time apart.
     raw_number: AtomicU64,
+    /// The sequence number of the last entry of the audit log.
+    audited: AtomicU64,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.

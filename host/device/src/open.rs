@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
-use wireglot_model::{Credentials, DeviceId, Profile, ProfileId, TenantId, Timestamp, User, UserId};
+use wireglot_model::{Actor, Credentials, DeviceId, Profile, ProfileId, TenantId, Timestamp, User, UserId};
 use wireglot_store::{Batch, Store};
 
 use crate::devices::{AdditionalInfo, count_child};
@@ -54,8 +54,10 @@ impl Devices {
         let signing_key = signing_key.into_boxed_slice();
         let changes = AtomicU64::new(0);
         let raw_number = AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1);
-        let inner = Inner { store, bus, tenant: TenantId(tenant), signing_key, tables, changes, raw_number };
-        Ok((Self(Arc::new(inner)), first_start))
+        let audited = AtomicU64::new(store.last_audit()?);
+        let tenant = TenantId(tenant);
+        let inner = Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited };
+        Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }
 }
 

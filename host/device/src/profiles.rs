@@ -2,17 +2,20 @@
 //!
 //! A saved profile applies to live sessions from their next packet on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 use wireglot_model::limits::NAME_CHARS_MAX;
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
-    CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp, TransportKind,
+    AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp,
+    TransportKind,
 };
 use wireglot_store::Batch;
 
 use crate::Devices;
+use crate::audit::profile_changes;
 use crate::error::{DeviceError, Rule};
 use crate::registry::{ProfileSlot, ProfileState, Tables};
 
@@ -94,12 +97,20 @@ impl Devices {
 
     /// Whether a profile names this codec.
     pub fn is_codec_used(&self, codec: &CodecName) -> bool {
-        self.profiles().iter().any(|state| match &state.profile.transport {
-            TransportKind::Mqtt(MqttTransport {
-                payload: PayloadKind::Codec { codec: named, .. }, ..
-            }) => named == codec,
-            TransportKind::Mqtt(_) | TransportKind::Default | TransportKind::Other(_) => false,
-        })
+        self.profiles()
+            .iter()
+            .any(|state| named_codec(&state.profile).is_some_and(|(named, _)| named == codec))
+    }
+
+    /// The codec versions that profiles are pinned to, each with the names of its profiles.
+    pub fn pinned_versions(&self) -> BTreeMap<(CodecName, CodecHash), Vec<String>> {
+        let mut pinned: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for state in self.profiles() {
+            if let Some((codec, Some(hash))) = named_codec(&state.profile) {
+                pinned.entry((codec.clone(), hash)).or_default().push(state.profile.name.clone());
+            }
+        }
+        pinned
     }
 
     /// Makes a profile.
@@ -114,6 +125,13 @@ impl Devices {
             let profile = draft.into_profile(ProfileId(uuid::Uuid::new_v4()), now, false, 1);
             let mut batch = Batch::default();
             batch.put_profile(&profile);
+            self.put_profile_audit(
+                &mut batch,
+                now,
+                AuditAction::ProfileCreated,
+                &profile.name,
+                codec_of(&profile),
+            );
             let slot = ProfileSlot::new(profile);
             let state = slot.state();
             tables.profiles.insert(state.profile.id, slot);
@@ -129,6 +147,7 @@ impl Devices {
         id: ProfileId,
         draft: ProfileDraft,
         expected: Option<u64>,
+        now: Timestamp,
     ) -> Result<Arc<ProfileState>, DeviceError> {
         let (state, committed) = {
             let tables = self.0.tables.write();
@@ -142,6 +161,8 @@ impl Devices {
             let profile = draft.into_profile(id, stored.created, stored.is_default, stored.version + 1);
             let mut batch = Batch::default();
             batch.put_profile(&profile);
+            let changes = profile_changes(stored, &profile);
+            self.put_profile_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
             let state = slot.publish(profile);
             self.changed();
             (state, self.0.queue(batch))
@@ -151,7 +172,7 @@ impl Devices {
     }
 
     /// Deletes a profile that is neither the default nor in use.
-    pub async fn delete_profile(&self, id: ProfileId) -> Result<(), DeviceError> {
+    pub async fn delete_profile(&self, id: ProfileId, now: Timestamp) -> Result<(), DeviceError> {
         let committed = {
             let mut tables = self.0.tables.write();
             let slot = tables.profile(id).ok_or(DeviceError::NotFound)?;
@@ -161,16 +182,22 @@ impl Devices {
             if tables.is_used(id) {
                 return Err(Rule::ProfileInUse.into());
             }
+            let name = slot.state().profile.name.clone();
             tables.profiles.remove(&id);
             let mut batch = Batch::default();
             batch.delete_profile(id);
+            self.put_profile_audit(&mut batch, now, AuditAction::ProfileDeleted, &name, String::new());
             self.0.queue(batch)
         };
         committed.await
     }
 
     /// Makes this the profile of devices that name none.
-    pub async fn make_default_profile(&self, id: ProfileId) -> Result<Arc<ProfileState>, DeviceError> {
+    pub async fn make_default_profile(
+        &self,
+        id: ProfileId,
+        now: Timestamp,
+    ) -> Result<Arc<ProfileState>, DeviceError> {
         let (state, committed) = {
             let tables = self.0.tables.write();
             let slot = tables.profile(id).ok_or(DeviceError::NotFound)?;
@@ -183,11 +210,31 @@ impl Devices {
             if let Some(old) = tables.profile(old.profile.id) {
                 mark(old, false, &mut batch);
             }
+            let (action, before) = (AuditAction::DefaultProfileChanged, format!("instead of {}", old.name));
+            self.put_profile_audit(&mut batch, now, action, &state.name, before);
             self.changed();
             (state, self.0.queue(batch))
         };
         committed.await?;
         Ok(state)
+    }
+}
+
+/// The codec that a profile names, and the version that it is pinned to.
+fn named_codec(profile: &Profile) -> Option<(&CodecName, Option<CodecHash>)> {
+    match &profile.transport {
+        TransportKind::Mqtt(MqttTransport { payload: PayloadKind::Codec { codec, pin, .. }, .. }) => {
+            Some((codec, pin.as_ref().and_then(|pin| pin.hash)))
+        }
+        TransportKind::Mqtt(_) | TransportKind::Default | TransportKind::Other(_) => None,
+    }
+}
+
+fn codec_of(profile: &Profile) -> String {
+    match named_codec(profile) {
+        Some((codec, Some(hash))) => format!("codec {codec}, pinned to {hash}"),
+        Some((codec, None)) => format!("codec {codec}"),
+        None => String::new(),
     }
 }
 
@@ -243,6 +290,9 @@ fn check_mqtt(mqtt: &MqttTransport) -> Result<(), Rule> {
     }
     match &mqtt.payload {
         PayloadKind::Json => Ok(()),
+        PayloadKind::Codec { pin: Some(pin), .. } if pin.hash.is_none() => {
+            Err(Rule::PinNotFound(pin.selector.clone()))
+        }
         PayloadKind::Codec { settings, .. } => match serde_json::from_str::<Json>(settings) {
             Ok(Json::Object(_)) => Ok(()),
             Ok(_) | Err(_) => Err(Rule::SettingsNotObject),

@@ -1,6 +1,7 @@
 //! The rules of the domain over a real store: who may connect, what is kept, and what management may do.
 
 mod accept;
+mod audit;
 mod connect;
 mod manage;
 

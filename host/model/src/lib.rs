@@ -1,10 +1,11 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`), what kind of device it is (`profile`), the stored records (`record`),
+//! what is said to it (`downlink`), what kind of device it is (`profile`), the stored records (`record`), who changed what (`audit`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod downlink;
 pub mod fault;
 pub mod id;
@@ -15,12 +16,13 @@ pub mod time;
 pub mod uplink;
 pub mod value;
 
+pub use audit::{Actor, AuditAction, AuditEntry};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{
     CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
 };
-pub use profile::{DeadLetterBounds, OnFailure, PayloadKind, Profile, TransportKind};
+pub use profile::{DeadLetterBounds, OnFailure, PayloadKind, Profile, TransportKind, VersionPin};
 pub use record::{
     Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
     User,

@@ -91,11 +91,19 @@ pub const CODEC_PAUSE_MS_MIN: u64 = 1_000;
 /// Longest such pause.
 pub const CODEC_PAUSE_MS_MAX: u64 = 60_000;
 /// Compiled codecs kept on disk.
-pub const CODEC_CACHE_FILES_MAX: usize = 512;
+pub const CODEC_CACHE_FILES_MAX: usize = 4_096;
 /// How long a file must lie unchanged before it is read as a codec.
 pub const CODEC_FILE_STABLE_MS: i64 = 100;
 /// Versions of one codec that are kept for a rollback.
 pub const CODEC_VERSIONS_KEPT_MAX: usize = 16;
+/// Codecs whose history is kept, those out of service among them.
+pub const CODEC_HISTORIES_MAX: usize = 2 * CODECS_MAX;
+/// Events of one codec that its history tells.
+pub const CODEC_EVENTS_MAX: usize = 256;
+/// Changes that the audit log tells.
+pub const AUDIT_ENTRIES_MAX: u64 = 10_000;
+/// Longest detail of an entry of the audit log, in bytes.
+pub const AUDIT_DETAIL_BYTES_MAX: usize = 2_048;
 
 /// Bytes of batches that may wait for the commit thread before workers stop reading.
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -162,3 +170,5 @@ const _: () = assert!(CODEC_PAUSE_MS_MIN < CODEC_PAUSE_MS_MAX);
 const _: () = assert!(PROFILE_DEAD_LETTERS as usize <= DEAD_LETTERS_MAX);
 const _: () = assert!(PROFILE_DEAD_LETTER_BYTES as usize <= DEAD_LETTER_BYTES_MAX);
 const _: () = assert!(PROFILE_DEAD_LETTER_DAYS <= PROFILE_DEAD_LETTER_DAYS_MAX);
+// A restart with every codec there can be compiles none of them, also after a round of updates.
+const _: () = assert!(2 * CODECS_MAX <= CODEC_CACHE_FILES_MAX);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CodecName, ProfileId};
+use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
 use crate::time::Timestamp;
 
@@ -96,11 +96,23 @@ pub enum PayloadKind {
     Codec {
         /// Which one.
         codec: CodecName,
+        /// The version that the profile stays with, whichever is live.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pin: Option<VersionPin>,
         /// A JSON object for `configure`, as text.
         settings: String,
         /// A fresh instance for every message instead of a reused one.
         isolate_messages: bool,
     },
+}
+
+/// A kept version of a codec that a profile is pinned to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VersionPin {
+    /// The version as whoever pinned it wrote it: its own name for itself, or the first digits of its hash.
+    pub selector: String,
+    /// The version that was meant; `None` until it has been looked up, and never in a saved profile.
+    pub hash: Option<CodecHash>,
 }
 
 /// The answer to a payload that is the device's fault. Refused payloads are kept as dead letters in every case.

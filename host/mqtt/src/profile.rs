@@ -57,9 +57,10 @@ impl ProfileView {
         let mqtt = state.profile.mqtt().unwrap_or_else(MqttTransport::json);
         let codec = match &mqtt.payload {
             PayloadKind::Json => None,
-            PayloadKind::Codec { codec, settings, isolate_messages } => Some(CodecBinding {
+            PayloadKind::Codec { codec, pin, settings, isolate_messages } => Some(CodecBinding {
                 profile: state.profile.id,
                 codec: codec.clone(),
+                version: pin.as_ref().and_then(|pin| pin.hash),
                 settings: settings.as_str().into(),
                 isolate_messages: *isolate_messages,
             }),

@@ -136,7 +136,7 @@ impl Worker {
 
     /// Whether the profile's codec also speaks to the device.
     pub(crate) fn encodes(&self, binding: &CodecBinding) -> bool {
-        self.table.live(&binding.codec).is_some_and(|codec| codec.metadata().encodes)
+        self.table.serving(binding).is_some_and(|codec| codec.metadata().encodes)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

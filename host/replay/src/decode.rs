@@ -29,8 +29,9 @@ impl Decoder {
     pub(crate) fn open(codecs: &CodecTable, order: &ReplayOrder) -> Result<Self, StartError> {
         let mqtt = order.profile.profile.mqtt().unwrap_or_else(MqttTransport::json);
         let (of_profile, settings) = match mqtt.payload {
-            PayloadKind::Codec { codec, settings, .. } => {
-                (Some(CodecChoice { name: codec, version: None }), settings)
+            PayloadKind::Codec { codec, pin, settings, .. } => {
+                let version = pin.and_then(|pin| pin.hash).map(|hash| hash.to_string());
+                (Some(CodecChoice { name: codec, version }), settings)
             }
             PayloadKind::Json => (None, "{}".to_owned()),
         };

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX, LOGOUTS_KEPT_MAX};
-use wireglot_model::{TenantId, Timestamp, User, UserId};
+use wireglot_model::{Actor, TenantId, Timestamp, User, UserId};
 
 use crate::Api;
 use crate::error::ApiError;
@@ -38,6 +38,13 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 pub(crate) struct Caller {
     pub(crate) user: User,
     pub(crate) session: Uuid,
+}
+
+impl Caller {
+    /// As the histories and the audit log name who did it.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::User(self.user.email.clone())
+    }
 }
 
 /// The claims that clients read, and those that they expect to be there (REST §1).

@@ -1,17 +1,20 @@
-//! Codecs: what is live, upload, download, the kept versions.
+//! Codecs: what is live, upload, download, the kept versions, what happened, rollback.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use wireglot_codec::folder::UploadError;
-use wireglot_codec::{CodecStatus, HistoryEntry};
-use wireglot_model::CodecName;
+use wireglot_codec::{CodecStatus, HistoryEntry, HistoryEvent, RollbackError, RolledBack, VersionError};
+use wireglot_model::{CodecName, CodecStamp};
 
 use crate::Api;
+use crate::access::Caller;
+use crate::audit::actor;
 use crate::error::ApiError;
-use crate::request::Body;
+use crate::request::{Body, Params};
 use wireglot_device::now;
 
 /// `GET /api/codecs`
@@ -27,12 +30,13 @@ pub(crate) async fn read(State(api): State<Api>, Path(name): Path<String>) -> Re
 /// `PUT /api/codecs/{name}`: does what dropping the file into the codecs folder does.
 pub(crate) async fn upload(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = codec_name(&name)?;
-    let (folder, target) = (api.folder.clone(), name.clone());
-    let uploaded = tokio::task::spawn_blocking(move || folder.upload(&target, &body.0, now())).await;
+    let (folder, target, by) = (api.folder.clone(), name.clone(), caller.actor());
+    let uploaded = tokio::task::spawn_blocking(move || folder.upload(&target, &body.0, by, now())).await;
     match uploaded.map_err(|broken| ApiError::internal(&broken))? {
         Ok(_stamp) => Ok(Json(write(&find(&api, &name)?))),
         Err(UploadError::Rejected(reason)) => Err(ApiError::unprocessable(crate::error::chain(&reason))),
@@ -40,14 +44,18 @@ pub(crate) async fn upload(
     }
 }
 
-/// `GET /api/codecs/{name}/component`: the bytes of the live version.
-pub(crate) async fn download(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, ApiError> {
+/// `GET /api/codecs/{name}/component?version`: the bytes of the live version, or of a kept one.
+pub(crate) async fn download(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
     let name = codec_name(&name)?;
-    let hash = find(&api, &name)?.hash.ok_or_else(ApiError::not_found)?;
+    let hash = find(&api, &name)?.hash.ok_or_else(ApiError::not_found)?.to_string();
+    let selector = params.text("version").unwrap_or(&hash).to_owned();
     let (codecs, wanted) = (api.codecs.clone(), name.clone());
-    let read = tokio::task::spawn_blocking(move || codecs.component_bytes(&wanted)).await;
-    let bytes = read.map_err(|broken| ApiError::internal(&broken))?;
-    let bytes = bytes.map_err(|failure| ApiError::internal(&failure))?.ok_or_else(ApiError::not_found)?;
+    let read = tokio::task::spawn_blocking(move || codecs.version_bytes(&wanted, &selector)).await;
+    let (hash, bytes) = read.map_err(|broken| ApiError::internal(&broken))?.map_err(version_refused)?;
     let headers = [
         (CONTENT_TYPE, "application/wasm".to_owned()),
         // The alphabet of codec names needs no quoting.
@@ -57,16 +65,38 @@ pub(crate) async fn download(State(api): State<Api>, Path(name): Path<String>) -
     Ok((headers, bytes).into_response())
 }
 
-/// `GET /api/codecs/{name}/history`: the versions that are kept, oldest first.
+/// `GET /api/codecs/{name}/history`: what happened to a codec, oldest first.
 pub(crate) async fn history(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let name = codec_name(&name)?;
     find(&api, &name)?;
-    let folder = api.folder.clone();
-    let read = tokio::task::spawn_blocking(move || folder.history(&name)).await;
-    let versions = read.map_err(|broken| ApiError::internal(&broken))?;
+    let kept = api.folder.versions(&name);
+    let write = |event: &HistoryEvent| {
+        let version = event.hash.and_then(|hash| kept.iter().find(|version| version.hash == hash));
+        json!({
+            "at": event.at.0,
+            "outcome": event.outcome,
+            "hash": event.hash.map(|hash| hash.to_string()),
+            "version": event.version.as_ref().or(version.map(|version| &version.version)),
+            "by": actor(&event.by),
+            "reason": event.reason,
+            "kept": version.is_some(),
+            "live": version.is_some_and(|version| version.live),
+        })
+    };
+    Ok(Json(api.folder.events(&name).iter().map(write).collect()))
+}
+
+/// `GET /api/codecs/{name}/versions`: the versions that are kept; the one that went live last comes last.
+pub(crate) async fn versions(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let name = codec_name(&name)?;
+    find(&api, &name)?;
+    let pinned = api.devices.pinned_versions();
     let write = |version: &HistoryEntry| {
         json!({
             "hash": version.hash.to_string(),
@@ -74,9 +104,51 @@ pub(crate) async fn history(
             "loadedAt": version.loaded_at.0,
             "file": version.file,
             "live": version.live,
+            "by": actor(&version.by),
+            "pinnedBy": pinned.get(&(name.clone(), version.hash)).map_or(&[][..], Vec::as_slice),
         })
     };
-    Ok(Json(versions.iter().map(write).collect()))
+    Ok(Json(api.folder.versions(&name).iter().map(write).collect()))
+}
+
+/// Which version shall serve again; `None` for the one before.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    version: Option<String>,
+}
+
+/// `POST /api/codecs/{name}/rollback`: an earlier version serves again; the file of the later one is left alone.
+pub(crate) async fn rollback(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let name = codec_name(&name)?;
+    let Rollback { version } = if body.0.is_empty() { Rollback::default() } else { body.json()? };
+    find(&api, &name)?;
+    let (folder, by) = (api.folder.clone(), caller.actor());
+    let done =
+        tokio::task::spawn_blocking(move || folder.rollback(&name, version.as_deref(), by, now())).await;
+    match done.map_err(|broken| ApiError::internal(&broken))? {
+        Ok(RolledBack { from, to }) => Ok(Json(json!({"from": stamp(&from), "to": stamp(&to)}))),
+        Err(RollbackError::Version(error)) => Err(version_refused(error)),
+        Err(
+            refused @ (RollbackError::NotLive(_)
+            | RollbackError::NothingBefore { .. }
+            | RollbackError::AlreadyLive { .. }
+            | RollbackError::Refused { .. }),
+        ) => Err(ApiError::unprocessable(crate::error::chain(&refused))),
+    }
+}
+
+fn version_refused(error: VersionError) -> ApiError {
+    ApiError::unprocessable(crate::error::chain(&error))
+}
+
+fn stamp(stamp: &CodecStamp) -> Value {
+    json!({"version": stamp.version, "hash": stamp.hash.to_string()})
 }
 
 fn codec_name(text: &str) -> Result<CodecName, ApiError> {

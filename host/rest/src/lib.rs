@@ -8,6 +8,7 @@
 mod access;
 mod aggregate;
 mod attributes;
+mod audit;
 mod codecs;
 mod devices;
 mod error;
@@ -17,6 +18,7 @@ mod listener;
 mod login;
 mod metrics;
 mod page;
+mod pins;
 mod profile_shape;
 mod profiles;
 mod replay;
@@ -44,6 +46,7 @@ use access::{LoginLimit, Tokens};
 use error::ApiError;
 
 pub use metrics::{HistogramSeries, MetricKind, MetricRow, MetricsText};
+pub use pins::{PinError, pinned};
 pub use profile_shape::{InvalidShape, profile_draft};
 
 /// What the management side works on.

@@ -16,6 +16,8 @@ pub(crate) struct Page {
     search: Option<String>,
     sort: Option<String>,
     descending: bool,
+    /// The order was asked for.
+    is_ordered: bool,
 }
 
 impl Page {
@@ -39,7 +41,13 @@ impl Page {
             search: params.text("textSearch").map(str::to_lowercase),
             sort: params.text("sortProperty").map(str::to_owned),
             descending,
+            is_ordered: params.text("sortOrder").is_some(),
         })
+    }
+
+    /// The other way round where nobody asks for an order.
+    pub(crate) fn newest_first(self) -> Self {
+        Self { descending: self.descending || (self.sort.is_none() && !self.is_ordered), ..self }
     }
 
     /// Whether one of the texts holds what is searched for.

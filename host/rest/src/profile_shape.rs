@@ -9,7 +9,9 @@ use wireglot_model::limits::{
     DEAD_LETTER_BYTES_MAX, DEAD_LETTERS_MAX, PROFILE_DEAD_LETTER_DAYS_MAX, RAW_RETENTION_HOURS_MAX,
 };
 use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
-use wireglot_model::{CodecName, DeadLetterBounds, OnFailure, PayloadKind, Profile, TenantId, TransportKind};
+use wireglot_model::{
+    CodecName, DeadLetterBounds, OnFailure, PayloadKind, Profile, TenantId, TransportKind, VersionPin,
+};
 
 use crate::shape::entity;
 
@@ -21,7 +23,8 @@ pub struct InvalidShape(String);
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
 const MODELLED: [&str; 9] =
     ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
-const MODELLED_PAYLOAD: [&str; 5] = ["transportPayloadType", "codec", "settings", "onFailure", "isolation"];
+const MODELLED_PAYLOAD: [&str; 6] =
+    ["transportPayloadType", "codec", "codecHash", "settings", "onFailure", "isolation"];
 const MODELLED_TRANSPORT: [&str; 4] =
     ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
 /// Our own members: telemetry older than so many days is removed;
@@ -99,6 +102,7 @@ fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
         Some("CODEC") => {
             let name = text(payload, "codec")?;
             let name = name.ok_or_else(|| invalid("[Transport Configuration] 'codec' names the codec!"))?;
+            let (name, pin) = read_pin(name)?;
             let codec = CodecName::parse(name).map_err(|error| {
                 invalid(format!("[Transport Configuration] invalid codec '{name}': {error}"))
             })?;
@@ -116,11 +120,22 @@ fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
                     )));
                 }
             };
-            Ok(PayloadKind::Codec { codec, settings: settings.to_string(), isolate_messages })
+            Ok(PayloadKind::Codec { codec, pin, settings: settings.to_string(), isolate_messages })
         }
         Some(other) => {
             Err(invalid(format!("[Transport Configuration] payloads of type '{other}' are not supported!")))
         }
+    }
+}
+
+/// `NAME`, or `NAME@VERSION` for a profile that stays with one version.
+fn read_pin(text: &str) -> Result<(&str, Option<VersionPin>), InvalidShape> {
+    match text.split_once('@') {
+        None => Ok((text, None)),
+        Some((_, "")) => {
+            Err(invalid(format!("[Transport Configuration] '{text}' names no version behind the '@'")))
+        }
+        Some((name, selector)) => Ok((name, Some(VersionPin { selector: selector.to_owned(), hash: None }))),
     }
 }
 
@@ -295,9 +310,13 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
     };
     let payload = match &mqtt.payload {
         PayloadKind::Json => json!({"transportPayloadType": "JSON", "onFailure": on_failure}),
-        PayloadKind::Codec { codec, settings, isolate_messages } => json!({
+        PayloadKind::Codec { codec, pin, settings, isolate_messages } => json!({
             "transportPayloadType": "CODEC",
-            "codec": codec.as_str(),
+            "codec": match pin {
+                None => codec.to_string(),
+                Some(pin) => format!("{codec}@{}", pin.selector),
+            },
+            "codecHash": pin.as_ref().and_then(|pin| pin.hash).map(|hash| hash.to_string()),
             "settings": serde_json::from_str::<Json>(settings).unwrap_or_else(|_| json!({})),
             "onFailure": on_failure,
             "isolation": if *isolate_messages { "message" } else { "instance" },

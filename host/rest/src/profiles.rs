@@ -3,30 +3,40 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde_json::Value;
 use wireglot_device::ProfileState;
 use wireglot_model::{ProfileId, TenantId};
 
 use crate::Api;
+use crate::access::Caller;
 use crate::error::ApiError;
 use crate::page::Page;
+use crate::pins::pinned;
 use crate::profile_shape::{profile, profile_draft, profile_info};
 use crate::request::{Body, Params, carried_through, id};
 use wireglot_device::now;
 
 /// `POST /api/deviceProfile`: makes a profile, or replaces the one whose id is given.
-pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn save(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
     let shape: Value = body.json()?;
     let known = shape.pointer("/id/id").and_then(Value::as_str);
     let known: Option<ProfileId> = known.map(id).transpose()?;
     let expected = shape.get("version").and_then(Value::as_u64);
     let draft = profile_draft(&shape).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let devices = api.devices.clone();
+    let stored = known.and_then(|known| api.devices.profile(known));
+    let draft = pinned(draft, stored, &api.codecs)
+        .await
+        .map_err(|error| ApiError::bad_request(crate::error::chain(&error)))?;
+    let devices = api.devices.acting_for(caller.actor());
     let saved = carried_through(async move {
         match known {
-            Some(known) => devices.update_profile(known, draft, expected).await,
+            Some(known) => devices.update_profile(known, draft, expected, now()).await,
             None => devices.create_profile(draft, now()).await,
         }
     });
@@ -52,20 +62,25 @@ pub(crate) async fn read_default_info(State(api): State<Api>) -> Json<Value> {
 }
 
 /// `DELETE /api/deviceProfile/{id}`
-pub(crate) async fn delete(State(api): State<Api>, Path(known): Path<String>) -> Result<(), ApiError> {
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(known): Path<String>,
+) -> Result<(), ApiError> {
     let known = id(&known)?;
-    let devices = api.devices.clone();
-    carried_through(async move { devices.delete_profile(known).await }).await
+    let devices = api.devices.acting_for(caller.actor());
+    carried_through(async move { devices.delete_profile(known, now()).await }).await
 }
 
 /// `POST /api/deviceProfile/{id}/default`
 pub(crate) async fn make_default(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(known): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let known = id(&known)?;
-    let devices = api.devices.clone();
-    let state = carried_through(async move { devices.make_default_profile(known).await }).await?;
+    let devices = api.devices.acting_for(caller.actor());
+    let state = carried_through(async move { devices.make_default_profile(known, now()).await }).await?;
     Ok(Json(profile(&state, api.devices.tenant())))
 }
 

@@ -11,7 +11,9 @@ use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 
 use crate::access::require_login;
 use crate::error::ApiError;
-use crate::{Api, attributes, codecs, devices, health, letters, login, profiles, replay, telemetry, trace};
+use crate::{
+    Api, attributes, audit, codecs, devices, health, letters, login, profiles, replay, telemetry, trace,
+};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +87,9 @@ fn base() -> Vec<Operation> {
         operation(PUT, "/api/codecs/{name}", codecs::upload).body_bytes_max(CODEC_MODULE_BYTES_MAX),
         operation(GET, "/api/codecs/{name}/component", codecs::download),
         operation(GET, "/api/codecs/{name}/history", codecs::history),
+        operation(GET, "/api/codecs/{name}/versions", codecs::versions),
+        operation(POST, "/api/codecs/{name}/rollback", codecs::rollback),
+        operation(GET, "/api/audit", audit::list),
         operation(GET, "/api/dead-letters", letters::list),
         operation(DELETE, "/api/dead-letters", letters::delete_many),
         operation(GET, "/api/dead-letters/export", letters::export),

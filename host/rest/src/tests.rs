@@ -4,6 +4,7 @@ mod access;
 mod entities;
 mod resources;
 mod socket;
+mod versions;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -5,12 +5,13 @@
 
 use serde::Serialize;
 use wireglot_model::{
-    Attribute, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId, DeadLetter, DeadLetterBounds,
-    Device, DeviceId, Measurement, Profile, ProfileId, RawFrame, Scope, Timestamp, User, UserId,
+    Attribute, AuditEntry, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId, DeadLetter,
+    DeadLetterBounds, Device, DeviceId, Measurement, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
+    UserId,
 };
 
 use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
-use crate::keys;
+use crate::keys::{self, prefix};
 use crate::raw::{self, RawKey};
 
 /// Changes that are committed together or not at all, in the order in which they were added.
@@ -112,6 +113,15 @@ impl Batch {
 
     pub fn put_setting(&mut self, name: &str, value: &[u8]) {
         self.put(keys::setting(name), value.to_vec());
+    }
+
+    /// An entry of the audit log; the sequence numbers are the caller's to give, each once and rising.
+    pub fn put_audit(&mut self, sequence: u64, entry: &AuditEntry) {
+        self.put(keys::sequenced(prefix::AUDIT, sequence), json(entry));
+    }
+
+    pub fn delete_audit(&mut self, sequence: u64) {
+        self.remove(keys::sequenced(prefix::AUDIT, sequence));
     }
 
     pub fn put_attribute(&mut self, device: DeviceId, scope: Scope, attribute: &Attribute) {

@@ -29,6 +29,7 @@ pub(crate) mod prefix {
     pub(crate) const STAMP: u8 = b'v';
     pub(crate) const NEXT_DEVICE: u8 = b'n';
     pub(crate) const DELETED: u8 = b'x';
+    pub(crate) const AUDIT: u8 = b'j';
     /// In `dead`: who and how large, so that the letters themselves need not be read to count them.
     pub(crate) const DEAD_FACTS: u8 = b'i';
     /// In `dead`: the letter.
@@ -103,7 +104,7 @@ pub(crate) fn numbered(prefix: u8, number: u32) -> Vec<u8> {
     prefixed(prefix, &number.to_be_bytes())
 }
 
-/// Dead letters: a prefix and a sequence number.
+/// Dead letters and the audit log: a prefix and a sequence number.
 pub(crate) fn sequenced(prefix: u8, sequence: u64) -> Vec<u8> {
     prefixed(prefix, &sequence.to_be_bytes())
 }
@@ -201,6 +202,7 @@ mod tests {
             prefix::STAMP,
             prefix::NEXT_DEVICE,
             prefix::DELETED,
+            prefix::AUDIT,
         ];
         assert_eq!(documented, written);
         for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {

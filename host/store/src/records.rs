@@ -2,8 +2,8 @@
 
 use serde::de::DeserializeOwned;
 use wireglot_model::{
-    Attribute, CodecName, Credentials, DeadLetter, Device, DeviceId, FailureStage, Profile, ProfileId,
-    RawFrame, Scope, Timestamp, User,
+    Attribute, AuditEntry, CodecName, Credentials, DeadLetter, Device, DeviceId, FailureStage, Profile,
+    ProfileId, RawFrame, Scope, Timestamp, User,
 };
 
 use crate::coding::{Reader, read_single};
@@ -52,6 +52,31 @@ impl Store {
     /// A named setting, such as a signing key.
     pub fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, ReadError> {
         Ok(self.core().records.get(keys::setting(name))?.map(|value| value.to_vec()))
+    }
+
+    /// The entries of the audit log that `wanted` picks, newest first, each with its sequence number.
+    pub fn audit_log(
+        &self,
+        wanted: &dyn Fn(&AuditEntry) -> bool,
+    ) -> Result<Vec<(u64, AuditEntry)>, ReadError> {
+        let mut entries = Vec::new();
+        self.core().each(prefix::AUDIT, |key, value| {
+            let entry: AuditEntry = parse(value)?;
+            if wanted(&entry) {
+                entries.push((keys::read_sequenced(key)?, entry));
+            }
+            Ok(())
+        })?;
+        entries.reverse();
+        Ok(entries)
+    }
+
+    /// The sequence number of the newest entry of the audit log; 0 where there is none.
+    pub fn last_audit(&self) -> Result<u64, ReadError> {
+        match self.core().records.prefix([prefix::AUDIT]).next_back() {
+            Some(guard) => keys::read_sequenced(&guard.key()?),
+            None => Ok(0),
+        }
     }
 
     /// The newest dead letters first that the filter lets through, from before `before` on, each with its sequence

@@ -55,6 +55,11 @@ impl Server {
         &self.rest
     }
 
+    /// What the operator's commands read: where the server is, and who asks.
+    pub(crate) fn login_variables(&self) -> [(&'static str, String); 2] {
+        [("WIREGLOT_URL", format!("http://{}", self.http)), ("WIREGLOT_PASSWORD", PASSWORD.to_owned())]
+    }
+
     /// Where devices connect.
     pub(crate) fn mqtt(&self) -> SocketAddr {
         self.mqtt

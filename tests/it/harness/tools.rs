@@ -34,6 +34,42 @@ pub(crate) fn python(server: &Server, token: &str, script: &str, arguments: &[&s
     run(command, server, token)
 }
 
+/// Runs a `wireglot` command against the server, logged in as its administrator.
+#[track_caller]
+pub(crate) fn operator(server: &Server, arguments: &[&str]) -> String {
+    let (succeeded, said, complaint) =
+        wireglot(server, arguments, &[("WIREGLOT_TOKEN", server.rest().token())]);
+    assert!(succeeded, "wireglot {arguments:?}\n{said}\n{complaint}");
+    said
+}
+
+/// The same with other variables, whatever comes of it: success, standard output and standard error.
+pub(crate) fn wireglot(
+    server: &Server,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> (bool, String, String) {
+    let mut command = Command::new("timeout");
+    command.arg(LIMIT_S).arg(folders::binary()).args(arguments).current_dir(server.scratch());
+    command.envs(server.login_variables());
+    command.envs(variables.iter().copied());
+    let output = command.stdin(Stdio::null()).output().expect("`timeout` of coreutils runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs lines of a document in one real shell, where `wireglot` is the server's own binary.
+#[track_caller]
+pub(crate) fn documented(server: &Server, lines: &str) -> String {
+    let binary = folders::binary();
+    let folder = binary.parent().expect("the binary lies in a folder");
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("timeout");
+    command.args([LIMIT_S, "sh", "-exc", lines]).current_dir(server.scratch()).env("PATH", path);
+    command.envs(server.login_variables());
+    run(command, server, "")
+}
+
 fn client(script: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("it/clients").join(script)
 }

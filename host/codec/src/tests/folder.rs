@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use wireglot_model::limits::{CODEC_FILE_STABLE_MS, CODEC_VERSIONS_KEPT_MAX};
-use wireglot_model::{CodecName, Timestamp, Value};
+use wireglot_model::{Actor, CodecName, Timestamp, Value};
 
 use super::guests::{self, GOOD};
 use super::{Fixture, binding, frame, name, now, value, write};
@@ -256,7 +256,7 @@ fn damaged_history_and_versions_are_put_aside() {
     let fixture = fixture.restarted();
     fixture.scan_used(&|_| true);
     fixture.check_live(None);
-    write(&fixture.config.versions_dir.join("history.json"), b"{");
+    write(&fixture.config.versions_dir.join("c.history.json"), b"{");
     let fixture = fixture.restarted();
     write(&fixture.path("c.wasm"), &guests::codec("1.0.0", 7));
     fixture.scan();
@@ -303,7 +303,7 @@ fn a_damaged_compiled_codec_is_compiled_again() {
 #[test]
 fn an_upload_does_what_dropping_the_file_does() {
     let fixture = Fixture::with(|config| config.limits.module_bytes_max = 100_000);
-    let upload = |bytes: &[u8]| fixture.folder().upload(&name("c"), bytes, now());
+    let upload = |bytes: &[u8]| fixture.folder().upload(&name("c"), bytes, Actor::Server, now());
     assert_eq!(upload(&guests::codec("1.0.0", 7)).unwrap().version.as_ref(), "1.0.0");
     fixture.check_live(Some("1.0.0"));
     assert!(matches!(upload(b"oops"), Err(UploadError::Rejected(_))));
@@ -319,11 +319,59 @@ fn an_upload_does_what_dropping_the_file_does() {
 fn kept_versions_are_bounded() {
     let fixture = Fixture::new();
     for version in 0..CODEC_VERSIONS_KEPT_MAX + 3 {
-        fixture.folder().upload(&name("c"), &guests::codec(&format!("{version}.0.0"), 7), now()).unwrap();
+        fixture
+            .folder()
+            .upload(&name("c"), &guests::codec(&format!("{version}.0.0"), 7), Actor::Server, now())
+            .unwrap();
     }
-    let kept = fixture.folder().history(&name("c"));
+    let kept = fixture.folder().versions(&name("c"));
     assert_eq!(kept.len(), CODEC_VERSIONS_KEPT_MAX);
     assert_eq!((kept[0].version.as_str(), kept.iter().filter(|entry| entry.live).count()), ("3.0.0", 1));
     let files = fs::read_dir(&fixture.config.versions_dir).unwrap().count();
     assert_eq!(files, CODEC_VERSIONS_KEPT_MAX + 1);
+}
+
+#[test]
+fn a_kubernetes_config_map_is_followed_through_its_swaps() {
+    use std::os::unix::fs::symlink;
+    let fixture = Fixture::new();
+    // As the kubelet lays it out: the files are links through `..data`, and only `..data` is ever replaced.
+    let generation = |number: i64| {
+        let folder = format!("..2026_0{number}");
+        fs::create_dir(fixture.path(&folder)).unwrap();
+        write(&fixture.path(&folder).join("c.wasm"), &guests::codec(&format!("{number}.0.0"), number));
+        symlink(&folder, fixture.path("..data_tmp")).unwrap();
+        fs::rename(fixture.path("..data_tmp"), fixture.path("..data")).unwrap();
+    };
+    generation(1);
+    symlink("..data/c.wasm", fixture.path("c.wasm")).unwrap();
+    fixture.scan();
+    fixture.check_live(Some("1.0.0"));
+    generation(2);
+    fs::remove_dir_all(fixture.path("..2026_01")).unwrap();
+    fixture.scan();
+    fixture.check_live(Some("2.0.0"));
+}
+
+#[test]
+fn a_folder_that_becomes_another_is_followed() {
+    let fixture = Fixture::new();
+    let folder = &fixture.config.folder;
+    write(&fixture.path("c.wasm"), &guests::codec("1.0.0", 1));
+    fixture.scan();
+    // Removed, made again, and filled.
+    fs::remove_dir_all(folder).unwrap();
+    assert!(fixture.scan().unreadable.is_some());
+    fs::create_dir(folder).unwrap();
+    write(&fixture.path("c.wasm"), &guests::codec("2.0.0", 2));
+    fixture.scan();
+    fixture.check_live(Some("2.0.0"));
+    // Replaced by a link to another one.
+    let other = fixture.home.path().join("other");
+    fs::create_dir(&other).unwrap();
+    write(&other.join("c.wasm"), &guests::codec("3.0.0", 3));
+    fs::rename(folder, fixture.home.path().join("away")).unwrap();
+    std::os::unix::fs::symlink(&other, folder).unwrap();
+    fixture.scan();
+    fixture.check_live(Some("3.0.0"));
 }

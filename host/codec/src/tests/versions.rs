@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use wireglot_model::Actor;
+
 use super::guests::{self, GOOD};
 use super::{Fixture, frame, name, now, value};
 use crate::VersionError;
@@ -10,7 +12,7 @@ impl Fixture {
     /// Makes these versions live, one after the other.
     pub(super) fn versions(&self, versions: &[(&str, i64)]) {
         for (version, value) in versions {
-            self.folder().upload(&name("c"), &guests::codec(version, *value), now()).unwrap();
+            self.folder().upload(&name("c"), &guests::codec(version, *value), Actor::Server, now()).unwrap();
         }
     }
 
@@ -25,15 +27,19 @@ impl Fixture {
     }
 }
 
+fn digits(hash: &str, count: usize) -> String {
+    hash.chars().take(count).collect()
+}
+
 #[test]
 fn a_kept_version_is_found_by_its_version_or_its_hash() {
     let fixture = Fixture::new();
     fixture.versions(&[("1.0.0", 1), ("2.0.0", 2), ("3.0.0", 3)]);
     assert_eq!([fixture.gives("1.0.0"), fixture.gives("2.0.0"), fixture.gives("3.0.0")], [1, 2, 3]);
-    for entry in fixture.folder().history(&name("c")) {
+    for entry in fixture.folder().versions(&name("c")) {
         let hash = entry.hash.to_string();
-        for selector in [hash.as_str(), &hash[..8], &hash[..20].to_uppercase()] {
-            assert_eq!(format!("{}.0.0", fixture.gives(selector)), entry.version, "{selector}");
+        for selector in [hash.clone(), digits(&hash, 8), digits(&hash, 20).to_uppercase()] {
+            assert_eq!(format!("{}.0.0", fixture.gives(&selector)), entry.version, "{selector}");
         }
     }
     // All of it is still there after a restart, before the first scan.
@@ -52,10 +58,10 @@ fn an_unclear_version_is_answered_with_the_ones_there_are() {
         let text = refused(selector);
         assert!(text.contains("no version") && text.contains("2.0.0 ("), "{selector}: {text}");
     }
-    let entries = fixture.folder().history(&name("c"));
+    let entries = fixture.folder().versions(&name("c"));
     let text = refused("1.0.0");
     for entry in &entries[..2] {
-        assert!(text.contains(&entry.hash.to_string()[..12]), "{text}");
+        assert!(text.contains(&digits(&entry.hash.to_string(), 12)), "{text}");
     }
     assert!(!text.contains("2.0.0"), "{text}");
 }
@@ -77,7 +83,7 @@ fn a_version_is_shared_while_somebody_holds_it() {
 fn a_damaged_version_says_so() {
     let fixture = Fixture::new();
     fixture.versions(&[("1.0.0", 1), ("2.0.0", 2)]);
-    let hash = fixture.folder().history(&name("c"))[0].hash;
+    let hash = fixture.folder().versions(&name("c"))[0].hash;
     super::write(&fixture.config.versions_dir.join(format!("{hash}.wasm")), b"oops");
     let error = fixture.table.version(&name("c"), "1.0.0").err().unwrap();
     assert!(

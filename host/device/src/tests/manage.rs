@@ -27,7 +27,8 @@ fn mqtt(change: impl FnOnce(&mut MqttTransport)) -> TransportKind {
 fn codec(settings: &str) -> TransportKind {
     let codec = CodecName::parse("elsys").unwrap();
     mqtt(|mqtt| {
-        mqtt.payload = PayloadKind::Codec { codec, settings: settings.into(), isolate_messages: false };
+        mqtt.payload =
+            PayloadKind::Codec { codec, pin: None, settings: settings.into(), isolate_messages: false };
     })
 }
 
@@ -129,7 +130,7 @@ async fn profiles_keep_their_rules() {
     check(devices.create_profile(ProfileDraft::named("default"), NOW).await, Rule::ProfileNameTaken);
     let second = ProfileDraft { is_default: true, ..ProfileDraft::named("second") };
     check(devices.create_profile(second, NOW).await, Rule::SecondDefaultProfile);
-    check(devices.delete_profile(default).await, Rule::DefaultProfileStays);
+    check(devices.delete_profile(default, NOW).await, Rule::DefaultProfileStays);
     for (transport, rule) in [
         (mqtt(|mqtt| mqtt.telemetry_topic = " ".into()), Rule::InvalidTopic(" ".into())),
         (mqtt(|mqtt| mqtt.attributes_topic = "a\0".into()), Rule::InvalidTopic("a\0".into())),
@@ -146,19 +147,19 @@ async fn profiles_keep_their_rules() {
     let id = state.profile.id;
     let named = DeviceDraft { profile: ProfileChoice::Id(id), ..draft("d") };
     let device = devices.create_device(named, None, NOW).await.unwrap();
-    check(devices.delete_profile(id).await, Rule::ProfileInUse);
-    check(devices.update_profile(id, ProfileDraft::named("p"), None).await, Rule::TransportInUse);
+    check(devices.delete_profile(id, NOW).await, Rule::ProfileInUse);
+    check(devices.update_profile(id, ProfileDraft::named("p"), None, NOW).await, Rule::TransportInUse);
     assert!(devices.is_codec_used(&CodecName::parse("elsys").unwrap()));
     assert!(!devices.is_codec_used(&CodecName::parse("ruuvi").unwrap()));
 
     let renamed = ProfileDraft { name: "q".into(), ..profile };
-    devices.update_profile(id, renamed, Some(1)).await.unwrap();
+    devices.update_profile(id, renamed, Some(1), NOW).await.unwrap();
     assert_eq!(&*device.profile().name, "q", "a change is in force at once");
-    devices.make_default_profile(id).await.unwrap();
+    devices.make_default_profile(id, NOW).await.unwrap();
     let site = site.reopen().await;
     assert_eq!(site.devices.default_profile().profile.id, id);
     assert!(!site.devices.profile(default).unwrap().profile.is_default);
-    site.devices.delete_profile(default).await.unwrap();
+    site.devices.delete_profile(default, NOW).await.unwrap();
 }
 
 #[tokio::test]
