@@ -13,6 +13,7 @@ pub(super) struct Tools {
     pub(super) bare_ack: PathBuf,
     pub(super) consumer: PathBuf,
     pub(super) decode_rows: PathBuf,
+    pub(super) many_codecs: PathBuf,
     pub(super) ingest: PathBuf,
     pub(super) mosquitto: PathBuf,
     /// Codecs that differ only in the version that they stamp on every value.
@@ -38,6 +39,7 @@ impl Tools {
             bare_ack: released("bare-ack"),
             consumer: released("sqlite-consumer"),
             decode_rows: released("decode-rows"),
+            many_codecs: released("many-codecs"),
             ingest: released("examples/ingest"),
             mosquitto: mosquitto()?,
             stamps,

@@ -34,6 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     Row { name: "r5k", optional: false, measure: r5k },
     Row { name: "swaps", optional: false, measure: swaps },
     Row { name: "decode", optional: false, measure: decode },
+    Row { name: "codecs", optional: false, measure: codecs },
     Row { name: "disk", optional: false, measure: disk },
     Row { name: "restart", optional: false, measure: restart },
     Row { name: "connect", optional: false, measure: connect },
@@ -208,6 +209,51 @@ fn decode(bench: &Bench) -> Result<Vec<Line>> {
             short(figure("native_ns"))
         ),
     }])
+}
+
+/// A thousand codecs, each with its own code: prepared by one process, met by another.
+fn codecs(bench: &Bench) -> Result<Vec<Line>> {
+    let folder = bench.folder.join("codecs");
+    let many = |arguments: &[&str]| {
+        let mut command = Command::new(&bench.tools.many_codecs);
+        output_of(command.arg(&bench.tools.stamps[0]).arg(&folder).args(arguments))
+    };
+    say(format_args!("{}", many(&["--prepare"])?.trim()))?;
+    let report: Value = serde_json::from_str(&many(&["--rounds", &bench.rounds.to_string()])?)?;
+    let figure = |name: &str| report.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
+    let start = Line {
+        measure: "start with 1,000 codecs and a warm cache",
+        value: figure("start_ms") / 1_000.0,
+        unit: " s",
+        must: Bar::AtMost(2.0),
+        aim: Bar::AtMost(1.0),
+        note: "engine, codecs folder, compiled code, vectors; every codec is live at the end".to_owned(),
+    };
+    let memory = Line {
+        measure: "memory per live instance of a small codec",
+        value: figure("instance_kib"),
+        unit: " KiB",
+        must: Bar::AtMost(30.0),
+        aim: Bar::AtMost(24.0),
+        note: format!(
+            "1,000 profiles of one codec; the first instance of each of 1,000 codecs takes {} KiB with its code",
+            short(figure("codec_and_instance_kib"))
+        ),
+    };
+    let decode = Line {
+        measure: "decode with 1,000 live codecs ÷ with one",
+        value: figure("ratio"),
+        unit: "",
+        must: Bar::AtMost(1.15),
+        aim: Bar::AtMost(1.05),
+        note: format!(
+            "{} ns with one, {} ns with 1,000; {} ns each where all of them take turns, as nothing is in the processor's caches then",
+            short(figure("ns_with_one")),
+            short(figure("ns_with_many")),
+            short(figure("ns_all_in_turn")),
+        ),
+    };
+    Ok(vec![start, memory, decode])
 }
 
 fn disk(bench: &Bench) -> Result<Vec<Line>> {
