@@ -214,6 +214,7 @@ mod tests {
             codec = "ruuvi-df5"
             settings = { a = 1 }
             onFailure = "accept"
+            limits = { deadlineMs = 50, memoryMiB = 8 }
             [[device]]
             name = "tag-1"
             profile = "tag"
@@ -227,6 +228,8 @@ mod tests {
         let wireglot_model::TransportKind::Mqtt(mqtt) = &profile.transport else { panic!("not MQTT") };
         assert_eq!(mqtt.telemetry_topic, "tag/+");
         assert_eq!(mqtt.on_failure, wireglot_model::OnFailure::Accept);
+        let limits: Vec<_> = mqtt.limits.set_ones().collect();
+        assert_eq!(limits, [("deadlineMs", 50), ("memoryMiB", 8)]);
         let device = fleet.devices.first().expect("one device");
         assert_eq!(device.credentials, Some(CredentialsDraft::AccessToken("T".into())));
     }
@@ -237,5 +240,9 @@ mod tests {
         refused("[[profile]]\nname = \"a\"\n[[profile]]\nname = \"a\"", "profile `a` is declared twice");
         refused("[[device]]\nnmae = \"a\"", "line 2");
         refused("[[profile]]\nname = \"a\"\ntransportType = \"MQTTT\"", "profile `a`");
+        let limited = "[[profile]]\nname = \"a\"\ntransportType = \"MQTT\"\n\
+            [profile.transportConfiguration.transportPayloadTypeConfiguration]\n\
+            transportPayloadType = \"CODEC\"\ncodec = \"c\"\nlimits = { memoryMiB = 257 }";
+        refused(limited, "the limit 'memoryMiB' is a whole number from 1 to 256");
     }
 }

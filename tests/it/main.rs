@@ -14,5 +14,6 @@ mod crash;
 mod hostile;
 mod letters;
 mod limits;
+mod profile_limits;
 mod reload;
 mod telemetry;

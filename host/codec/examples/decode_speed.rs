@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             codec: name.clone(),
             settings: settings.as_str().into(),
             isolate_messages,
+            limits: std::sync::Arc::default(),
         };
         let (mut best, mut values) = (f64::MAX, 0);
         for _ in 0..ROUNDS {

@@ -11,7 +11,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 use wireglot_model::limits::{CODEC_FILE_STABLE_MS, CODEC_VECTORS_BYTES_MAX, CODECS_MAX};
@@ -387,7 +386,7 @@ impl Scan<'_> {
         let name = codec_of(file).ok();
         let serving = name.as_ref().and_then(|name| self.table.live(name));
         warn!(file = shown, %error, serving = serving.is_some(), "Codec file was rejected.");
-        self.table.0.counters.rejections.fetch_add(1, Ordering::Relaxed);
+        self.table.0.counters.rejected(name.as_ref());
         if let Some(name) = &name {
             self.table.note(name, Some(&shown), Some(error.to_string()));
         }

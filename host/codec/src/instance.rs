@@ -14,10 +14,13 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
 use tracing::warn;
-use wireglot_model::{CodecName, CodecStamp, Decoded, Downlink, FailureStage, ProfileId, Timestamp};
+use wireglot_model::{
+    CodecName, CodecStamp, Decoded, Downlink, FailureStage, ProfileId, ProfileLimits, Timestamp,
+};
 
-use crate::breaker::{Permit, Verdict};
+use crate::breaker::{Breaker, Permit, Verdict};
 use crate::counters::Shard;
+use crate::engine::CodecLimits;
 use crate::error::DecodeFailure;
 use crate::guest::{CallFailure, Guest, StartFailure};
 use crate::load::{LoadedCodec, settings_refused};
@@ -35,6 +38,8 @@ pub struct CodecBinding {
     pub settings: Arc<str>,
     /// A fresh instance for every message.
     pub isolate_messages: bool,
+    /// What the profile sets in place of the limits of the kind of codec.
+    pub limits: Arc<ProfileLimits>,
 }
 
 /// The codecs of one worker thread. Clones share the instances; it does not leave its thread.
@@ -52,6 +57,9 @@ struct Worker {
 struct Slot {
     binding: CodecBinding,
     version: Arc<LoadedCodec>,
+    /// Of the version's kind, under the profile.
+    limits: CodecLimits,
+    breaker: Arc<Breaker>,
     /// A copy of the worker's own: every message takes clones of it, and counting references to the shared one
     /// would pass its cache line between the workers.
     stamp: CodecStamp,
@@ -142,8 +150,11 @@ impl Worker {
         if self.slots.len() >= self.share() {
             self.drop_longest_unused();
         }
+        let limits = version.parts.limits.under(&binding.limits);
         let slot = Slot {
             binding: binding.clone(),
+            limits,
+            breaker: version.breakers.of(binding, &limits),
             version,
             stamp,
             shard,
@@ -178,9 +189,11 @@ impl Slot {
             let reason = reason.clone();
             return Err(self.failure(FailureStage::NoCodec, reason));
         }
-        if let Permit::Pause { left_ms } = self.version.breaker.permit() {
+        if let Permit::Pause { left_ms } = self.breaker.permit() {
+            self.shard.paused();
             let reason = format!("the codec keeps failing and is not called for another {left_ms} ms");
-            return Err(self.failure(FailureStage::Trapped, reason));
+            let stamp = Some(self.stamp.clone());
+            return Err(DecodeFailure { stage: FailureStage::Trapped, stamp, reason });
         }
         let started = Instant::now();
         let result = match self.ready_guest() {
@@ -191,9 +204,12 @@ impl Slot {
         let ended = Instant::now();
         self.shard.called(ended.duration_since(started));
         self.last_used = ended;
+        if let Some(guest) = &self.guest {
+            self.shard.took(guest.memory_bytes());
+        }
         match result {
             Ok(value) => {
-                self.version.breaker.succeeded();
+                self.breaker.succeeded();
                 self.recycle_if_due();
                 Ok((value, self.stamp.clone()))
             }
@@ -210,7 +226,9 @@ impl Slot {
             Some(guest) => Ok(guest),
             empty @ None => {
                 self.calls = 0;
-                let fresh = Guest::configured(&version.parts, &version.pre, &self.binding.settings)?;
+                let settings = &self.binding.settings;
+                let fresh = Guest::configured(&version.parts, &version.pre, settings, &self.limits)?;
+                self.shard.holds(1);
                 Ok(empty.insert(fresh))
             }
         }
@@ -219,20 +237,25 @@ impl Slot {
     fn recycle_if_due(&mut self) {
         self.calls = self.calls.saturating_add(1);
         if self.binding.isolate_messages {
-            self.guest = None;
-        } else if self.calls >= self.version.parts.limits.calls_per_instance_max
+            self.drop_guest();
+        } else if self.calls >= self.limits.calls_per_instance_max
             || self.guest.as_ref().is_some_and(Guest::past_memory_mark)
         {
-            self.guest = None;
+            self.drop_guest();
             self.shard.recycled();
         }
+    }
+
+    fn drop_guest(&mut self) {
+        self.guest = None;
+        self.shard.holds(0);
     }
 
     fn judge(&mut self, failure: &CallFailure) {
         if failure.reusable {
             self.recycle_if_due();
         } else {
-            self.guest = None;
+            self.drop_guest();
             self.shard.recycled();
         }
         match failure.stage {
@@ -243,13 +266,14 @@ impl Slot {
             FailureStage::Refused
             | FailureStage::InvalidResult
             | FailureStage::NoCodec
-            | FailureStage::NotAccepted => self.version.breaker.succeeded(),
+            | FailureStage::NotAccepted => self.breaker.succeeded(),
         }
     }
 
     fn count_trap(&self, failure: &CallFailure) {
-        if let Verdict::Opened { pause_ms } = self.version.breaker.failed() {
-            warn!(codec = %self.stamp.name, version = %self.stamp.version, pause_ms, reason = failure.reason, "Codec keeps failing; it is not called for a while.");
+        if let Verdict::Opened { pause_ms } = self.breaker.failed() {
+            self.shard.opened();
+            warn!(codec = %self.stamp.name, version = %self.stamp.version, profile = %self.binding.profile, pause_ms, reason = failure.reason, "Codec keeps failing; it is not called for a while for devices of this profile.");
         }
     }
 
@@ -263,6 +287,12 @@ impl Slot {
     fn failure(&self, stage: FailureStage, reason: String) -> DecodeFailure {
         self.shard.failed(stage);
         DecodeFailure { stage, stamp: Some(self.stamp.clone()), reason }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.drop_guest();
     }
 }
 

@@ -33,7 +33,9 @@ mod tests;
 use guest::Guest;
 use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
 
-pub use counters::{CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, VersionCounts};
+pub use counters::{
+    CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, FileCounts, LiveVersion, VersionCounts,
+};
 pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};

@@ -15,7 +15,7 @@ use tracing::info;
 use wireglot_model::{CodecHash, CodecName, Timestamp};
 
 use crate::cache::CompiledCache;
-use crate::counters::{CodecCounters, CounterBook};
+use crate::counters::{CodecCounters, CounterBook, LiveVersion};
 use crate::engine::{CodecEngine, CodecLimits};
 use crate::error::OpenError;
 use crate::files::make_private_folder;
@@ -217,11 +217,28 @@ impl CodecTable {
         CodecCounters {
             versions: self.0.counters.rows(),
             live_instances: self.0.engine.0.live_instances.load(Ordering::Relaxed),
-            live_codecs: self.live_count(),
-            swaps: self.0.counters.swaps.load(Ordering::Relaxed),
-            rejections: self.0.counters.rejections.load(Ordering::Relaxed),
+            files: self.0.counters.files(),
+            live: self.live_versions(),
             without_codec: self.0.counters.without_codec.load(Ordering::Relaxed),
         }
+    }
+
+    fn live_versions(&self) -> Vec<LiveVersion> {
+        let live = self.0.live.load();
+        let mut versions: Vec<LiveVersion> = live
+            .codecs
+            .values()
+            .map(|codec| {
+                let not_closed = codec.breakers.not_closed();
+                LiveVersion {
+                    stamp: codec.stamp().clone(),
+                    breakers_open: not_closed.open,
+                    breakers_half_open: not_closed.half_open,
+                }
+            })
+            .collect();
+        versions.sort_by(|one, other| one.stamp.name.cmp(&other.stamp.name));
+        versions
     }
 
     /// Makes a proven version the live one. The next message of every worker meets it.
@@ -242,7 +259,7 @@ impl CodecTable {
             entry.error = None;
             self.replace(|codecs| drop(codecs.insert(stamp.name.clone(), codec)));
         }
-        self.0.counters.swaps.fetch_add(1, Ordering::Relaxed);
+        self.0.counters.swapped(&stamp.name);
         info!(codec = %stamp.name, version = %stamp.version, hash = %stamp.hash, "Codec version is live.");
     }
 

@@ -3,6 +3,7 @@
 mod folder;
 mod guests;
 mod limits;
+mod profile_limits;
 mod swap;
 mod versions;
 
@@ -67,7 +68,14 @@ fn name(text: &str) -> CodecName {
 
 fn binding(codec: &str, settings: &str) -> CodecBinding {
     let profile = ProfileId("00000000-0000-4000-8000-000000000001".parse().unwrap());
-    CodecBinding { profile, codec: name(codec), settings: Arc::from(settings), isolate_messages: false }
+    let limits = Arc::default();
+    CodecBinding {
+        profile,
+        codec: name(codec),
+        settings: Arc::from(settings),
+        isolate_messages: false,
+        limits,
+    }
 }
 
 fn frame(payload: &[u8]) -> Frame<'_> {

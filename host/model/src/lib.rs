@@ -10,6 +10,7 @@ pub mod fault;
 pub mod id;
 pub mod limits;
 pub mod profile;
+mod profile_limits;
 pub mod record;
 pub mod time;
 pub mod uplink;
@@ -21,6 +22,7 @@ pub use id::{
     CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
 };
 pub use profile::{DeadLetterBounds, OnFailure, PayloadKind, Profile, TransportKind};
+pub use profile_limits::{InvalidLimit, ProfileLimits};
 pub use record::{
     Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
     User,

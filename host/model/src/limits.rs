@@ -1,5 +1,7 @@
 //! Every bound of the product, and how they relate. Each is crossed by a test.
 
+use std::ops::RangeInclusive;
+
 /// Largest MQTT packet: the remaining length of one packet (device API §2.8).
 pub const PACKET_BYTES_MAX: usize = 65_536;
 /// Publishes of one connection that may wait for their acknowledgement (device API §2.9).
@@ -90,6 +92,22 @@ pub const CODEC_TRAPS_IN_A_ROW_MAX: u32 = 8;
 pub const CODEC_PAUSE_MS_MIN: u64 = 1_000;
 /// Longest such pause.
 pub const CODEC_PAUSE_MS_MAX: u64 = 60_000;
+/// What a profile may set the deadline of its codec to, in milliseconds: a worker serves nobody else meanwhile.
+pub const PROFILE_DEADLINE_MS: RangeInclusive<u32> = 1..=1_000;
+/// What a profile may set the memory of an instance to, in MiB.
+pub const PROFILE_MEMORY_MIB: RangeInclusive<u32> = 1..=256;
+/// What a profile may set the size of a result to, in KiB.
+pub const PROFILE_RESULT_KIB: RangeInclusive<u32> = 1..=4_096;
+/// What a profile may set the messages of a result to.
+pub const PROFILE_MESSAGES: RangeInclusive<u32> = 1..=4_096;
+/// What a profile may set the samples of a result to.
+pub const PROFILE_VALUES: RangeInclusive<u32> = 1..=32_768;
+/// What a profile may set the warnings kept of a result to.
+pub const PROFILE_WARNINGS: RangeInclusive<u32> = 0..=256;
+/// What a profile may set the traps in a row to, after which its codec pauses.
+pub const PROFILE_TRAPS_IN_A_ROW: RangeInclusive<u32> = 1..=1_000;
+/// What a profile may set the first pause to, in milliseconds.
+pub const PROFILE_PAUSE_MS: RangeInclusive<u32> = 10..=60_000;
 /// Compiled codecs kept on disk.
 pub const CODEC_CACHE_FILES_MAX: usize = 512;
 /// How long a file must lie unchanged before it is read as a codec.
@@ -155,6 +173,11 @@ const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC
 const _: () = assert!(4 * CODEC_STACK_BYTES_MAX <= WORKER_STACK_BYTES);
 // One message of the largest kind always fits the queue, or it could never be committed.
 const _: () = assert!(4 * CODEC_RESULT_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
+const _: () = assert!(4 * 1024 * (*PROFILE_RESULT_KIB.end() as usize) <= COMMIT_QUEUE_BYTES_MAX);
+// A profile may widen what a codec gets, not only narrow it.
+const _: () = assert!(CODEC_MEMORY_BYTES_MAX <= 1024 * 1024 * (*PROFILE_MEMORY_MIB.end() as usize));
+// No pause that a profile chooses is longer than the longest one.
+const _: () = assert!(*PROFILE_PAUSE_MS.end() as u64 <= CODEC_PAUSE_MS_MAX);
 // A scripted component must fit the pool even when it is the only one.
 const _: () = assert!(CODEC_MEMORIES_MAX <= CODEC_INSTANCES_MAX);
 const _: () = assert!(CODEC_PAUSE_MS_MIN < CODEC_PAUSE_MS_MAX);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
+use crate::profile_limits::ProfileLimits;
 use crate::time::Timestamp;
 
 /// Where telemetry goes unless a profile says otherwise.
@@ -85,6 +86,9 @@ pub struct MqttTransport {
     pub payload: PayloadKind,
     /// What a bad payload gets.
     pub on_failure: OnFailure,
+    /// What the codec may use.
+    #[serde(default)]
+    pub limits: ProfileLimits,
 }
 
 /// How the payloads of a profile are read.
@@ -125,6 +129,7 @@ impl MqttTransport {
             attributes_subscribe_topic: ATTRIBUTES_TOPIC.into(),
             payload: PayloadKind::Json,
             on_failure: OnFailure::Refuse,
+            limits: ProfileLimits::default(),
         }
     }
 }

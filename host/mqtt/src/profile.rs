@@ -62,6 +62,7 @@ impl ProfileView {
                 codec: codec.clone(),
                 settings: settings.as_str().into(),
                 isolate_messages: *isolate_messages,
+                limits: Arc::new(mqtt.limits.clone()),
             }),
         };
         Self {

@@ -9,7 +9,9 @@ use wireglot_model::limits::{
     DEAD_LETTER_BYTES_MAX, DEAD_LETTERS_MAX, PROFILE_DEAD_LETTER_DAYS_MAX, RAW_RETENTION_HOURS_MAX,
 };
 use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
-use wireglot_model::{CodecName, DeadLetterBounds, OnFailure, PayloadKind, Profile, TenantId, TransportKind};
+use wireglot_model::{
+    CodecName, DeadLetterBounds, OnFailure, PayloadKind, Profile, ProfileLimits, TenantId, TransportKind,
+};
 
 use crate::shape::entity;
 
@@ -21,7 +23,8 @@ pub struct InvalidShape(String);
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
 const MODELLED: [&str; 9] =
     ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
-const MODELLED_PAYLOAD: [&str; 5] = ["transportPayloadType", "codec", "settings", "onFailure", "isolation"];
+const MODELLED_PAYLOAD: [&str; 6] =
+    ["transportPayloadType", "codec", "settings", "onFailure", "isolation", "limits"];
 const MODELLED_TRANSPORT: [&str; 4] =
     ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
 /// Our own members: telemetry older than so many days is removed;
@@ -86,6 +89,7 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
                 attributes_subscribe_topic: topic("deviceAttributesSubscribeTopic", ATTRIBUTES_TOPIC)?,
                 payload: read_payload(payload)?,
                 on_failure: read_on_failure(payload)?,
+                limits: read_limits(payload)?,
             }))
         }
         "COAP" | "LWM2M" | "SNMP" => Ok(TransportKind::Other(kind.to_owned())),
@@ -134,6 +138,24 @@ fn read_on_failure(payload: &Json) -> Result<OnFailure, InvalidShape> {
             Err(invalid(format!("[Transport Configuration] onFailure is {known}, not '{other}'")))
         }
     }
+}
+
+/// The limits of the codec; one that is null is not set.
+fn read_limits(payload: &Json) -> Result<ProfileLimits, InvalidShape> {
+    let mut limits = ProfileLimits::default();
+    let members = match payload.get("limits") {
+        None | Some(Json::Null) => return Ok(limits),
+        Some(Json::Object(members)) => members,
+        Some(_) => return Err(invalid("[Transport Configuration] limits is an object")),
+    };
+    if !members.is_empty() && text(payload, "transportPayloadType")? != Some("CODEC") {
+        return Err(invalid("[Transport Configuration] only payloads of type 'CODEC' have limits"));
+    }
+    for (word, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        let refused = |error| invalid(format!("[Transport Configuration] limits: {error}"));
+        limits.set(word, value.as_u64()).map_err(refused)?;
+    }
+    Ok(limits)
 }
 
 fn retention_days(shape: &Json) -> Result<Option<u32>, InvalidShape> {
@@ -301,6 +323,7 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
             "settings": serde_json::from_str::<Json>(settings).unwrap_or_else(|_| json!({})),
             "onFailure": on_failure,
             "isolation": if *isolate_messages { "message" } else { "instance" },
+            "limits": mqtt.limits.set_ones().map(|(word, value)| (word.to_owned(), json!(value))).collect::<Map<_, _>>(),
         }),
     };
     json!({

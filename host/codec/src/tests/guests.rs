@@ -24,6 +24,13 @@ pub(super) fn codec(version: &str, value: i64) -> Vec<u8> {
     component(&module(version, value, "i32.const 1024"))
 }
 
+/// The same with so many pages of 64 KiB to begin with.
+pub(super) fn codec_of_pages(version: &str, pages: u32) -> Vec<u8> {
+    let memory = "(memory (export \"memory\")";
+    let text = module(version, 7, "i32.const 1024");
+    component(&text.replace(&format!("{memory} 8)"), &format!("{memory} {pages})")))
+}
+
 /// A codec that traps in `describe`.
 pub(super) fn traps_in_describe() -> Vec<u8> {
     component(&module("1.0.0", 0, "unreachable"))

@@ -28,6 +28,7 @@ fn codec_profile(name: &str) -> Value {
                     "codec": "elsys",
                     "settings": {"prefix": "a", "n": 1.0},
                     "onFailure": "accept",
+                    "limits": {"deadlineMs": 50, "memoryMiB": null, "values": 100},
                     "future": "kept",
                 },
             },
@@ -203,6 +204,7 @@ async fn a_codec_profile_survives_reading_and_saving() {
     assert_eq!((&payload["codec"], &payload["onFailure"]), (&json!("elsys"), &json!("accept")));
     assert_eq!((&payload["future"], &payload["isolation"]), (&json!("kept"), &json!("instance")));
     assert_eq!(payload["settings"].to_string(), "{\"n\":1.0,\"prefix\":\"a\"}");
+    assert_eq!(payload["limits"], json!({"deadlineMs": 50, "values": 100}));
     assert_eq!(
         (&made["ours"].to_string(), &made["retentionDays"]),
         (&"{\"kept\":[1,2.5]}".to_owned(), &json!(30))
@@ -254,6 +256,18 @@ async fn bad_profiles_are_refused() {
         (with(&format!("{payload}/codec"), json!(null)), "names the codec"),
         (with(&format!("{payload}/settings"), json!([1])), "codec settings should be a JSON object!"),
         (with(&format!("{payload}/onFailure"), json!("ignore")), "onFailure"),
+        (with(&format!("{payload}/limits"), json!([])), "limits is an object"),
+        (
+            with(&format!("{payload}/limits"), json!({"memory": 1})),
+            "there is no limit 'memory'; the limits are",
+        ),
+        (
+            with(&format!("{payload}/limits"), json!({"deadlineMs": 1_001})),
+            "the limit 'deadlineMs' is a whole number from 1 to 1000",
+        ),
+        (with(&format!("{payload}/limits"), json!({"values": -1})), "the limit 'values' is a whole number"),
+        (with(&format!("{payload}/limits"), json!({"values": 1.5})), "the limit 'values' is a whole number"),
+        (with(&format!("{payload}/transportPayloadType"), json!("JSON")), "only payloads of type 'CODEC'"),
     ] {
         site.refused(Method::POST, "/api/deviceProfile", profile.to_string(), 400, 31, message).await;
     }
