@@ -14,6 +14,7 @@ mod crash;
 mod hostile;
 mod letters;
 mod limits;
+mod observe;
 mod profile_limits;
 mod reload;
 mod telemetry;

@@ -144,7 +144,15 @@ pub const REPLAY_EXAMPLES_MAX: usize = 20;
 /// Bytes of a payload that it shows.
 pub const REPLAY_EXAMPLE_BYTES_MAX: usize = 64;
 /// Events a slow listener of the live feed may lag behind before it loses some.
-pub const FEED_EVENTS_MAX: usize = 4_096;
+pub const FEED_EVENTS_MAX: usize = 1_024;
+/// Bytes of such events.
+pub const FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a frame that the live trace shows.
+pub const TRACE_PAYLOAD_BYTES_MAX: usize = 1_024;
+/// Values of a frame that the live trace shows.
+pub const TRACE_VALUES_MAX: usize = 256;
+/// Bytes of a text in the live trace.
+pub const TRACE_TEXT_BYTES_MAX: usize = 512;
 
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;

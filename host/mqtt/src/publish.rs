@@ -15,6 +15,7 @@ use wireglot_route::{Family, RouteError, uplink};
 use crate::ack::{Ack, Close};
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
+use crate::trace::{Seen, Watch};
 use crate::window::Delivery;
 use wireglot_device::now;
 
@@ -93,16 +94,20 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
 fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
+    let (device, worker) = (&session.device, &session.worker);
+    let watch = Watch::begin(worker.ingest.bus());
     let failure = match read(session, &view, incoming, received) {
         Ok((decoded, codec, family)) => {
             owed.debt = Debt::Message(family);
-            let (device, worker) = (&session.device, &session.worker);
             let raw = view.keeps_raw && codec.is_some();
             let raw =
                 raw.then(|| Raw { profile: view.id(), topic: incoming.topic, payload: incoming.payload });
+            let seen = watch.and_then(|watch| {
+                watch.decoded(session, &view, incoming, received, &decoded, codec.as_ref())
+            });
             let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded, raw, owed); // 3
             match accepted {
-                Ok(()) => return,
+                Ok(()) => return Seen::tell(seen, worker.ingest.bus()),
                 Err((error, back)) => {
                     owed = back;
                     Failure::not_accepted(&error, codec)
@@ -116,7 +121,12 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
             owed.debt = Debt::UnknownTopic;
             follow(session, owed);
         }
-        Failure::Unread(unread) => bury(session, &view, incoming, received, unread, owed),
+        Failure::Unread(unread) => {
+            if let Some(watch) = watch {
+                watch.failed(session, &view, incoming, received, &unread);
+            }
+            bury(session, &view, incoming, received, unread, owed);
+        }
     }
 }
 

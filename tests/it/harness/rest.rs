@@ -65,6 +65,11 @@ impl Rest {
         self.token = Some(text(&answer["token"]));
     }
 
+    /// The administrator's access token.
+    pub(crate) fn token(&self) -> &str {
+        self.token.as_deref().expect("somebody has logged in")
+    }
+
     /// The same server without a login.
     pub(crate) fn stranger(&self) -> Self {
         Self { agent: self.agent.clone(), base: self.base.clone(), token: None }

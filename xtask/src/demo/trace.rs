@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::Happening;
 
+/// What was stored, what was not, and who came.
+const EVENTS: &str = "telemetry,attributes,failed,connected";
 /// Values shown of one message; a terminal has only so many columns.
 const VALUES_SHOWN_MAX: usize = 6;
 
@@ -37,7 +39,7 @@ pub(super) fn follow(http: SocketAddr, token: String, happened: Sender<Happening
 }
 
 fn read(http: SocketAddr, token: &str, happened: &Sender<Happening>) -> anyhow::Result<()> {
-    let answer = ureq::get(format!("http://{http}/api/trace"))
+    let answer = ureq::get(format!("http://{http}/api/trace?events={EVENTS}"))
         .header("X-Authorization", format!("Bearer {token}"))
         .call()
         .context("the live trace is refused")?;
