@@ -1,8 +1,9 @@
 //! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
-//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`), how workers call it
-//! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
+//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there
+//! were (`history`, `versions`), how workers call it (`instance`, `breaker`), and what is counted (`counters`) and told
+//! of a codec's keys (`described`). `native` reads the built-in JSON payloads, without WASM.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
 #![warn(missing_docs)]
@@ -12,6 +13,7 @@ mod breaker;
 mod cache;
 mod convert;
 mod counters;
+mod described;
 mod engine;
 mod error;
 mod files;
@@ -36,6 +38,7 @@ use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
 pub use counters::{
     CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, FileCounts, LiveVersion, VersionCounts,
 };
+pub use described::DescribedKeys;
 pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};

@@ -9,6 +9,7 @@ mod access;
 mod aggregate;
 mod attributes;
 mod codecs;
+mod descriptions;
 mod devices;
 mod error;
 mod health;

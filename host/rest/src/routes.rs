@@ -11,7 +11,10 @@ use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 
 use crate::access::require_login;
 use crate::error::ApiError;
-use crate::{Api, attributes, codecs, devices, health, letters, login, profiles, replay, telemetry, trace};
+use crate::{
+    Api, attributes, codecs, descriptions, devices, health, letters, login, profiles, replay, telemetry,
+    trace,
+};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,6 +133,7 @@ fn telemetry_operations() -> Vec<Operation> {
     }
     vec![
         operation(GET, prefixed!("/keys/timeseries"), telemetry::keys),
+        operation(GET, prefixed!("/keys/timeseries/descriptions"), descriptions::read),
         operation(GET, prefixed!("/values/timeseries"), telemetry::values),
         operation(GET, prefixed!("/values/timeseries/history"), telemetry::history),
         operation(POST, prefixed!("/timeseries/{any}"), telemetry::save),
