@@ -93,6 +93,11 @@ fn changed_limits_rule_the_next_message_of_an_open_session() {
         device.telemetry(frame(number));
         assert_eq!(server.rest().latest("of-tuned")["seq"] == number, is_decoded);
     }
+    // The frame that was too much for the limit of that time is decoded again under the one of today.
+    server.rest().post("/api/replay", &json!({"deviceProfileName": "tuned"})).expect("a replay begins");
+    eventually("the frame that was cut off is stored after all", || {
+        (server.rest().counters("of-tuned") == [1, 2, 3]).then_some(())
+    });
     *profile.pointer_mut(pointer).expect("limits are shown") = json!({"values": 32_769});
     let refused = server.rest().post("/api/deviceProfile", &profile).expect_err("beyond the range");
     let told = refused.body["message"].as_str().unwrap_or_default();

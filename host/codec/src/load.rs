@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, types::ComponentItem};
 use wireglot_model::limits::CODEC_KEYS_DESCRIBED_MAX;
-use wireglot_model::{CodecHash, CodecName, CodecStamp};
+use wireglot_model::{CodecHash, CodecName, CodecStamp, ProfileLimits};
 
 use crate::bindings::CodecPre;
 use crate::bindings::wireglot::codec::types as wit;
@@ -262,7 +262,12 @@ impl LoadedCodec {
 
     /// An instance to call from one thread, outside the table: for the author's tools and for measuring.
     pub fn session(&self, settings: &str) -> Result<Session, DecodeFailure> {
-        Guest::configured(&self.parts, &self.pre, settings, &self.parts.limits)
+        self.session_under(settings, &ProfileLimits::default())
+    }
+
+    /// The same under the limits of a profile, for frames that are decoded again.
+    pub fn session_under(&self, settings: &str, limits: &ProfileLimits) -> Result<Session, DecodeFailure> {
+        Guest::configured(&self.parts, &self.pre, settings, &self.parts.limits.under(limits))
             .map(|guest| Session { guest, stamp: self.stamp.clone() })
             .map_err(|failure| self.start_failure(failure))
     }

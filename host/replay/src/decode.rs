@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wireglot_codec::{CodecTable, Frame, LoadedCodec, Session};
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{CodecStamp, Decoded, FailureStage, PayloadKind, Timestamp};
+use wireglot_model::{CodecStamp, Decoded, FailureStage, PayloadKind, ProfileLimits, Timestamp};
 
 use crate::order::{CodecChoice, ReplayOrder, StartError};
 
@@ -12,6 +12,7 @@ use crate::order::{CodecChoice, ReplayOrder, StartError};
 pub(crate) struct Decoder {
     codec: Arc<LoadedCodec>,
     settings: String,
+    limits: ProfileLimits,
     profile: Arc<str>,
     /// Gone after any failure but a refusal.
     session: Option<Session>,
@@ -39,8 +40,9 @@ impl Decoder {
             Some(version) => codecs.version(&choice.name, version)?,
             None => codecs.live(&choice.name).ok_or(StartError::NotLive(choice.name))?,
         };
-        let session = codec.session(&settings).map_err(StartError::Settings)?;
-        Ok(Self { codec, settings, profile: order.profile.name.clone(), session: Some(session) })
+        let session = codec.session_under(&settings, &mqtt.limits).map_err(StartError::Settings)?;
+        let (limits, profile) = (mqtt.limits, order.profile.name.clone());
+        Ok(Self { codec, settings, limits, profile, session: Some(session) })
     }
 
     pub(crate) fn stamp(&self) -> &CodecStamp {
@@ -52,7 +54,7 @@ impl Decoder {
         let session = match &mut self.session {
             Some(session) => session,
             gone => {
-                let opened = self.codec.session(&self.settings);
+                let opened = self.codec.session_under(&self.settings, &self.limits);
                 gone.insert(opened.map_err(|failure| failure.reason)?)
             }
         };
