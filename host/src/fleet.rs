@@ -232,6 +232,24 @@ mod tests {
     }
 
     #[test]
+    fn the_network_server_of_the_manual_is_a_fleet() {
+        let manual = include_str!("../../docs/operating-codecs.md");
+        let (_, rest) = manual.split_once("```toml\n").expect("a block of TOML");
+        let (text, _) = rest.split_once("```").expect("its end");
+        let fleet = parse(text).expect("valid");
+        let wireglot_model::TransportKind::Mqtt(mqtt) = &fleet.profiles.first().expect("a profile").transport
+        else {
+            panic!("not MQTT")
+        };
+        let wireglot_model::PayloadKind::Codec { wrapping: Some(wrapping), .. } = mqtt.payload else {
+            panic!("no envelope")
+        };
+        assert_eq!(wrapping.envelope, wireglot_model::Envelope::Chirpstack);
+        assert_eq!(wrapping.create_max, 500);
+        assert_eq!(fleet.devices.len(), 1);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         refused("[[device]]\nname = \"a\"\n[[device]]\nname = \"a\"", "device `a` is declared twice");
         refused("[[profile]]\nname = \"a\"\n[[profile]]\nname = \"a\"", "profile `a` is declared twice");

@@ -58,6 +58,7 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         ("refused", mqtt.publishes_refused),
         ("undecoded", mqtt.publishes_undecoded),
         ("unknown_topic", mqtt.publishes_unknown_topic),
+        ("without_frame", mqtt.publishes_without_frame),
         ("repeated", mqtt.publishes_repeated),
         ("failed", mqtt.publishes_failed),
     ];

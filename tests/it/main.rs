@@ -11,6 +11,7 @@ mod clients;
 mod codecs;
 mod connect;
 mod crash;
+mod envelopes;
 mod hostile;
 mod letters;
 mod limits;

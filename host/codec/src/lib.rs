@@ -2,7 +2,8 @@
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
 //! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`), how workers call it
-//! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
+//! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM;
+//! `envelope` takes frames out of what network servers publish.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
 #![warn(missing_docs)]
@@ -13,6 +14,7 @@ mod cache;
 mod convert;
 mod counters;
 mod engine;
+pub mod envelope;
 mod error;
 mod files;
 pub mod folder;

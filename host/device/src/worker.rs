@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 
 use wireglot_bus::{Bus, Event};
 use wireglot_model::{
-    CodecStamp, DeadLetter, DeadLetterBounds, Decoded, DeviceId, Downlink, FrameTrace, ProfileId, RawFrame,
-    Sample, Scope, Timestamp, Uplink, UplinkBody,
+    CodecStamp, DeadLetter, DeadLetterBounds, Decoded, DeviceId, Downlink, Envelope, FrameTrace, ProfileId,
+    RawFrame, Sample, Scope, Timestamp, Uplink, UplinkBody,
 };
 use wireglot_store::{Batch, Committed, Lane, LaneDriver};
 
@@ -42,7 +42,13 @@ struct Pending<T> {
 /// What follows the commit of a message.
 enum Rest {
     Accepted(After),
-    Buried(DeadLetter),
+    Buried(Buried),
+}
+
+struct Buried {
+    target: Target,
+    /// Only where somebody listens.
+    letter: Option<DeadLetter>,
 }
 
 pub(crate) struct After {
@@ -59,6 +65,7 @@ pub struct Raw<'a> {
     pub profile: ProfileId,
     pub topic: &'a str,
     pub payload: &'a [u8],
+    pub envelope: Option<Envelope>,
 }
 
 /// A device that the message changes, and its save that has to go into the same batch.
@@ -116,23 +123,32 @@ impl<T> DeviceWorker<T> {
         self.submit(batch, rest.map(|after| Box::new(Rest::Accepted(after))), then)
     }
 
-    /// Keeps a payload that was not decoded, and, where its profile keeps frames as they came, as one of those too.
-    /// `then` comes out of the driver when that is durable.
+    /// Keeps a payload of `device` that was not decoded; where its profile keeps frames as they came, as one of those
+    /// too, from this time; and the device itself where it was made for this message. `then` comes out of the driver
+    /// when that is durable.
     pub fn bury(
         &self,
+        device: &DeviceHandle,
         letter: DeadLetter,
         bounds: DeadLetterBounds,
-        is_raw_kept: bool,
+        raw: Option<Timestamp>,
         then: T,
     ) -> Result<(), (AcceptError, T)> {
         let mut batch = Batch::default();
-        if is_raw_kept {
-            let raw = Raw { profile: letter.profile_id, topic: &letter.topic, payload: &letter.payload };
-            let frame = raw.frame(letter.device, letter.received, letter.codec.as_ref(), Vec::new());
+        if let Some(received) = raw {
+            let DeadLetter { profile_id: profile, envelope, .. } = letter;
+            let raw = Raw { profile, topic: &letter.topic, payload: &letter.payload, envelope };
+            let frame = raw.frame(letter.device, received, letter.codec.as_ref(), Vec::new());
             batch.raw_frame(self.devices.next_raw_number(), &frame);
         }
-        let is_heard = self.devices.0.bus.has_listeners();
-        let rest = is_heard.then(|| Box::new(Rest::Buried(letter.clone())));
+        let unsettled = if device.is_deleted() { None } else { device.unsettled() };
+        if unsettled.is_some() {
+            device.put_into(&mut batch);
+        }
+        let told = self.devices.0.bus.has_listeners().then(|| letter.clone());
+        let target = || Target { device: device.clone(), unsettled };
+        let is_followed = told.is_some() || unsettled.is_some();
+        let rest = is_followed.then(|| Box::new(Rest::Buried(Buried { target: target(), letter: told })));
         batch.dead_letter(letter, bounds);
         self.submit(batch, rest, then)
     }
@@ -177,6 +193,7 @@ impl Raw<'_> {
             profile: self.profile,
             topic: self.topic.to_owned(),
             payload: self.payload.to_vec(),
+            envelope: self.envelope,
             received,
             codec: codec.cloned(),
             traces,
@@ -271,20 +288,37 @@ impl Rest {
     fn settle(self, bus: &Bus) -> Vec<Downlink> {
         match self {
             Rest::Accepted(after) => after.settle(bus),
-            Rest::Buried(letter) => {
-                bus.announce(Event::Failed {
-                    device: letter.device,
-                    device_name: letter.device_name.into(),
-                    profile: letter.profile.into(),
-                    topic: letter.topic,
-                    ts: letter.received,
-                    codec: letter.codec,
-                    stage: letter.stage,
-                    reason: letter.reason,
-                    payload_bytes: letter.payload.len(),
-                });
+            Rest::Buried(buried) => {
+                buried.settle(bus);
                 Vec::new()
             }
+        }
+    }
+}
+
+impl Buried {
+    fn settle(self, bus: &Bus) {
+        self.target.settle();
+        if let Some(letter) = self.letter {
+            bus.announce(Event::Failed {
+                device: letter.device,
+                device_name: letter.device_name.into(),
+                profile: letter.profile.into(),
+                topic: letter.topic,
+                ts: letter.received,
+                codec: letter.codec,
+                stage: letter.stage,
+                reason: letter.reason,
+                payload_bytes: letter.payload.len(),
+            });
+        }
+    }
+}
+
+impl Target {
+    fn settle(&self) {
+        if let Some(save) = self.unsettled {
+            self.device.settle(save);
         }
     }
 }
@@ -294,9 +328,7 @@ impl After {
         let Self { targets, received, codec, uplinks, answers } = self;
         for (target, uplink) in targets.iter().zip(uplinks) {
             let device = &target.device;
-            if let Some(save) = target.unsettled {
-                device.settle(save);
-            }
+            target.settle();
             match uplink.body {
                 UplinkBody::Telemetry(measurements) => {
                     announce(bus, device, received, codec.as_ref(), measurements);

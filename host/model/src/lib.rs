@@ -1,7 +1,7 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`), what kind of device it is (`profile`), the stored records (`record`),
+//! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), the stored records (`record`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -11,6 +11,7 @@ pub mod id;
 pub mod limits;
 pub mod profile;
 pub mod record;
+pub mod segments;
 pub mod time;
 pub mod uplink;
 pub mod value;
@@ -20,7 +21,9 @@ pub use fault::Fault;
 pub use id::{
     CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
 };
-pub use profile::{DeadLetterBounds, OnFailure, PayloadKind, Profile, TransportKind};
+pub use profile::{
+    CarriedNames, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, TransportKind, Wrapping,
+};
 pub use record::{
     Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
     User,

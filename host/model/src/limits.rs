@@ -33,6 +33,14 @@ pub const KEY_CHARS_MAX: usize = 255;
 pub const ATTRIBUTES_PER_SCOPE_MAX: usize = 4_096;
 /// Devices that one gateway may bring.
 pub const GATEWAY_DEVICES_MAX: usize = 10_000;
+/// How far the time in an envelope may lie ahead of our clock; past it, our clock is right.
+pub const ENVELOPE_AHEAD_MS_MAX: i64 = 5 * 60 * 1_000;
+/// The earliest time that an envelope can state, 2015-01-01: LoRaWAN is no older.
+pub const ENVELOPE_TIME_MS_MIN: i64 = 1_420_070_400_000;
+/// Named segments in one topic filter of a profile.
+pub const NAMED_SEGMENTS_MAX: usize = 8;
+/// Longest name of such a segment, in bytes.
+pub const SEGMENT_NAME_BYTES_MAX: usize = 32;
 /// Longest name of a device or a profile, in characters.
 pub const NAME_CHARS_MAX: usize = 255;
 /// Longest part of a device's credentials, in bytes; a certificate is the longest.

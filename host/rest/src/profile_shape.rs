@@ -9,7 +9,10 @@ use wireglot_model::limits::{
     DEAD_LETTER_BYTES_MAX, DEAD_LETTERS_MAX, PROFILE_DEAD_LETTER_DAYS_MAX, RAW_RETENTION_HOURS_MAX,
 };
 use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
-use wireglot_model::{CodecName, DeadLetterBounds, OnFailure, PayloadKind, Profile, TenantId, TransportKind};
+use wireglot_model::{
+    CarriedNames, CodecName, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, TenantId,
+    TransportKind, Wrapping,
+};
 
 use crate::shape::entity;
 
@@ -21,7 +24,16 @@ pub struct InvalidShape(String);
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
 const MODELLED: [&str; 9] =
     ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
-const MODELLED_PAYLOAD: [&str; 5] = ["transportPayloadType", "codec", "settings", "onFailure", "isolation"];
+const MODELLED_PAYLOAD: [&str; 8] = [
+    "transportPayloadType",
+    "codec",
+    "settings",
+    "onFailure",
+    "isolation",
+    "envelope",
+    "carriedDeviceNames",
+    "carriedDevicesMax",
+];
 const MODELLED_TRANSPORT: [&str; 4] =
     ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
 /// Our own members: telemetry older than so many days is removed;
@@ -95,7 +107,12 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
 
 fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
     match text(payload, "transportPayloadType")? {
-        None | Some("JSON") => Ok(PayloadKind::Json),
+        None | Some("JSON") => match read_wrapping(payload)? {
+            None => Ok(PayloadKind::Json),
+            Some(_) => Err(invalid(
+                "[Transport Configuration] an 'envelope' holds frames, so 'transportPayloadType' is CODEC!",
+            )),
+        },
         Some("CODEC") => {
             let name = text(payload, "codec")?;
             let name = name.ok_or_else(|| invalid("[Transport Configuration] 'codec' names the codec!"))?;
@@ -116,11 +133,52 @@ fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
                     )));
                 }
             };
-            Ok(PayloadKind::Codec { codec, settings: settings.to_string(), isolate_messages })
+            let wrapping = read_wrapping(payload)?;
+            Ok(PayloadKind::Codec { codec, settings: settings.to_string(), isolate_messages, wrapping })
         }
         Some(other) => {
             Err(invalid(format!("[Transport Configuration] payloads of type '{other}' are not supported!")))
         }
+    }
+}
+
+fn read_wrapping(payload: &Json) -> Result<Option<Wrapping>, InvalidShape> {
+    let envelope = match text(payload, "envelope")? {
+        None | Some("none") => None,
+        Some("chirpstack") => Some(Envelope::Chirpstack),
+        Some("tts") => Some(Envelope::Tts),
+        Some(other) => {
+            let known = "'none', 'chirpstack' and 'tts'";
+            return Err(invalid(format!("[Transport Configuration] envelope is {known}, not '{other}'")));
+        }
+    };
+    let names = match text(payload, "carriedDeviceNames")? {
+        None => None,
+        Some("name") => Some(CarriedNames::Name),
+        Some("devEui") => Some(CarriedNames::DevEui),
+        Some(other) => {
+            let known = "'name' and 'devEui'";
+            return Err(invalid(format!(
+                "[Transport Configuration] carriedDeviceNames is {known}, not '{other}'"
+            )));
+        }
+    };
+    let create_max = match payload.get("carriedDevicesMax") {
+        None | Some(Json::Null) => None,
+        Some(max) => Some(max.as_u64().and_then(|max| u32::try_from(max).ok()).ok_or_else(|| {
+            invalid("[Transport Configuration] 'carriedDevicesMax' is a whole number from 0, or null")
+        })?),
+    };
+    match envelope {
+        Some(envelope) => Ok(Some(Wrapping {
+            envelope,
+            names: names.unwrap_or_default(),
+            create_max: create_max.unwrap_or_default(),
+        })),
+        None if names.is_some() || create_max.is_some() => Err(invalid(
+            "[Transport Configuration] 'carriedDeviceNames' and 'carriedDevicesMax' need an 'envelope'!",
+        )),
+        None => Ok(None),
     }
 }
 
@@ -295,13 +353,17 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
     };
     let payload = match &mqtt.payload {
         PayloadKind::Json => json!({"transportPayloadType": "JSON", "onFailure": on_failure}),
-        PayloadKind::Codec { codec, settings, isolate_messages } => json!({
-            "transportPayloadType": "CODEC",
-            "codec": codec.as_str(),
-            "settings": serde_json::from_str::<Json>(settings).unwrap_or_else(|_| json!({})),
-            "onFailure": on_failure,
-            "isolation": if *isolate_messages { "message" } else { "instance" },
-        }),
+        PayloadKind::Codec { codec, settings, isolate_messages, wrapping } => {
+            let mut payload = json!({
+                "transportPayloadType": "CODEC",
+                "codec": codec.as_str(),
+                "settings": serde_json::from_str::<Json>(settings).unwrap_or_else(|_| json!({})),
+                "onFailure": on_failure,
+                "isolation": if *isolate_messages { "message" } else { "instance" },
+            });
+            overlay(&mut payload, write_wrapping(wrapping.as_ref()));
+            payload
+        }
     };
     json!({
         "type": "MQTT",
@@ -309,6 +371,23 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
         "deviceAttributesTopic": mqtt.attributes_topic,
         "deviceAttributesSubscribeTopic": mqtt.attributes_subscribe_topic,
         "transportPayloadTypeConfiguration": payload,
+    })
+}
+
+fn write_wrapping(wrapping: Option<&Wrapping>) -> Json {
+    let Some(Wrapping { envelope, names, create_max }) = wrapping else {
+        return json!({"envelope": "none"});
+    };
+    json!({
+        "envelope": match envelope {
+            Envelope::Chirpstack => "chirpstack",
+            Envelope::Tts => "tts",
+        },
+        "carriedDeviceNames": match names {
+            CarriedNames::Name => "name",
+            CarriedNames::DevEui => "devEui",
+        },
+        "carriedDevicesMax": create_max,
     })
 }
 

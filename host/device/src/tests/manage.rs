@@ -1,6 +1,7 @@
 //! Management: the rules for saving, and that everything is still so after a restart.
 
 use wireglot_model::profile::MqttTransport;
+use wireglot_model::segments::InvalidSegment;
 use wireglot_model::{CodecName, PayloadKind, TransportKind};
 
 use super::{NOW, PASSWORD, Site, draft, token};
@@ -27,7 +28,8 @@ fn mqtt(change: impl FnOnce(&mut MqttTransport)) -> TransportKind {
 fn codec(settings: &str) -> TransportKind {
     let codec = CodecName::parse("elsys").unwrap();
     mqtt(|mqtt| {
-        mqtt.payload = PayloadKind::Codec { codec, settings: settings.into(), isolate_messages: false };
+        mqtt.payload =
+            PayloadKind::Codec { codec, settings: settings.into(), isolate_messages: false, wrapping: None };
     })
 }
 
@@ -133,6 +135,10 @@ async fn profiles_keep_their_rules() {
     for (transport, rule) in [
         (mqtt(|mqtt| mqtt.telemetry_topic = " ".into()), Rule::InvalidTopic(" ".into())),
         (mqtt(|mqtt| mqtt.attributes_topic = "a\0".into()), Rule::InvalidTopic("a\0".into())),
+        (
+            mqtt(|mqtt| mqtt.attributes_topic = "{}".into()),
+            Rule::InvalidSegment { filter: "{}".into(), problem: InvalidSegment::Malformed("{}".into()) },
+        ),
         (codec("[]"), Rule::SettingsNotObject),
         (codec("{"), Rule::SettingsNotObject),
     ] {

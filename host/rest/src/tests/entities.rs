@@ -232,6 +232,45 @@ async fn a_codec_profile_survives_reading_and_saving() {
     site.refused(Method::DELETE, &path, Body::empty(), 400, 31, "Default Device Profile").await;
 }
 
+/// The profile with these members of its payload configuration set.
+fn with_members(members: Value) -> Value {
+    let mut profile = codec_profile("p");
+    let payload = &mut profile["profileData"]["transportConfiguration"]["transportPayloadTypeConfiguration"];
+    for (name, value) in members.as_object().unwrap() {
+        payload[name] = value.clone();
+    }
+    profile
+}
+
+#[tokio::test]
+async fn an_envelope_survives_reading_and_saving() {
+    let site = Site::new().await;
+    let payload = |profile: &Value| {
+        profile["profileData"]["transportConfiguration"]["transportPayloadTypeConfiguration"].clone()
+    };
+    let plain = site.post("/api/deviceProfile", with_members(json!({}))).await;
+    assert_eq!(payload(&plain)["envelope"], "none");
+    assert!(payload(&plain).get("carriedDevicesMax").is_none());
+    let id = plain["id"].clone();
+    for (members, names, max) in [
+        (json!({"envelope": "chirpstack"}), "name", 0),
+        (
+            json!({"envelope": "tts", "carriedDeviceNames": "devEui", "carriedDevicesMax": 10_000}),
+            "devEui",
+            10_000,
+        ),
+    ] {
+        let mut profile = with_members(members.clone());
+        profile["id"] = id.clone();
+        let saved = payload(&site.post("/api/deviceProfile", profile).await);
+        assert_eq!(saved["envelope"], members["envelope"]);
+        assert_eq!((&saved["carriedDeviceNames"], &saved["carriedDevicesMax"]), (&json!(names), &json!(max)));
+    }
+    let mut none = with_members(json!({"envelope": "none"}));
+    none["id"] = id;
+    assert_eq!(payload(&site.post("/api/deviceProfile", none).await), payload(&plain), "and gone again");
+}
+
 #[tokio::test]
 async fn bad_profiles_are_refused() {
     let site = Site::new().await;
@@ -257,6 +296,34 @@ async fn bad_profiles_are_refused() {
     ] {
         site.refused(Method::POST, "/api/deviceProfile", profile.to_string(), 400, 31, message).await;
     }
+    for (members, message) in [
+        (json!({"envelope": "chirpstack3"}), "envelope is 'none', 'chirpstack' and 'tts', not 'chirpstack3'"),
+        (
+            json!({"envelope": "tts", "carriedDeviceNames": "label"}),
+            "carriedDeviceNames is 'name' and 'devEui'",
+        ),
+        (json!({"envelope": "tts", "carriedDevicesMax": -1}), "'carriedDevicesMax' is a whole number"),
+        (json!({"envelope": "tts", "carriedDevicesMax": 10_001}), "'carriedDevicesMax' is at most 10000"),
+        (json!({"carriedDevicesMax": 5}), "need an 'envelope'"),
+        (json!({"envelope": "none", "carriedDeviceNames": "name"}), "need an 'envelope'"),
+        (json!({"envelope": "tts", "transportPayloadType": "JSON"}), "'transportPayloadType' is CODEC"),
+    ] {
+        let body = with_members(members).to_string();
+        site.refused(Method::POST, "/api/deviceProfile", body, 400, 31, message).await;
+    }
+    for (topic, message) in [
+        ("up/{fPort", "'up/{fPort' is not a topic filter: '{fPort' is not a named segment"),
+        ("{a}/{a}", "{a} is there twice"),
+    ] {
+        let mut profile = codec_profile("p");
+        profile["profileData"]["transportConfiguration"]["deviceTelemetryTopic"] = json!(topic);
+        site.refused(Method::POST, "/api/deviceProfile", profile.to_string(), 400, 31, message).await;
+    }
+    let mut named = with_members(json!({"envelope": "tts"}));
+    named["profileData"]["transportConfiguration"]["deviceTelemetryTopic"] =
+        json!("v3/{app}/devices/{id}/up");
+    let message = "with an 'envelope', 'deviceTelemetryTopic' has no named segments";
+    site.refused(Method::POST, "/api/deviceProfile", named.to_string(), 400, 31, message).await;
     let mut second = codec_profile("p");
     second["default"] = json!(true);
     let message = "Another default device profile is present in scope of current tenant!";
