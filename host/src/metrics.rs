@@ -127,6 +127,7 @@ fn write_codecs(page: &mut MetricsText, codecs: &CodecCounters) {
         "Calls for a codec that is not live.",
         missing,
     );
+    write_candidates(page, codecs);
     let names: Vec<Labels> = codecs.versions.iter().map(Labels::of).collect();
     let labels: Vec<[(&str, &str); 3]> = names.iter().map(Labels::pairs).collect();
     let versions = || codecs.versions.iter().zip(&labels);
@@ -161,6 +162,38 @@ fn write_codecs(page: &mut MetricsText, codecs: &CodecCounters) {
         })
         .collect();
     page.histogram("wireglot_codec_call_seconds", "Time inside a codec, by call.", &series);
+}
+
+fn write_candidates(page: &mut MetricsText, codecs: &CodecCounters) {
+    let candidates = codecs.candidates;
+    page.single(
+        MetricKind::Gauge,
+        "wireglot_codec_candidates",
+        "Versions tried beside a live one.",
+        candidates,
+    );
+    let mut counter =
+        |name: &str, help: &str, value: u64| page.single(MetricKind::Counter, name, help, value);
+    counter(
+        "wireglot_codec_shadow_frames_total",
+        "Frames that a candidate and its live version were compared by.",
+        codecs.shadow_frames,
+    );
+    counter(
+        "wireglot_codec_shadow_dropped_total",
+        "Frames that were not compared: the queue was full, or they came too late.",
+        codecs.shadow_frames_dropped,
+    );
+    counter(
+        "wireglot_codec_canaries_promoted_total",
+        "Canaries whose version became the live one.",
+        codecs.canaries_promoted,
+    );
+    counter(
+        "wireglot_codec_canaries_rolled_back_total",
+        "Canaries that gave every device back to the live version.",
+        codecs.canaries_rolled_back,
+    );
 }
 
 /// The texts behind the labels of one version; the hash is cut to what tells versions apart.

@@ -125,6 +125,16 @@ pub struct CodecCounters {
     pub rejections: u64,
     /// Calls for a codec that is not live.
     pub without_codec: u64,
+    /// Candidates that are tried now.
+    pub candidates: usize,
+    /// Frames that a candidate and its live version were compared by.
+    pub shadow_frames: u64,
+    /// Frames that were to be compared and were not: the queue was full, or they came too late.
+    pub shadow_frames_dropped: u64,
+    /// Canaries whose version became the live one.
+    pub canaries_promoted: u64,
+    /// Canaries that ended with every device back on the live version.
+    pub canaries_rolled_back: u64,
 }
 
 struct VersionShards {

@@ -26,6 +26,8 @@ use crate::error::OpenError;
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Instances beyond the workers' own: one per proof that is running, one per isolated call.
 const SPARE_INSTANCES: u32 = 64;
+/// Two versions for each profile that is decoded in the shadow.
+const SHADOW_INSTANCES: u32 = 2 * limits::SHADOW_PROFILES_MAX as u32;
 const TICK: Duration = Duration::from_millis(1);
 
 /// The bounds of every codec, all of them from `model::limits` unless a test or a setting says otherwise.
@@ -123,7 +125,7 @@ fn base(limits: &CodecLimits) -> Config {
 }
 
 fn pooled(limits: &CodecLimits) -> Config {
-    let instances = limits.instances_max.saturating_add(SPARE_INSTANCES);
+    let instances = limits.instances_max.saturating_add(SPARE_INSTANCES).saturating_add(SHADOW_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         // Both are counters, not reservations, so every instance may be of the largest kind.
@@ -271,7 +273,7 @@ fn half_deadline(limits: &CodecLimits) -> u64 {
 }
 
 /// How long this thread has run.
-fn thread_time() -> Duration {
+pub(crate) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())

@@ -2,7 +2,10 @@
 //!
 //! A worker keeps one instance per profile, because settings are taken once per instance. A call costs one look at
 //! the table, one look-up by profile, and the call itself; a message meets the version that was live when it began.
+//! While a candidate of the codec exists, a look at it comes on top (`instance/trial.rs`).
 //! Not here: the limits of a call (`engine.rs`), how its end is told apart (`guest.rs`).
+
+mod trial;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,6 +26,7 @@ use crate::guest::{CallFailure, Guest, StartFailure};
 use crate::load::{LoadedCodec, settings_refused};
 use crate::swap::{CodecTable, LiveMap};
 use crate::{Frame, Outgoing};
+use trial::Trial;
 
 /// Which codec a profile's payloads go through. Made once per profile version; clones share the settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +64,8 @@ struct Slot {
     calls: u32,
     settings_refused: Option<String>,
     last_used: Instant,
+    /// While the codec has a candidate.
+    trial: Option<Box<Trial>>,
 }
 
 impl WorkerCodecs {
@@ -75,7 +81,7 @@ impl WorkerCodecs {
         binding: &CodecBinding,
         frame: &Frame<'_>,
     ) -> Result<(Decoded, CodecStamp), DecodeFailure> {
-        self.0.borrow_mut().call(binding, |guest| guest.decode(frame))
+        self.0.borrow_mut().call(binding, frame.device, Some(frame), |guest| guest.decode(frame))
     }
 
     /// Translates one command for the named device.
@@ -89,7 +95,7 @@ impl WorkerCodecs {
     ) -> Result<Vec<Outgoing>, DecodeFailure> {
         self.0
             .borrow_mut()
-            .call(binding, |guest| guest.encode(downlink, device, profile, now))
+            .call(binding, device, None, |guest| guest.encode(downlink, device, profile, now))
             .map(|(outgoing, _)| outgoing)
     }
 }
@@ -104,13 +110,19 @@ impl Worker {
     fn call<R>(
         &mut self,
         binding: &CodecBinding,
+        device: &str,
+        frame: Option<&Frame<'_>>,
         work: impl FnOnce(&mut Guest) -> Result<R, CallFailure>,
     ) -> Result<(R, CodecStamp), DecodeFailure> {
         self.drop_replaced();
         if !self.slots.get(&binding.profile).is_some_and(|slot| slot.binding == *binding) {
             self.make_slot(binding)?;
         }
-        self.slots.get_mut(&binding.profile).expect("`make_slot` has just put it there").call(work)
+        let slot = self.slots.get_mut(&binding.profile).expect("`make_slot` has just put it there");
+        if slot.trial.is_some() {
+            return self.call_on_trial(binding.profile, device, frame, work);
+        }
+        slot.call(work)
     }
 
     /// After a swap, nothing of a replaced version stays behind: that is how an old version becomes idle.
@@ -123,6 +135,7 @@ impl Worker {
                     .get(&slot.binding.codec)
                     .is_some_and(|version| Arc::ptr_eq(version, &slot.version))
             });
+            self.slots.values_mut().for_each(|slot| slot.follow_candidate(&self.table, live));
         }
     }
 
@@ -132,28 +145,18 @@ impl Worker {
             let reason = format!("no codec named {} is live", binding.codec);
             return Err(DecodeFailure { stage: FailureStage::NoCodec, stamp: None, reason });
         };
-        let shared = version.stamp();
-        let stamp = CodecStamp {
-            name: CodecName::parse(shared.name.as_str()).expect("it is the text of a parsed name"),
-            version: shared.version.as_ref().into(),
-            hash: shared.hash,
-        };
-        let shard = self.table.0.counters.shard(shared);
-        if self.slots.len() >= self.share() {
+        if self.instances() >= self.share() {
             self.drop_longest_unused();
         }
-        let slot = Slot {
-            binding: binding.clone(),
-            version,
-            stamp,
-            shard,
-            guest: None,
-            calls: 0,
-            settings_refused: None,
-            last_used: Instant::now(),
-        };
+        let mut slot = Slot::new(&self.table, binding, version);
+        slot.follow_candidate(&self.table, self.live.load());
         self.slots.insert(binding.profile, slot);
         Ok(())
+    }
+
+    /// Instances that this worker has, or will have with the next message of each of its profiles.
+    fn instances(&self) -> usize {
+        self.slots.values().map(Slot::instances).sum()
     }
 
     /// This worker's part of the instances that the process may have.
@@ -170,6 +173,27 @@ impl Worker {
 }
 
 impl Slot {
+    fn new(table: &CodecTable, binding: &CodecBinding, version: Arc<LoadedCodec>) -> Self {
+        let shared = version.stamp();
+        let stamp = CodecStamp {
+            name: CodecName::parse(shared.name.as_str()).expect("it is the text of a parsed name"),
+            version: shared.version.as_ref().into(),
+            hash: shared.hash,
+        };
+        let shard = table.0.counters.shard(shared);
+        Self {
+            binding: binding.clone(),
+            version,
+            stamp,
+            shard,
+            guest: None,
+            calls: 0,
+            settings_refused: None,
+            last_used: Instant::now(),
+            trial: None,
+        }
+    }
+
     fn call<R>(
         &mut self,
         work: impl FnOnce(&mut Guest) -> Result<R, CallFailure>,

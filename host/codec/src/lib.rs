@@ -2,7 +2,8 @@
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
 //! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`), how workers call it
-//! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
+//! (`instance`, `breaker`), how a new version is tried beside it (`shadow`, `canary`, `candidate`), and what is counted
+//! (`counters`). `native` reads the built-in JSON payloads, without WASM.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
 #![warn(missing_docs)]
@@ -10,6 +11,8 @@
 mod bindings;
 mod breaker;
 mod cache;
+mod canary;
+mod candidate;
 mod convert;
 mod counters;
 mod engine;
@@ -23,6 +26,7 @@ mod history;
 mod instance;
 mod load;
 pub mod native;
+mod shadow;
 mod swap;
 mod vectors;
 mod versions;
@@ -33,6 +37,8 @@ mod tests;
 use guest::Guest;
 use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
 
+pub use canary::{CanaryNumbers, CanaryPlan, CanaryState, CanaryStatus, OnSuccess, Share};
+pub use candidate::{CandidateError, CandidateState, CandidateStatus};
 pub use counters::{CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, VersionCounts};
 pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
@@ -40,6 +46,9 @@ pub use folder::{CodecFolder, ScanReport};
 pub use history::HistoryEntry;
 pub use instance::{CodecBinding, WorkerCodecs};
 pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
+pub use shadow::{
+    DifferenceCounts, Example, FrameCounts, ShadowReport, ShadowSide, SideReport, compare as compare_versions,
+};
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable};
 pub use vectors::{VectorFile, VectorOutcome};
 pub use versions::VersionError;

@@ -15,6 +15,7 @@ use tracing::info;
 use wireglot_model::{CodecHash, CodecName, Timestamp};
 
 use crate::cache::CompiledCache;
+use crate::candidate::{Candidate, Trials};
 use crate::counters::{CodecCounters, CounterBook};
 use crate::engine::{CodecEngine, CodecLimits};
 use crate::error::OpenError;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     /// Apart from `folder`, which a scan holds while it compiles.
     pub(crate) history: Mutex<History>,
     pub(crate) held_versions: HeldVersions,
+    pub(crate) trials: Trials,
     live: Arc<ArcSwap<LiveMap>>,
     /// What is told of each codec; also held while the map is replaced, so that two swaps cannot lose one.
     facts: Mutex<BTreeMap<CodecName, Facts>>,
@@ -74,6 +76,7 @@ pub(crate) struct Shared {
 pub(crate) struct LiveMap {
     pub(crate) generation: u64,
     pub(crate) codecs: HashMap<CodecName, Arc<LoadedCodec>>,
+    pub(crate) candidates: HashMap<CodecName, Arc<Candidate>>,
 }
 
 /// What is known of a codec beside its live version.
@@ -140,6 +143,7 @@ impl CodecTable {
             folder: Mutex::default(),
             history: Mutex::new(History::open(&config.versions_dir)),
             held_versions: HeldVersions::default(),
+            trials: Trials::open(&config.versions_dir),
             config,
             counters: CounterBook::default(),
             workers: AtomicUsize::new(0),
@@ -221,12 +225,26 @@ impl CodecTable {
             swaps: self.0.counters.swaps.load(Ordering::Relaxed),
             rejections: self.0.counters.rejections.load(Ordering::Relaxed),
             without_codec: self.0.counters.without_codec.load(Ordering::Relaxed),
+            candidates: self.0.live.load().candidates.len(),
+            shadow_frames: self.0.trials.frames_compared.load(Ordering::Relaxed),
+            shadow_frames_dropped: self.0.trials.frames_dropped(),
+            canaries_promoted: self.0.trials.promoted.load(Ordering::Relaxed),
+            canaries_rolled_back: self.0.trials.rolled_back.load(Ordering::Relaxed),
         }
     }
 
     /// Makes a proven version the live one. The next message of every worker meets it.
     pub fn publish(&self, proven: ProvenCodec, now: Timestamp, file: Option<&str>) {
-        let codec = Arc::new(proven.0);
+        self.make_live(Arc::new(proven.0), now, file);
+    }
+
+    /// Makes the candidate the live version: the same step takes it from the candidates.
+    pub(crate) fn publish_candidate(&self, candidate: &Candidate, now: Timestamp, file: Option<&str>) {
+        self.make_live(Arc::clone(&candidate.codec), now, file);
+    }
+
+    /// What arrives here was proven.
+    fn make_live(&self, codec: Arc<LoadedCodec>, now: Timestamp, file: Option<&str>) {
         let stamp = codec.stamp().clone();
         {
             let mut facts = self.0.facts.lock();
@@ -240,7 +258,11 @@ impl CodecTable {
             });
             entry.file = file.map(str::to_owned);
             entry.error = None;
-            self.replace(|codecs| drop(codecs.insert(stamp.name.clone(), codec)));
+            self.replace(|live| {
+                live.candidates
+                    .retain(|name, candidate| *name != stamp.name || !Arc::ptr_eq(&candidate.codec, &codec));
+                live.codecs.insert(stamp.name.clone(), codec);
+            });
         }
         self.0.counters.swaps.fetch_add(1, Ordering::Relaxed);
         info!(codec = %stamp.name, version = %stamp.version, hash = %stamp.hash, "Codec version is live.");
@@ -251,7 +273,7 @@ impl CodecTable {
         let mut facts = self.0.facts.lock();
         let entry = facts.entry(name.clone()).or_default();
         (entry.error, entry.file) = (None, None);
-        self.replace(|codecs| drop(codecs.remove(name)));
+        self.replace(|live| drop(live.codecs.remove(name)));
     }
 
     /// Notes why a codec's file is not live, or that all is well with it again.
@@ -287,11 +309,34 @@ impl CodecTable {
         names
     }
 
+    pub(crate) fn candidate_of(&self, name: &CodecName) -> Option<Arc<Candidate>> {
+        self.0.live.load().candidates.get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn candidates(&self) -> Vec<Arc<Candidate>> {
+        self.0.live.load().candidates.values().map(Arc::clone).collect()
+    }
+
+    /// Lets workers see a candidate from their next message on.
+    pub(crate) fn insert_candidate(&self, name: &CodecName, candidate: Arc<Candidate>) {
+        let _facts = self.0.facts.lock();
+        self.replace(|live| drop(live.candidates.insert(name.clone(), candidate)));
+    }
+
+    pub(crate) fn remove_candidate(&self, name: &CodecName) {
+        let _facts = self.0.facts.lock();
+        self.replace(|live| drop(live.candidates.remove(name)));
+    }
+
     /// Called with `facts` held.
-    fn replace(&self, change: impl FnOnce(&mut HashMap<CodecName, Arc<LoadedCodec>>)) {
+    fn replace(&self, change: impl FnOnce(&mut LiveMap)) {
         let current = self.0.live.load_full();
-        let mut codecs = current.codecs.clone();
-        change(&mut codecs);
-        self.0.live.store(Arc::new(LiveMap { generation: current.generation.wrapping_add(1), codecs }));
+        let mut next = LiveMap {
+            generation: current.generation.wrapping_add(1),
+            codecs: current.codecs.clone(),
+            candidates: current.candidates.clone(),
+        };
+        change(&mut next);
+        self.0.live.store(Arc::new(next));
     }
 }

@@ -1,5 +1,6 @@
 //! Tests with real components, written by hand in the text format: what a codec may do to its host, and what not.
 
+mod candidates;
 mod folder;
 mod guests;
 mod limits;

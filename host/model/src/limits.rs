@@ -96,6 +96,26 @@ pub const CODEC_CACHE_FILES_MAX: usize = 512;
 pub const CODEC_FILE_STABLE_MS: i64 = 100;
 /// Versions of one codec that are kept for a rollback.
 pub const CODEC_VERSIONS_KEPT_MAX: usize = 16;
+/// Candidates that are tried at the same time.
+pub const CANDIDATES_MAX: usize = 64;
+/// Frames that wait to be decoded in the shadow; past it, they are dropped and counted.
+pub const SHADOW_QUEUE_FRAMES_MAX: usize = 1_024;
+/// Bytes of such frames.
+pub const SHADOW_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Profiles whose frames are decoded in the shadow at a time; each needs two instances.
+pub const SHADOW_PROFILES_MAX: usize = 16;
+/// Keys that a report of differences counts apart.
+pub const SHADOW_KEYS_MAX: usize = 256;
+/// Examples that a report keeps.
+pub const SHADOW_EXAMPLES_MAX: usize = 32;
+/// Examples of one key.
+pub const SHADOW_EXAMPLES_PER_KEY_MAX: usize = 3;
+/// Bytes of a frame that an example shows.
+pub const SHADOW_EXAMPLE_BYTES_MAX: usize = 256;
+/// Traps, deadlines and over-large results of a candidate after which its canary ends at once.
+pub const CANARY_HARD_FAILURES_MAX: u32 = 4;
+/// Longest time that a canary may be asked to last.
+pub const CANARY_DURATION_S_MAX: u64 = 30 * 24 * 3_600;
 
 /// Bytes of batches that may wait for the commit thread before workers stop reading.
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -162,3 +182,7 @@ const _: () = assert!(CODEC_PAUSE_MS_MIN < CODEC_PAUSE_MS_MAX);
 const _: () = assert!(PROFILE_DEAD_LETTERS as usize <= DEAD_LETTERS_MAX);
 const _: () = assert!(PROFILE_DEAD_LETTER_BYTES as usize <= DEAD_LETTER_BYTES_MAX);
 const _: () = assert!(PROFILE_DEAD_LETTER_DAYS <= PROFILE_DEAD_LETTER_DAYS_MAX);
+// A canary ends before its candidate's breaker would pause devices.
+const _: () = assert!(CANARY_HARD_FAILURES_MAX < CODEC_TRAPS_IN_A_ROW_MAX);
+// A frame of the largest kind fits the queue of the shadow.
+const _: () = assert!(2 * PACKET_BYTES_MAX < SHADOW_QUEUE_BYTES_MAX);

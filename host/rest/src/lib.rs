@@ -8,6 +8,7 @@
 mod access;
 mod aggregate;
 mod attributes;
+mod candidates;
 mod codecs;
 mod devices;
 mod error;

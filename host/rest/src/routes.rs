@@ -11,7 +11,9 @@ use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 
 use crate::access::require_login;
 use crate::error::ApiError;
-use crate::{Api, attributes, codecs, devices, health, letters, login, profiles, replay, telemetry, trace};
+use crate::{
+    Api, attributes, candidates, codecs, devices, health, letters, login, profiles, replay, telemetry, trace,
+};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +63,7 @@ impl Operation {
 /// The table.
 pub(crate) fn operations() -> Vec<Operation> {
     let mut operations = base();
+    operations.extend(candidate_operations());
     operations.extend(device_operations());
     operations.extend(telemetry_operations());
     operations
@@ -94,6 +97,20 @@ fn base() -> Vec<Operation> {
         operation(GET, "/api/replay", replay::status),
         operation(DELETE, "/api/replay", replay::cancel),
         operation(GET, "/api/trace", trace::listen),
+    ]
+}
+
+fn candidate_operations() -> Vec<Operation> {
+    vec![
+        operation(GET, "/api/codecs/{name}/candidate", candidates::read),
+        operation(PUT, "/api/codecs/{name}/candidate", candidates::upload)
+            .body_bytes_max(CODEC_MODULE_BYTES_MAX),
+        operation(POST, "/api/codecs/{name}/candidate", candidates::set_share),
+        operation(POST, "/api/codecs/{name}/candidate/promote", candidates::promote),
+        operation(POST, "/api/codecs/{name}/candidate/discard", candidates::discard),
+        operation(GET, "/api/codecs/{name}/canary", candidates::read_canary),
+        operation(POST, "/api/codecs/{name}/canary", candidates::start_canary),
+        operation(DELETE, "/api/codecs/{name}/canary", candidates::stop_canary),
     ]
 }
 
