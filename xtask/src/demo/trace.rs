@@ -13,7 +13,7 @@ use super::Happening;
 const VALUES_SHOWN_MAX: usize = 6;
 
 /// Logs the administrator in; gives the access token.
-pub(super) fn login(http: SocketAddr, password: &str) -> anyhow::Result<String> {
+pub(crate) fn login(http: SocketAddr, password: &str) -> anyhow::Result<String> {
     let answer: Value = ureq::post(format!("http://{http}/api/auth/login"))
         .send_json(json!({"username": "tenant@thingsboard.org", "password": password}))
         .context("the administrator cannot log in")?
