@@ -224,6 +224,7 @@ mod tests {
             codec = "ruuvi-df5"
             settings = { a = 1 }
             onFailure = "accept"
+            limits = { deadlineMs = 50, memoryMiB = 8 }
             [[device]]
             name = "tag-1"
             profile = "tag"
@@ -238,8 +239,29 @@ mod tests {
         let wireglot_model::TransportKind::Mqtt(mqtt) = &profile.transport else { panic!("not MQTT") };
         assert_eq!(mqtt.telemetry_topic, "tag/+");
         assert_eq!(mqtt.on_failure, wireglot_model::OnFailure::Accept);
+        let limits: Vec<_> = mqtt.limits.set_ones().collect();
+        assert_eq!(limits, [("deadlineMs", 50), ("memoryMiB", 8)]);
         let device = fleet.devices.first().expect("one device");
         assert_eq!(device.credentials, Some(CredentialsDraft::AccessToken("T".into())));
+    }
+
+    #[test]
+    fn the_network_server_of_the_manual_is_a_fleet() {
+        let manual = include_str!("../../docs/operating-codecs.md");
+        let (_, rest) = manual.split_once("\n## Network servers").expect("the chapter");
+        let (_, rest) = rest.split_once("```toml\n").expect("a block of TOML");
+        let (text, _) = rest.split_once("```").expect("its end");
+        let fleet = parse(text, "fleet.toml".into()).expect("valid");
+        let wireglot_model::TransportKind::Mqtt(mqtt) = &fleet.profiles.first().expect("a profile").transport
+        else {
+            panic!("not MQTT")
+        };
+        let wireglot_model::PayloadKind::Codec { wrapping: Some(wrapping), .. } = mqtt.payload else {
+            panic!("no envelope")
+        };
+        assert_eq!(wrapping.envelope, wireglot_model::Envelope::Chirpstack);
+        assert_eq!(wrapping.create_max, 500);
+        assert_eq!(fleet.devices.len(), 1);
     }
 
     #[test]
@@ -248,5 +270,9 @@ mod tests {
         refused("[[profile]]\nname = \"a\"\n[[profile]]\nname = \"a\"", "profile `a` is declared twice");
         refused("[[device]]\nnmae = \"a\"", "line 2");
         refused("[[profile]]\nname = \"a\"\ntransportType = \"MQTTT\"", "profile `a`");
+        let limited = "[[profile]]\nname = \"a\"\ntransportType = \"MQTT\"\n\
+            [profile.transportConfiguration.transportPayloadTypeConfiguration]\n\
+            transportPayloadType = \"CODEC\"\ncodec = \"c\"\nlimits = { memoryMiB = 257 }";
+        refused(limited, "the limit 'memoryMiB' is a whole number from 1 to 256");
     }
 }

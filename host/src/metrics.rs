@@ -1,8 +1,10 @@
 //! `/metrics`: what MQTT, the store and the codecs have counted, in Prometheus's words. Never a label that names a device.
 
 use wireglot_bus::Bus;
-use wireglot_codec::{CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, VersionCounts};
-use wireglot_model::FailureStage;
+use wireglot_codec::{
+    CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, FileCounts, VersionCounts,
+};
+use wireglot_model::{CodecHash, CodecName, CodecStamp, FailureStage};
 use wireglot_mqtt::MqttCounters;
 use wireglot_rest::{HistogramSeries, MetricKind, MetricRow, MetricsText};
 use wireglot_store::StoreCounters;
@@ -58,6 +60,7 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         ("refused", mqtt.publishes_refused),
         ("undecoded", mqtt.publishes_undecoded),
         ("unknown_topic", mqtt.publishes_unknown_topic),
+        ("without_frame", mqtt.publishes_without_frame),
         ("repeated", mqtt.publishes_repeated),
         ("failed", mqtt.publishes_failed),
     ];
@@ -106,52 +109,123 @@ fn write_store(page: &mut MetricsText, store: &StoreCounters) {
 }
 
 fn write_codecs(page: &mut MetricsText, codecs: &CodecCounters) {
-    page.single(MetricKind::Gauge, "wireglot_codecs_live", "Codecs that are live.", codecs.live_codecs);
-    page.single(
-        MetricKind::Gauge,
-        "wireglot_codec_instances",
-        "Codec instances alive.",
-        codecs.live_instances,
-    );
-    page.single(MetricKind::Counter, "wireglot_codec_swaps_total", "Versions that went live.", codecs.swaps);
-    page.single(
-        MetricKind::Counter,
-        "wireglot_codec_rejections_total",
-        "Codec files refused.",
-        codecs.rejections,
-    );
-    let missing = codecs.without_codec;
+    page.single(MetricKind::Gauge, "wireglot_codecs_live", "Codecs that are live.", codecs.live.len());
     page.single(
         MetricKind::Counter,
         "wireglot_codec_missing_total",
         "Calls for a codec that is not live.",
-        missing,
+        codecs.without_codec,
     );
-    let names: Vec<Labels> = codecs.versions.iter().map(Labels::of).collect();
+    write_candidates(page, codecs);
+    write_files(page, codecs);
+    write_live(page, codecs);
+    write_versions(page, codecs);
+    write_failures(page, codecs);
+    write_times(page, codecs);
+}
+
+/// What became of codec files, by codec.
+fn write_files(page: &mut MetricsText, codecs: &CodecCounters) {
+    let labels: Vec<[(&str, &str); 1]> =
+        codecs.files.iter().map(|row| [("codec", row.name.as_ref().map_or("", CodecName::as_str))]).collect();
+    let mut counter = |name: &str, help: &str, get: fn(&FileCounts) -> &u64| {
+        let rows: Vec<MetricRow<'_>> = codecs
+            .files
+            .iter()
+            .zip(&labels)
+            .map(|(row, labels)| (labels.as_slice(), get(row) as &dyn std::fmt::Display))
+            .collect();
+        page.family(MetricKind::Counter, name, help, &rows);
+    };
+    counter("wireglot_codec_swaps_total", "Versions that went live.", |row| &row.swaps);
+    counter("wireglot_codec_rejections_total", "Codec files refused.", |row| &row.rejections);
+}
+
+/// Which versions are live, and for how many profiles each is paused.
+fn write_live(page: &mut MetricsText, codecs: &CodecCounters) {
+    let names: Vec<Labels> = codecs.live.iter().map(|live| Labels::of_stamp(&live.stamp)).collect();
     let labels: Vec<[(&str, &str); 3]> = names.iter().map(Labels::pairs).collect();
-    let versions = || codecs.versions.iter().zip(&labels);
-    let recycles: Vec<MetricRow<'_>> =
-        versions().map(|(row, labels)| (labels.as_slice(), &row.counts.recycles as _)).collect();
-    page.family(MetricKind::Counter, "wireglot_codec_recycles_total", "Instances replaced.", &recycles);
-    let failed: Vec<(Vec<(&str, &str)>, u64)> = versions()
-        .flat_map(|(row, labels)| {
-            FAILURE_STAGES.iter().zip(&row.counts.failures).map(move |(stage, count)| {
+    let info: Vec<MetricRow<'_>> = labels.iter().map(|labels| (labels.as_slice(), &1 as _)).collect();
+    page.family(MetricKind::Gauge, "wireglot_codec_live_info", "1 for the live version of a codec.", &info);
+    let breakers: Vec<(Vec<(&str, &str)>, usize)> = codecs
+        .live
+        .iter()
+        .zip(&labels)
+        .flat_map(|(live, labels)| {
+            [("open", live.breakers_open), ("half_open", live.breakers_half_open)].map(|(state, count)| {
                 let mut labels = labels.to_vec();
-                labels.push(("stage", stage_name(*stage)));
-                (labels, *count)
+                labels.push(("state", state));
+                (labels, count)
             })
         })
         .collect();
-    let failed: Vec<MetricRow<'_>> =
-        failed.iter().map(|(labels, count)| (labels.as_slice(), count as _)).collect();
+    page.family(
+        MetricKind::Gauge,
+        "wireglot_codec_breakers",
+        "Profiles for which the live version is not called (open) or tried again by the next message (half_open).",
+        &breakers.iter().map(|(labels, count)| (labels.as_slice(), count as _)).collect::<Vec<_>>(),
+    );
+}
+
+/// What has one value per version.
+fn write_versions(page: &mut MetricsText, codecs: &CodecCounters) {
+    let names: Vec<Labels> = codecs.versions.iter().map(Labels::of).collect();
+    let labels: Vec<[(&str, &str); 3]> = names.iter().map(Labels::pairs).collect();
+    let mut family = |kind, name: &str, help: &str, get: fn(&CallCounts) -> &u64| {
+        let rows: Vec<MetricRow<'_>> = codecs
+            .versions
+            .iter()
+            .zip(&labels)
+            .map(|(row, labels)| (labels.as_slice(), get(&row.counts) as &dyn std::fmt::Display))
+            .collect();
+        page.family(kind, name, help, &rows);
+    };
+    let help = "Calls of decode and encode, failed ones included.";
+    family(MetricKind::Counter, "wireglot_codec_calls_total", help, |counts| &counts.calls);
+    let help = "Instances replaced.";
+    family(MetricKind::Counter, "wireglot_codec_recycles_total", help, |counts| &counts.recycles);
+    let help = "Pauses begun because a version kept failing.";
+    family(MetricKind::Counter, "wireglot_codec_breaker_openings_total", help, |counts| &counts.openings);
+    let help = "Instances alive in workers.";
+    family(MetricKind::Gauge, "wireglot_codec_instances", help, |counts| &counts.instances);
+    let help = "The most linear memory that one instance of a version ever took.";
+    family(MetricKind::Gauge, "wireglot_codec_memory_high_water_bytes", help, |counts| {
+        &counts.memory_bytes_high
+    });
+}
+
+/// What was not decoded and why; `paused` are the calls that were not even made.
+fn write_failures(page: &mut MetricsText, codecs: &CodecCounters) {
+    let names: Vec<Labels> = codecs.versions.iter().map(Labels::of).collect();
+    let failed: Vec<(Vec<(&str, &str)>, u64)> = codecs
+        .versions
+        .iter()
+        .zip(&names)
+        .flat_map(|(row, names)| {
+            let stages = FAILURE_STAGES.iter().map(|stage| stage_name(*stage)).zip(row.counts.failures);
+            stages.chain([("paused", row.counts.paused)]).map(move |(stage, count)| {
+                let mut labels = names.pairs().to_vec();
+                labels.push(("stage", stage));
+                (labels, count)
+            })
+        })
+        .collect();
     page.family(
         MetricKind::Counter,
         "wireglot_codec_failures_total",
-        "Calls that failed, by stage.",
-        &failed,
+        "Messages and commands that a codec did not translate, by stage.",
+        &failed.iter().map(|(labels, count)| (labels.as_slice(), count as _)).collect::<Vec<_>>(),
     );
+}
+
+fn write_times(page: &mut MetricsText, codecs: &CodecCounters) {
+    let names: Vec<Labels> = codecs.versions.iter().map(Labels::of).collect();
+    let labels: Vec<[(&str, &str); 3]> = names.iter().map(Labels::pairs).collect();
     let buckets: Vec<Vec<(f64, u64)>> = codecs.versions.iter().map(cumulative).collect();
-    let series: Vec<HistogramSeries<'_>> = versions()
+    let series: Vec<HistogramSeries<'_>> = codecs
+        .versions
+        .iter()
+        .zip(&labels)
         .zip(&buckets)
         .map(|((row, labels), buckets)| HistogramSeries {
             labels,
@@ -161,6 +235,38 @@ fn write_codecs(page: &mut MetricsText, codecs: &CodecCounters) {
         })
         .collect();
     page.histogram("wireglot_codec_call_seconds", "Time inside a codec, by call.", &series);
+}
+
+fn write_candidates(page: &mut MetricsText, codecs: &CodecCounters) {
+    let candidates = codecs.candidates;
+    page.single(
+        MetricKind::Gauge,
+        "wireglot_codec_candidates",
+        "Versions tried beside a live one.",
+        candidates,
+    );
+    let mut counter =
+        |name: &str, help: &str, value: u64| page.single(MetricKind::Counter, name, help, value);
+    counter(
+        "wireglot_codec_shadow_frames_total",
+        "Frames that a candidate and its live version were compared by.",
+        codecs.shadow_frames,
+    );
+    counter(
+        "wireglot_codec_shadow_dropped_total",
+        "Frames that were not compared: the queue was full, or they came too late.",
+        codecs.shadow_frames_dropped,
+    );
+    counter(
+        "wireglot_codec_canaries_promoted_total",
+        "Canaries whose version became the live one.",
+        codecs.canaries_promoted,
+    );
+    counter(
+        "wireglot_codec_canaries_rolled_back_total",
+        "Canaries that gave every device back to the live version.",
+        codecs.canaries_rolled_back,
+    );
 }
 
 /// The texts behind the labels of one version; the hash is cut to what tells versions apart.
@@ -175,13 +281,25 @@ impl Labels {
         Self {
             codec: row.name.to_string(),
             version: row.version.as_deref().unwrap_or("older").to_owned(),
-            hash: row.hash.map(|hash| hash.to_string().chars().take(12).collect()).unwrap_or_default(),
+            hash: row.hash.as_ref().map(short).unwrap_or_default(),
+        }
+    }
+
+    fn of_stamp(stamp: &CodecStamp) -> Self {
+        Self {
+            codec: stamp.name.to_string(),
+            version: stamp.version.as_ref().to_owned(),
+            hash: short(&stamp.hash),
         }
     }
 
     fn pairs(&self) -> [(&str, &str); 3] {
         [("codec", &self.codec), ("version", &self.version), ("hash", &self.hash)]
     }
+}
+
+fn short(hash: &CodecHash) -> String {
+    hash.to_string().chars().take(12).collect()
 }
 
 fn cumulative(row: &VersionCounts) -> Vec<(f64, u64)> {

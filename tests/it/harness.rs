@@ -2,14 +2,16 @@
 
 mod device;
 mod folders;
+mod metrics;
 mod rest;
 mod server;
 mod swarm;
 mod tools;
+mod trace;
 mod wait;
 
 pub(crate) use device::{Closed, Device};
-pub(crate) use folders::{guest, plugin, vectors};
+pub(crate) use folders::{guest, plugin, root, vectors};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{documented, node, operator, python, shell, wireglot};

@@ -18,7 +18,7 @@ fn frame(counter: u32) -> Vec<u8> {
 
 /// Runs a replay to its end.
 #[track_caller]
-fn replay(server: &Server, order: &Value) -> Value {
+pub(crate) fn replay(server: &Server, order: &Value) -> Value {
     let begun = server.rest().post("/api/replay", order).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     eventually("the replay has ended", || {
         let status = server.rest().get("/api/replay").expect("its status");

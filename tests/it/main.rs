@@ -7,14 +7,18 @@
 mod harness;
 
 mod attributes;
+mod candidates;
 mod clients;
 mod codecs;
 mod connect;
 mod crash;
+mod envelopes;
 mod folder;
 mod hostile;
 mod letters;
 mod limits;
+mod observe;
+mod profile_limits;
 mod reload;
 mod telemetry;
 mod versions;

@@ -227,14 +227,14 @@ fn play(server: &Server, codec: &str, file: &Value, vector: &Value, number: u32)
 
 /// Whether a stored value is the expected one. Recorded files write doubles without a point here and there, and the
 /// server writes large ones with an exponent.
-fn same(stored: &Value, recorded: &Value) -> bool {
+pub(crate) fn same(stored: &Value, recorded: &Value) -> bool {
     match (stored.as_f64(), recorded.as_f64()) {
         (Some(stored), Some(recorded)) => (stored - recorded).abs() <= 1e-9 * recorded.abs(),
         _ => stored == recorded,
     }
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text
         .chars()
         .filter_map(|c| c.to_digit(16))

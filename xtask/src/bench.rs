@@ -8,6 +8,7 @@ mod build;
 mod load;
 mod parts;
 mod rows;
+mod steps;
 mod table;
 
 use std::path::PathBuf;

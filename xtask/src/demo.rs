@@ -5,6 +5,8 @@
 mod fleet;
 mod trace;
 
+pub(crate) use trace::login;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read as _};

@@ -21,7 +21,7 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("bus", &["model"]),
     ("device", &["model", "store", "bus"]),
     ("mqtt", &["model", "route", "codec", "device", "bus"]),
-    ("replay", &["model", "codec", "device"]),
+    ("replay", &["model", "route", "codec", "device"]),
     ("rest", &["model", "codec", "device", "bus", "replay"]),
 ];
 

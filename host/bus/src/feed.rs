@@ -1,14 +1,34 @@
-//! Live events for whoever watches. A listener that lags loses the oldest ones and is told how many; nobody waits.
+//! Live events for whoever watches, filtered where they happen: an event that nobody asked for is not even made.
+//!
+//! Each listener has a queue of its own, bounded in events and bytes. One that lags loses its oldest events and is told
+//! how many; nobody waits for it. While nobody listens, a message costs one load of `wanted`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use tokio::sync::broadcast;
-use wireglot_model::limits::FEED_EVENTS_MAX;
-use wireglot_model::{CodecStamp, DeviceId, FailureStage, Sample, Scope, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use wireglot_model::limits::{FEED_BYTES_MAX, FEED_EVENTS_MAX};
+use wireglot_model::{
+    CodecName, CodecStamp, DeviceId, FailureStage, Sample, Scope, Timestamp, Uplink, UplinkBody, Value,
+};
 
-/// Something that happened, after it became durable.
+use crate::Shared;
+
+/// Something that happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
+    /// A frame became values. Told as soon as it is read, before anything of it is stored.
+    Decoded {
+        frame: FrameFacts,
+        /// What it became, as far as it is shown.
+        uplinks: Vec<Uplink>,
+        values_left_out: usize,
+        warnings: Vec<String>,
+    },
+    /// A frame was not read or not accepted; it goes to the dead letters.
+    Failed { frame: FrameFacts, stage: FailureStage, reason: String },
     /// Values of one point in time were stored.
     Telemetry {
         device: DeviceId,
@@ -18,24 +38,178 @@ pub enum Event {
         codec: Option<CodecStamp>,
         samples: Vec<Sample>,
     },
-    /// Attributes were written.
-    Attributes { device: DeviceId, device_name: Arc<str>, ts: Timestamp, scope: Scope, samples: Vec<Sample> },
-    /// A payload went to the dead letters.
-    Failed {
+    /// Attributes were stored.
+    Attributes {
         device: DeviceId,
         device_name: Arc<str>,
         profile: Arc<str>,
-        topic: String,
         ts: Timestamp,
-        codec: Option<CodecStamp>,
-        stage: FailureStage,
-        reason: String,
-        payload_bytes: usize,
+        scope: Scope,
+        samples: Vec<Sample>,
     },
     /// A device opened its session.
-    Connected { device: DeviceId, device_name: Arc<str>, ts: Timestamp },
+    Connected { device: DeviceId, device_name: Arc<str>, profile: Arc<str>, ts: Timestamp },
     /// A device's session ended.
-    Disconnected { device: DeviceId, device_name: Arc<str>, ts: Timestamp },
+    Disconnected { device: DeviceId, device_name: Arc<str>, profile: Arc<str>, ts: Timestamp },
+}
+
+/// A frame and how it was read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FrameFacts {
+    pub device: DeviceId,
+    pub device_name: Arc<str>,
+    pub profile: Arc<str>,
+    pub topic: String,
+    /// When it came.
+    pub ts: Timestamp,
+    /// Its first bytes.
+    pub payload: Vec<u8>,
+    /// How many it had.
+    pub payload_bytes: usize,
+    /// The codec that its profile names; `None` for the built-in JSON.
+    pub codec: Option<CodecName>,
+    /// The version that was called, where one was.
+    pub stamp: Option<CodecStamp>,
+    pub nanoseconds: u64,
+}
+
+/// Kinds of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    pub const DECODED: Self = Self(1);
+    pub const FAILED: Self = Self(2);
+    pub const TELEMETRY: Self = Self(4);
+    pub const ATTRIBUTES: Self = Self(8);
+    pub const CONNECTED: Self = Self(16);
+    pub const DISCONNECTED: Self = Self(32);
+
+    /// These and those.
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    fn has_any_of(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+}
+
+/// What a listener asks for; `None` is content with anything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Filter {
+    pub kinds: Kinds,
+    /// The name of a device, or of one behind it that a frame speaks of.
+    pub device: Option<String>,
+    pub profile: Option<String>,
+    pub codec: Option<CodecName>,
+    /// Only failures, and of them only those at this stage.
+    pub stage: Option<FailureStage>,
+}
+
+impl Filter {
+    /// Everything of these kinds.
+    pub fn of(kinds: Kinds) -> Self {
+        Self { kinds, device: None, profile: None, codec: None, stage: None }
+    }
+
+    fn takes(&self, subject: &Subject<'_>) -> bool {
+        self.kinds.has_any_of(subject.kind)
+            && self.device.as_deref().is_none_or(|device| subject.is_about(device))
+            && self.profile.as_deref().is_none_or(|profile| profile == subject.profile)
+            && self.codec.as_ref().is_none_or(|codec| Some(codec) == subject.codec)
+            && self.stage.is_none_or(|stage| Some(stage) == subject.stage)
+    }
+}
+
+/// What of an event a filter looks at, so that it can be asked before the event is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    pub kind: Kinds,
+    pub device: &'a str,
+    /// What a frame became: it may speak of devices behind the one that sent it.
+    pub uplinks: &'a [Uplink],
+    pub profile: &'a str,
+    pub codec: Option<&'a CodecName>,
+    pub stage: Option<FailureStage>,
+}
+
+impl Subject<'_> {
+    fn is_about(&self, device: &str) -> bool {
+        self.device == device || self.uplinks.iter().any(|uplink| uplink.child.as_deref() == Some(device))
+    }
+}
+
+impl Event {
+    fn subject(&self) -> Subject<'_> {
+        let about =
+            |kind, device, profile| Subject { kind, device, uplinks: &[], profile, codec: None, stage: None };
+        match self {
+            Event::Decoded { frame, uplinks, .. } => Subject {
+                uplinks,
+                codec: frame.codec.as_ref(),
+                ..about(Kinds::DECODED, &frame.device_name, &frame.profile)
+            },
+            Event::Failed { frame, stage, .. } => {
+                let facts = about(Kinds::FAILED, &frame.device_name, &frame.profile);
+                Subject { codec: frame.codec.as_ref(), stage: Some(*stage), ..facts }
+            }
+            Event::Telemetry { device_name, profile, codec, .. } => {
+                let codec = codec.as_ref().map(|stamp| &stamp.name);
+                Subject { codec, ..about(Kinds::TELEMETRY, device_name, profile) }
+            }
+            Event::Attributes { device_name, profile, .. } => about(Kinds::ATTRIBUTES, device_name, profile),
+            Event::Connected { device_name, profile, .. } => about(Kinds::CONNECTED, device_name, profile),
+            Event::Disconnected { device_name, profile, .. } => {
+                about(Kinds::DISCONNECTED, device_name, profile)
+            }
+        }
+    }
+
+    /// About what it occupies.
+    fn bytes(&self) -> usize {
+        let texts = match self {
+            Event::Decoded { frame, uplinks, warnings, .. } => {
+                frame.bytes()
+                    + uplinks.iter().map(uplink_bytes).sum::<usize>()
+                    + warnings.iter().map(String::len).sum::<usize>()
+            }
+            Event::Failed { frame, reason, .. } => frame.bytes() + reason.len(),
+            Event::Telemetry { samples, .. } | Event::Attributes { samples, .. } => samples_bytes(samples),
+            Event::Connected { .. } | Event::Disconnected { .. } => 0,
+        };
+        size_of::<Self>() + texts
+    }
+}
+
+impl FrameFacts {
+    fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
+fn uplink_bytes(uplink: &Uplink) -> usize {
+    let body = match &uplink.body {
+        UplinkBody::Telemetry(measurements) => measurements
+            .iter()
+            .map(|measurement| size_of_val(measurement) + samples_bytes(&measurement.samples))
+            .sum(),
+        UplinkBody::Attributes(samples) => samples_bytes(samples),
+        UplinkBody::RpcResponse { payload, .. } => payload.len(),
+        UplinkBody::AttributeRequest { client_keys, shared_keys, .. } => {
+            client_keys.iter().chain(shared_keys).map(|key| size_of_val(key) + key.len()).sum()
+        }
+        UplinkBody::ClientRpc { method, params, .. } => method.len() + params.len(),
+    };
+    size_of_val(uplink) + uplink.child.as_ref().map_or(0, String::len) + body
+}
+
+fn samples_bytes(samples: &[Sample]) -> usize {
+    let text = |value: &Value| match value {
+        Value::Text(text) | Value::Json(text) => text.len(),
+        Value::Bool(_) | Value::Long(_) | Value::Double(_) => 0,
+    };
+    samples.iter().map(|sample| size_of_val(sample) + sample.key.len() + text(&sample.value)).sum()
 }
 
 /// What a listener gets.
@@ -47,41 +221,120 @@ pub enum FeedItem {
     Missed(u64),
 }
 
-pub(crate) struct Feed(broadcast::Sender<Arc<Event>>);
+/// The listeners, and what any of them wants.
+#[derive(Default)]
+pub(crate) struct Feed {
+    wanted: AtomicU8,
+    listeners: RwLock<Vec<Arc<Listener>>>,
+}
 
-/// One listener's end.
-pub struct FeedReceiver(broadcast::Receiver<Arc<Event>>);
+struct Listener {
+    filter: Filter,
+    queue: Mutex<Queue>,
+    arrived: Notify,
+}
 
-impl Default for Feed {
-    fn default() -> Self {
-        Self(broadcast::Sender::new(FEED_EVENTS_MAX))
-    }
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<(usize, Arc<Event>)>,
+    bytes: usize,
+    missed: u64,
 }
 
 impl Feed {
+    pub(crate) fn wants(&self, kinds: Kinds) -> bool {
+        kinds.has_any_of(Kinds(self.wanted.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn is_followed(&self, subject: &Subject<'_>) -> bool {
+        self.wants(subject.kind)
+            && self.listeners.read().iter().any(|listener| listener.filter.takes(subject))
+    }
+
     pub(crate) fn announce(&self, event: Event) {
-        if self.has_listeners() {
-            // An error means that the last listener has just left.
-            drop(self.0.send(Arc::new(event)));
+        let subject = event.subject();
+        if !self.wants(subject.kind) {
+            return;
+        }
+        let listeners = self.listeners.read();
+        let takers: Vec<&Arc<Listener>> =
+            listeners.iter().filter(|listener| listener.filter.takes(&subject)).collect();
+        if takers.is_empty() {
+            return;
+        }
+        let (bytes, event) = (event.bytes(), Arc::new(event));
+        for listener in takers {
+            listener.queue.lock().push(bytes, Arc::clone(&event));
+            listener.arrived.notify_one();
         }
     }
 
-    pub(crate) fn has_listeners(&self) -> bool {
-        self.0.receiver_count() > 0
+    fn add(&self, listener: Arc<Listener>) {
+        let mut listeners = self.listeners.write();
+        listeners.push(listener);
+        self.sum_up(&listeners);
     }
 
-    pub(crate) fn listen(&self) -> FeedReceiver {
-        FeedReceiver(self.0.subscribe())
+    fn remove(&self, listener: &Arc<Listener>) {
+        let mut listeners = self.listeners.write();
+        listeners.retain(|other| !Arc::ptr_eq(other, listener));
+        self.sum_up(&listeners);
+    }
+
+    fn sum_up(&self, listeners: &[Arc<Listener>]) {
+        let wanted = listeners.iter().fold(0, |wanted, listener| wanted | listener.filter.kinds.0);
+        self.wanted.store(wanted, Ordering::Relaxed);
     }
 }
 
-impl FeedReceiver {
-    /// The next event or gap; `None` when the bus is gone.
-    pub async fn recv(&mut self) -> Option<FeedItem> {
-        match self.0.recv().await {
-            Ok(event) => Some(FeedItem::Event(event)),
-            Err(broadcast::error::RecvError::Lagged(missed)) => Some(FeedItem::Missed(missed)),
-            Err(broadcast::error::RecvError::Closed) => None,
+impl Queue {
+    fn push(&mut self, bytes: usize, event: Arc<Event>) {
+        while self.events.len() >= FEED_EVENTS_MAX || self.bytes + bytes > FEED_BYTES_MAX {
+            let Some((bytes, _oldest)) = self.events.pop_front() else { break };
+            self.bytes -= bytes;
+            self.missed += 1;
         }
+        self.bytes += bytes;
+        self.events.push_back((bytes, event));
+    }
+
+    fn next(&mut self) -> Option<FeedItem> {
+        if self.missed > 0 {
+            return Some(FeedItem::Missed(std::mem::take(&mut self.missed)));
+        }
+        let (bytes, event) = self.events.pop_front()?;
+        self.bytes -= bytes;
+        Some(FeedItem::Event(event))
+    }
+}
+
+/// One listener's end; dropping it ends the listening.
+pub struct FeedReceiver {
+    bus: Arc<Shared>,
+    listener: Arc<Listener>,
+}
+
+impl FeedReceiver {
+    pub(crate) fn listen(bus: Arc<Shared>, filter: Filter) -> Self {
+        let listener = Arc::new(Listener { filter, queue: Mutex::default(), arrived: Notify::new() });
+        bus.feed.add(Arc::clone(&listener));
+        Self { bus, listener }
+    }
+
+    /// The next event or gap.
+    pub async fn recv(&mut self) -> FeedItem {
+        loop {
+            // An event that comes between the look and the wait leaves a permit, which ends the wait at once.
+            if let Some(item) = self.listener.queue.lock().next() {
+                return item;
+            }
+            self.listener.arrived.notified().await;
+        }
+    }
+}
+
+impl Drop for FeedReceiver {
+    fn drop(&mut self) {
+        self.bus.feed.remove(&self.listener);
     }
 }

@@ -7,7 +7,7 @@ mod feed;
 mod mailbox;
 mod presence;
 
-pub use feed::{Event, FeedItem, FeedReceiver};
+pub use feed::{Event, FeedItem, FeedReceiver, Filter, FrameFacts, Kinds, Subject};
 pub use mailbox::{Mailbox, MailboxReceiver, mailbox};
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub enum Delivery {
 pub struct Bus(Arc<Shared>);
 
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     presence: Presence,
     feed: Feed,
 }
@@ -71,19 +71,24 @@ impl Bus {
         self.0.presence.is_connected(device)
     }
 
-    /// Hands `event` to every listener. Check `has_listeners` before building one.
+    /// Hands `event` to every listener that asked for it. Check `wants` or `is_followed` before building one.
     pub fn announce(&self, event: Event) {
         self.0.feed.announce(event);
     }
 
-    /// Whether an event would reach anybody.
-    pub fn has_listeners(&self) -> bool {
-        self.0.feed.has_listeners()
+    /// Whether anybody listens to events of one of these kinds: one load.
+    pub fn wants(&self, kinds: Kinds) -> bool {
+        self.0.feed.wants(kinds)
     }
 
-    /// Listens to all events from now on.
-    pub fn feed(&self) -> FeedReceiver {
-        self.0.feed.listen()
+    /// Whether an event about this would reach anybody.
+    pub fn is_followed(&self, subject: &Subject<'_>) -> bool {
+        self.0.feed.is_followed(subject)
+    }
+
+    /// Listens from now on to the events that the filter takes.
+    pub fn feed(&self, filter: Filter) -> FeedReceiver {
+        FeedReceiver::listen(Arc::clone(&self.0), filter)
     }
 }
 

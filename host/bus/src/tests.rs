@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use wireglot_model::downlink::CloseReason;
-use wireglot_model::limits::{FEED_EVENTS_MAX, MAILBOX_COMMANDS_MAX};
-use wireglot_model::{DeviceId, Downlink, SessionId, Timestamp};
+use wireglot_model::limits::{FEED_BYTES_MAX, FEED_EVENTS_MAX, MAILBOX_COMMANDS_MAX};
+use wireglot_model::{
+    CodecName, DeviceId, Downlink, FailureStage, Sample, SessionId, Timestamp, Uplink, UplinkBody, Value,
+};
 
 use super::*;
 
@@ -16,7 +18,7 @@ fn update() -> Downlink {
 }
 
 fn event(ts: i64) -> Event {
-    Event::Connected { device: DEVICE, device_name: "d".into(), ts: Timestamp(ts) }
+    Event::Connected { device: DEVICE, device_name: "d".into(), profile: "p".into(), ts: Timestamp(ts) }
 }
 
 #[track_caller]
@@ -82,16 +84,82 @@ async fn the_receiver_ends_with_the_last_mailbox() {
 #[tokio::test]
 async fn a_slow_listener_is_told_what_it_missed() {
     let bus = Bus::new();
-    assert!(!bus.has_listeners());
     bus.announce(event(-1));
-    let mut feed = bus.feed();
-    assert!(bus.has_listeners());
+    let mut feed = bus.feed(Filter::of(Kinds::CONNECTED));
     let excess = 3;
     for ts in 0..FEED_EVENTS_MAX + excess {
         bus.announce(event(i64::try_from(ts).unwrap()));
     }
-    assert_eq!(feed.recv().await, Some(FeedItem::Missed(excess as u64)));
-    assert_eq!(feed.recv().await, Some(FeedItem::Event(Arc::new(event(3)))));
+    assert_eq!(feed.recv().await, FeedItem::Missed(excess as u64));
+    assert_eq!(feed.recv().await, FeedItem::Event(Arc::new(event(3))));
+}
+
+#[tokio::test]
+async fn a_slow_listener_holds_no_more_than_its_bytes() {
+    let bus = Bus::new();
+    let mut feed = bus.feed(Filter::of(Kinds::TELEMETRY));
+    let large = |ts| Event::Telemetry {
+        device: DEVICE,
+        device_name: "d".into(),
+        profile: "p".into(),
+        ts: Timestamp(ts),
+        codec: None,
+        samples: vec![Sample { key: "k".into(), value: Value::Text("x".repeat(FEED_BYTES_MAX / 3)) }],
+    };
+    (0..10).for_each(|ts| bus.announce(large(ts)));
+    assert_eq!(feed.recv().await, FeedItem::Missed(8));
+    assert_eq!(feed.recv().await, FeedItem::Event(Arc::new(large(8))));
+    (10..13).for_each(|ts| bus.announce(large(ts)));
+    assert_eq!(feed.recv().await, FeedItem::Missed(2), "what was read makes room again");
+}
+
+#[test]
+fn events_are_wanted_while_somebody_listens() {
+    let bus = Bus::new();
+    assert!(!bus.wants(Kinds::CONNECTED));
+    let feed = bus.feed(Filter::of(Kinds::CONNECTED.and(Kinds::FAILED)));
+    let other = bus.feed(Filter::of(Kinds::FAILED));
+    assert!(bus.wants(Kinds::CONNECTED) && bus.wants(Kinds::FAILED) && !bus.wants(Kinds::TELEMETRY));
     drop(feed);
-    assert!(!bus.has_listeners());
+    assert!(!bus.wants(Kinds::CONNECTED) && bus.wants(Kinds::FAILED));
+    drop(other);
+    assert!(!bus.wants(Kinds::FAILED));
+}
+
+#[test]
+fn a_filter_takes_what_it_names() {
+    let elsys = CodecName::parse("elsys").unwrap();
+    let child = [Uplink { child: Some("child".into()), body: UplinkBody::Attributes(vec![]) }];
+    let failed = Subject {
+        kind: Kinds::FAILED,
+        device: "d",
+        uplinks: &child,
+        profile: "p",
+        codec: Some(&elsys),
+        stage: Some(FailureStage::Trapped),
+    };
+    let connected = Subject { kind: Kinds::CONNECTED, uplinks: &[], codec: None, stage: None, ..failed };
+    let all = Filter::of(Kinds::FAILED.and(Kinds::CONNECTED));
+    let device = |name: &str| Filter { device: Some(name.into()), ..all.clone() };
+    let profile = |name: &str| Filter { profile: Some(name.into()), ..all.clone() };
+    let codec = |name: &str| Filter { codec: Some(CodecName::parse(name).unwrap()), ..all.clone() };
+    let stage = |stage| Filter { stage: Some(stage), ..all.clone() };
+    for (filter, of_failed, of_connected) in [
+        (all.clone(), true, true),
+        (Filter::of(Kinds::CONNECTED), false, true),
+        (device("d"), true, true),
+        (device("child"), true, false),
+        (device("e"), false, false),
+        (profile("p"), true, true),
+        (profile("d"), false, false),
+        (codec("elsys"), true, false),
+        (codec("else"), false, false),
+        (stage(FailureStage::Trapped), true, false),
+        (stage(FailureStage::Refused), false, false),
+    ] {
+        let bus = Bus::new();
+        let _feed = bus.feed(filter.clone());
+        let found = (bus.is_followed(&failed), bus.is_followed(&connected));
+        assert_eq!(found, (of_failed, of_connected), "{filter:?}");
+    }
 }

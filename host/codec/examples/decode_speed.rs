@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             settings: settings.as_str().into(),
             version: None,
             isolate_messages,
+            limits: std::sync::Arc::default(),
         };
         let (mut best, mut values) = (f64::MAX, 0);
         for _ in 0..ROUNDS {

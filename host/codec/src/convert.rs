@@ -3,15 +3,13 @@
 //! Strings move from one to the other; nothing is copied but the vectors that hold them.
 
 use serde::de::IgnoredAny;
-use wireglot_model::limits::{
-    CODEC_MESSAGES_MAX, CODEC_REASON_BYTES_MAX, CODEC_SAMPLES_MAX, CODEC_WARNINGS_MAX, KEY_CHARS_MAX,
-    PACKET_BYTES_MAX,
-};
+use wireglot_model::limits::{CODEC_REASON_BYTES_MAX, KEY_CHARS_MAX, PACKET_BYTES_MAX};
 use wireglot_model::{
     Decoded, Downlink, FailureStage, Measurement, Sample, Timestamp, Uplink, UplinkBody, Value,
 };
 
 use crate::bindings::wireglot::codec::types as wit;
+use crate::engine::CodecLimits;
 use crate::error::bounded;
 use crate::{Frame, Outgoing};
 
@@ -51,21 +49,22 @@ pub(crate) fn refusal(refusal: wit::Refusal) -> String {
 }
 
 /// The codec's result, checked.
-pub(crate) fn decoded(result: wit::Decoded) -> Result<Decoded, Invalid> {
-    if result.messages.len() > CODEC_MESSAGES_MAX {
+pub(crate) fn decoded(result: wit::Decoded, limits: &CodecLimits) -> Result<Decoded, Invalid> {
+    if result.messages.len() > limits.messages_max {
         return Err(over_large(format!(
-            "{} messages in one result; at most {CODEC_MESSAGES_MAX} are allowed",
-            result.messages.len()
+            "{} messages in one result; at most {} are allowed",
+            result.messages.len(),
+            limits.messages_max
         )));
     }
-    let mut samples_left = CODEC_SAMPLES_MAX;
+    let mut samples_left = SamplesLeft { count: limits.samples_max, of: limits.samples_max };
     let uplinks = result
         .messages
         .into_iter()
         .map(|message| addressed(message, &mut samples_left))
         .collect::<Result<_, _>>()?;
     let mut warnings = result.warnings;
-    warnings.truncate(CODEC_WARNINGS_MAX);
+    warnings.truncate(limits.warnings_max);
     for warning in &mut warnings {
         if warning.len() > CODEC_REASON_BYTES_MAX {
             *warning = bounded(std::mem::take(warning));
@@ -74,18 +73,14 @@ pub(crate) fn decoded(result: wit::Decoded) -> Result<Decoded, Invalid> {
     Ok(Decoded { uplinks, warnings })
 }
 
-fn addressed(message: wit::AddressedMessage, samples_left: &mut usize) -> Result<Uplink, Invalid> {
+fn addressed(message: wit::AddressedMessage, samples_left: &mut SamplesLeft) -> Result<Uplink, Invalid> {
     if let Some(device) = &message.device {
         check_name(device).map_err(|problem| invalid(format!("a child device's name {problem}")))?;
     }
     let body = match message.body {
-        wit::Message::Telemetry(measurements) => {
-            // A measurement without samples still counts: a million empty ones are no result either.
-            take(samples_left, measurements.len())?;
-            UplinkBody::Telemetry(
-                measurements.into_iter().map(|m| measurement(m, samples_left)).collect::<Result<_, _>>()?,
-            )
-        }
+        wit::Message::Telemetry(measurements) => UplinkBody::Telemetry(
+            measurements.into_iter().map(|m| measurement(m, samples_left)).collect::<Result<_, _>>()?,
+        ),
         wit::Message::Attributes(values) => UplinkBody::Attributes(samples(values, samples_left)?),
         wit::Message::RpcResponse(response) => {
             check_json(&response.payload).map_err(|error| invalid(format!("an RPC response {error}")))?;
@@ -107,19 +102,33 @@ fn addressed(message: wit::AddressedMessage, samples_left: &mut usize) -> Result
     Ok(Uplink { child: message.device, body })
 }
 
-fn measurement(measurement: wit::Measurement, samples_left: &mut usize) -> Result<Measurement, Invalid> {
+fn measurement(
+    measurement: wit::Measurement,
+    samples_left: &mut SamplesLeft,
+) -> Result<Measurement, Invalid> {
+    if measurement.values.is_empty() {
+        // One without samples counts as one: a million empty ones are no result either.
+        take(samples_left, 1)?;
+    }
     Ok(Measurement { ts: measurement.ts.map(Timestamp), samples: samples(measurement.values, samples_left)? })
 }
 
-fn samples(values: Vec<wit::SampleResult>, samples_left: &mut usize) -> Result<Vec<Sample>, Invalid> {
+fn samples(values: Vec<wit::SampleResult>, samples_left: &mut SamplesLeft) -> Result<Vec<Sample>, Invalid> {
     take(samples_left, values.len())?;
     values.into_iter().map(sample).collect()
 }
 
-fn take(samples_left: &mut usize, count: usize) -> Result<(), Invalid> {
-    *samples_left = samples_left
+/// How many samples the rest of a result may have.
+struct SamplesLeft {
+    count: usize,
+    of: usize,
+}
+
+fn take(samples_left: &mut SamplesLeft, count: usize) -> Result<(), Invalid> {
+    samples_left.count = samples_left
+        .count
         .checked_sub(count)
-        .ok_or_else(|| over_large(format!("more than {CODEC_SAMPLES_MAX} samples in one result")))?;
+        .ok_or_else(|| over_large(format!("more than {} values in one result", samples_left.of)))?;
     Ok(())
 }
 
@@ -231,11 +240,12 @@ fn sample_params(samples: &[Sample]) -> Vec<wit::SampleParam<'_>> {
 }
 
 /// What the codec wants published, checked.
-pub(crate) fn outgoing(result: Vec<wit::Outgoing>) -> Result<Vec<Outgoing>, Invalid> {
-    if result.len() > CODEC_MESSAGES_MAX {
+pub(crate) fn outgoing(result: Vec<wit::Outgoing>, limits: &CodecLimits) -> Result<Vec<Outgoing>, Invalid> {
+    if result.len() > limits.messages_max {
         return Err(over_large(format!(
-            "{} frames in one result; at most {CODEC_MESSAGES_MAX} are allowed",
-            result.len()
+            "{} frames in one result; at most {} are allowed",
+            result.len(),
+            limits.messages_max
         )));
     }
     result
@@ -313,16 +323,26 @@ mod tests {
                     .collect(),
             }]),
         };
-        let result =
-            |messages, warnings| decoded(wit::Decoded { messages, warnings }).map_err(|error| error.stage);
-        assert!(result(vec![telemetry(CODEC_SAMPLES_MAX - 1)], vec![]).is_ok());
-        assert_eq!(result(vec![telemetry(CODEC_SAMPLES_MAX)], vec![]), Err(FailureStage::OverLarge));
-        let many = (0..=CODEC_MESSAGES_MAX).map(|_| telemetry(0)).collect();
-        assert_eq!(result(many, vec![]), Err(FailureStage::OverLarge));
-        let warned = result(vec![], vec!["ä".repeat(CODEC_REASON_BYTES_MAX); 100]).unwrap();
-        assert_eq!(warned.warnings.len(), CODEC_WARNINGS_MAX);
-        assert!(
-            warned.warnings.iter().all(|warning| warning.len() <= CODEC_REASON_BYTES_MAX + '…'.len_utf8())
-        );
+        let usual = CodecLimits::default();
+        let narrow = CodecLimits { messages_max: 2, samples_max: 5, warnings_max: 0, ..usual };
+        for limits in [usual, narrow] {
+            let result = |messages, warnings| {
+                decoded(wit::Decoded { messages, warnings }, &limits).map_err(|error| error.stage)
+            };
+            assert!(result(vec![telemetry(limits.samples_max)], vec![]).is_ok());
+            assert_eq!(result(vec![telemetry(limits.samples_max + 1)], vec![]), Err(FailureStage::OverLarge));
+            let full = vec![telemetry(limits.samples_max), telemetry(0)];
+            assert_eq!(result(full, vec![]), Err(FailureStage::OverLarge));
+            let many = (0..=limits.messages_max).map(|_| telemetry(0)).collect();
+            assert_eq!(result(many, vec![]), Err(FailureStage::OverLarge));
+            let warned = result(vec![], vec!["ä".repeat(CODEC_REASON_BYTES_MAX); 100]).unwrap();
+            assert_eq!(warned.warnings.len(), limits.warnings_max);
+            assert!(
+                warned
+                    .warnings
+                    .iter()
+                    .all(|warning| warning.len() <= CODEC_REASON_BYTES_MAX + '…'.len_utf8())
+            );
+        }
     }
 }

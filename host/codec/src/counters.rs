@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use wireglot_model::limits::CODEC_VERSIONS_KEPT_MAX;
+use wireglot_model::limits::{CODEC_VERSIONS_KEPT_MAX, CODECS_MAX};
 use wireglot_model::{CodecHash, CodecName, CodecStamp, FailureStage};
 
 /// Upper bounds of the decode-time buckets, in microseconds; one more bucket takes the rest.
@@ -36,6 +36,12 @@ pub(crate) struct Shard {
     nanoseconds: AtomicU64,
     failures: [AtomicU64; FAILURE_STAGES.len()],
     buckets: [AtomicU64; BUCKETS],
+    paused: AtomicU64,
+    openings: AtomicU64,
+    /// Not a sum but a state: instances alive now.
+    instances: AtomicU64,
+    /// The most that one instance ever took.
+    memory_bytes_high: AtomicU64,
 }
 
 /// A shard has one writer, so this is an addition, not a race.
@@ -67,6 +73,29 @@ impl Shard {
     pub(crate) fn recycled(&self) {
         add(&self.recycles, 1);
     }
+
+    /// A call was not made because the version pauses.
+    pub(crate) fn paused(&self) {
+        add(&self.paused, 1);
+    }
+
+    /// A breaker has opened.
+    pub(crate) fn opened(&self) {
+        add(&self.openings, 1);
+    }
+
+    /// So many instances are alive here.
+    pub(crate) fn holds(&self, instances: u64) {
+        self.instances.store(instances, Ordering::Relaxed);
+    }
+
+    /// An instance was seen with so much memory.
+    pub(crate) fn took(&self, memory_bytes: usize) {
+        let memory_bytes = memory_bytes as u64;
+        if memory_bytes > self.memory_bytes_high.load(Ordering::Relaxed) {
+            self.memory_bytes_high.store(memory_bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The sums over all workers for one version.
@@ -82,6 +111,14 @@ pub struct CallCounts {
     pub failures: [u64; FAILURE_STAGES.len()],
     /// Calls by duration: as many buckets as bounds, and one more. Not cumulative.
     pub buckets: [u64; BUCKETS],
+    /// Calls not made because the version paused.
+    pub paused: u64,
+    /// Pauses begun.
+    pub openings: u64,
+    /// Instances alive now.
+    pub instances: u64,
+    /// The most linear memory that one instance ever took.
+    pub memory_bytes_high: u64,
 }
 
 impl CallCounts {
@@ -94,6 +131,10 @@ impl CallCounts {
         sum(&mut self.nanoseconds, &shard.nanoseconds);
         self.failures.iter_mut().zip(&shard.failures).for_each(|(total, counter)| sum(total, counter));
         self.buckets.iter_mut().zip(&shard.buckets).for_each(|(total, counter)| sum(total, counter));
+        sum(&mut self.paused, &shard.paused);
+        sum(&mut self.openings, &shard.openings);
+        sum(&mut self.instances, &shard.instances);
+        self.memory_bytes_high = self.memory_bytes_high.max(shard.memory_bytes_high.load(Ordering::Relaxed));
     }
 }
 
@@ -110,21 +151,51 @@ pub struct VersionCounts {
     pub counts: CallCounts,
 }
 
+/// What became of a codec's files.
+#[derive(Clone, Debug)]
+pub struct FileCounts {
+    /// Which codec; `None` stands for all that are not counted apart.
+    pub name: Option<CodecName>,
+    /// Versions that went live.
+    pub swaps: u64,
+    /// Files refused.
+    pub rejections: u64,
+}
+
+/// A version that is live now.
+#[derive(Clone, Debug)]
+pub struct LiveVersion {
+    /// Which one.
+    pub stamp: CodecStamp,
+    /// Profiles for whose devices it is not called, because it keeps failing there.
+    pub breakers_open: usize,
+    /// Profiles whose next message tries it again.
+    pub breakers_half_open: usize,
+}
+
 /// All that is counted of codecs.
 #[derive(Clone, Debug, Default)]
 pub struct CodecCounters {
     /// One row per version.
     pub versions: Vec<VersionCounts>,
-    /// Instances alive now.
+    /// One row per codec.
+    pub files: Vec<FileCounts>,
+    /// What is live now.
+    pub live: Vec<LiveVersion>,
+    /// Instances alive now, those of proofs included.
     pub live_instances: usize,
-    /// Codecs that are live now.
-    pub live_codecs: usize,
-    /// Versions that went live.
-    pub swaps: u64,
-    /// Files refused.
-    pub rejections: u64,
     /// Calls for a codec that is not live.
     pub without_codec: u64,
+    /// Candidates that are tried now.
+    pub candidates: usize,
+    /// Frames that a candidate and its live version were compared by.
+    pub shadow_frames: u64,
+    /// Frames that were to be compared and were not: the queue was full, or they came too late.
+    pub shadow_frames_dropped: u64,
+    /// Canaries whose version became the live one.
+    pub canaries_promoted: u64,
+    /// Canaries that ended with every device back on the live version.
+    pub canaries_rolled_back: u64,
 }
 
 struct VersionShards {
@@ -137,18 +208,51 @@ struct CodecShards {
     /// In the order of their first call.
     versions: Vec<VersionShards>,
     older: CallCounts,
+    swaps: u64,
+    rejections: u64,
 }
 
 /// Where shards are registered.
 #[derive(Default)]
 pub(crate) struct CounterBook {
     codecs: Mutex<BTreeMap<CodecName, CodecShards>>,
-    pub(crate) swaps: AtomicU64,
-    pub(crate) rejections: AtomicU64,
+    /// Files whose name names no codec, or one too many.
+    rejections_elsewhere: AtomicU64,
     pub(crate) without_codec: AtomicU64,
 }
 
 impl CounterBook {
+    /// A version went live.
+    pub(crate) fn swapped(&self, name: &CodecName) {
+        self.codecs.lock().entry(name.clone()).or_default().swaps += 1;
+    }
+
+    /// A file was refused. Whatever its name, there are no more rows than there may be codecs.
+    pub(crate) fn rejected(&self, name: Option<&CodecName>) {
+        let mut codecs = self.codecs.lock();
+        match name {
+            Some(name) if codecs.contains_key(name) || codecs.len() < CODECS_MAX => {
+                codecs.entry(name.clone()).or_default().rejections += 1;
+            }
+            Some(_) | None => add(&self.rejections_elsewhere, 1),
+        }
+    }
+
+    pub(crate) fn files(&self) -> Vec<FileCounts> {
+        let codecs = self.codecs.lock();
+        let elsewhere = FileCounts {
+            name: None,
+            swaps: 0,
+            rejections: self.rejections_elsewhere.load(Ordering::Relaxed),
+        };
+        let named = codecs.iter().map(|(name, codec)| FileCounts {
+            name: Some(name.clone()),
+            swaps: codec.swaps,
+            rejections: codec.rejections,
+        });
+        named.chain((elsewhere.rejections > 0).then_some(elsewhere)).collect()
+    }
+
     /// A new shard for one worker's calls of one version.
     pub(crate) fn shard(&self, stamp: &CodecStamp) -> Arc<Shard> {
         let shard = Arc::new(Shard::default());
@@ -213,6 +317,9 @@ fn fold_abandoned(shards: &mut Vec<Arc<Shard>>) {
         copy(&folded.nanoseconds, &shard.nanoseconds);
         folded.failures.iter().zip(&shard.failures).for_each(|(to, from)| copy(to, from));
         folded.buckets.iter().zip(&shard.buckets).for_each(|(to, from)| copy(to, from));
+        copy(&folded.paused, &shard.paused);
+        copy(&folded.openings, &shard.openings);
+        folded.took(usize::try_from(shard.memory_bytes_high.load(Ordering::Relaxed)).unwrap_or(usize::MAX));
         false
     });
     if any {
@@ -252,6 +359,35 @@ mod tests {
         }
         check_bucket(16_384_001, None);
         check_bucket(u64::MAX, None);
+    }
+
+    #[test]
+    fn a_high_water_mark_outlives_its_instance_and_its_worker() {
+        let book = CounterBook::default();
+        for (round, bytes) in [(0, 100), (0, 300), (0, 200), (1, 50)] {
+            let shard = book.shard(&stamp(round));
+            shard.holds(1);
+            shard.took(bytes);
+            assert_eq!(book.rows()[usize::from(round)].counts.instances, 1);
+            shard.holds(0);
+        }
+        let rows = book.rows();
+        let found: Vec<_> =
+            rows.iter().map(|row| (row.counts.memory_bytes_high, row.counts.instances)).collect();
+        assert_eq!(found, [(300, 0), (50, 0)]);
+    }
+
+    #[test]
+    fn refused_files_make_no_more_rows_than_codecs() {
+        let book = CounterBook::default();
+        for index in 0..CODECS_MAX + 10 {
+            book.rejected(Some(&CodecName::parse(&format!("c{index}")).unwrap()));
+        }
+        book.rejected(None);
+        let files = book.files();
+        assert_eq!(files.len(), CODECS_MAX + 1);
+        assert_eq!(files.iter().map(|row| row.rejections).sum::<u64>(), CODECS_MAX as u64 + 11);
+        assert_eq!(files.last().map(|row| (row.name.clone(), row.rejections)), Some((None, 11)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
     UpdateDeadline,
 };
-use wireglot_model::limits;
+use wireglot_model::{ProfileLimits, limits};
 
 use crate::error::OpenError;
 
@@ -26,9 +26,11 @@ use crate::error::OpenError;
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Instances beyond the workers' own: one per proof that is running, one per isolated call.
 const SPARE_INSTANCES: u32 = 64;
+/// Two versions for each profile that is decoded in the shadow.
+const SHADOW_INSTANCES: u32 = 2 * limits::SHADOW_PROFILES_MAX as u32;
 const TICK: Duration = Duration::from_millis(1);
 
-/// The bounds of every codec, all of them from `model::limits` unless a test or a setting says otherwise.
+/// The bounds of a codec, all of them from `model::limits` unless a test, a setting or a profile says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CodecLimits {
     /// Largest component file.
@@ -37,6 +39,12 @@ pub struct CodecLimits {
     pub memory_bytes_max: usize,
     /// What one result may make the host allocate.
     pub result_bytes_max: usize,
+    /// Messages in one result.
+    pub messages_max: usize,
+    /// Samples in one result, over all messages.
+    pub samples_max: usize,
+    /// Warnings kept of one result.
+    pub warnings_max: usize,
     /// Fuel of one call.
     pub fuel_per_call: u64,
     /// Wall-clock deadline of one call, in ticks of 1 ms.
@@ -47,6 +55,10 @@ pub struct CodecLimits {
     pub calls_per_instance_max: u32,
     /// Live instances in the process.
     pub instances_max: u32,
+    /// Failed calls in a row after which a codec pauses.
+    pub traps_in_a_row_max: u32,
+    /// The first such pause, in milliseconds.
+    pub pause_ms_min: u64,
 }
 
 impl Default for CodecLimits {
@@ -55,11 +67,42 @@ impl Default for CodecLimits {
             module_bytes_max: limits::CODEC_MODULE_BYTES_MAX,
             memory_bytes_max: limits::CODEC_MEMORY_BYTES_MAX,
             result_bytes_max: limits::CODEC_RESULT_BYTES_MAX,
+            messages_max: limits::CODEC_MESSAGES_MAX,
+            samples_max: limits::CODEC_SAMPLES_MAX,
+            warnings_max: limits::CODEC_WARNINGS_MAX,
             fuel_per_call: limits::CODEC_FUEL_PER_CALL,
             deadline_ticks: limits::CODEC_DEADLINE_TICKS,
             stack_bytes_max: limits::CODEC_STACK_BYTES_MAX,
             calls_per_instance_max: limits::CODEC_CALLS_PER_INSTANCE_MAX,
             instances_max: limits::CODEC_INSTANCES_MAX,
+            traps_in_a_row_max: limits::CODEC_TRAPS_IN_A_ROW_MAX,
+            pause_ms_min: limits::CODEC_PAUSE_MS_MIN,
+        }
+    }
+}
+
+impl CodecLimits {
+    /// These limits with those that a profile sets in their place; its ranges are checked when it is read.
+    pub(crate) fn under(&self, profile: &ProfileLimits) -> Self {
+        let or = |set: Option<u32>, unit: usize, default: usize| {
+            set.map_or(default, |value| (value as usize).saturating_mul(unit))
+        };
+        let deadline_ticks = profile.deadline_ms.map_or(self.deadline_ticks, u64::from);
+        Self {
+            memory_bytes_max: or(profile.memory_mib, 1024 * 1024, self.memory_bytes_max),
+            result_bytes_max: or(profile.result_kib, 1024, self.result_bytes_max),
+            messages_max: or(profile.messages, 1, self.messages_max),
+            samples_max: or(profile.values, 1, self.samples_max),
+            warnings_max: or(profile.warnings, 1, self.warnings_max),
+            // The fuel is what ends a call in practice, so it grows and shrinks with the time.
+            fuel_per_call: match profile.deadline_ms {
+                None => self.fuel_per_call,
+                Some(_) => (self.fuel_per_call / self.deadline_ticks.max(1)).saturating_mul(deadline_ticks),
+            },
+            deadline_ticks,
+            traps_in_a_row_max: profile.traps_in_a_row.unwrap_or(self.traps_in_a_row_max),
+            pause_ms_min: profile.pause_ms.map_or(self.pause_ms_min, u64::from),
+            ..*self
         }
     }
 }
@@ -123,7 +166,7 @@ fn base(limits: &CodecLimits) -> Config {
 }
 
 fn pooled(limits: &CodecLimits) -> Config {
-    let instances = limits.instances_max.saturating_add(SPARE_INSTANCES);
+    let instances = limits.instances_max.saturating_add(SPARE_INSTANCES).saturating_add(SHADOW_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         // Both are counters, not reservations, so every instance may be of the largest kind.
@@ -135,7 +178,8 @@ fn pooled(limits: &CodecLimits) -> Config {
         .total_memories(instances)
         .total_tables(instances.saturating_mul(2))
         .table_elements(limits::CODEC_TABLE_ELEMENTS_MAX)
-        .max_memory_size(limits.memory_bytes_max)
+        // Address space only: what an instance gets of it is its limiter's to say.
+        .max_memory_size(memory_bytes_most(limits))
         .linear_memory_keep_resident(0)
         .table_keep_resident(0);
     let mut config = base(limits);
@@ -148,11 +192,17 @@ fn pooled(limits: &CodecLimits) -> Config {
 fn on_demand(limits: &CodecLimits) -> Config {
     let mut config = base(limits);
     config
+        // A profile that allows more gets it by moving the memory: address space is what is scarce here.
         .memory_reservation(limits.memory_bytes_max as u64)
         .memory_reservation_for_growth(0)
         .memory_guard_size(64 * 1024)
         .allocation_strategy(InstanceAllocationStrategy::OnDemand);
     config
+}
+
+/// What the memory of one instance may grow to if its profile allows the most.
+fn memory_bytes_most(limits: &CodecLimits) -> usize {
+    limits.memory_bytes_max.max(1024 * 1024 * (*limits::PROFILE_MEMORY_MIB.end() as usize))
 }
 
 /// Moves the clock of the deadlines. It has its own thread because every other one may be inside a codec.
@@ -240,14 +290,14 @@ impl ResourceLimiter for GuestState {
     }
 }
 
-/// A store with all bounds in place; `arm` must precede every call.
-pub(crate) fn bounded_store(parts: &EngineParts) -> Store<GuestState> {
-    let memory_bytes_max = parts.limits.memory_bytes_max;
+/// A store with these bounds in place; `arm` must precede every call.
+pub(crate) fn bounded_store(parts: &EngineParts, limits: &CodecLimits) -> Store<GuestState> {
+    let memory_bytes_max = limits.memory_bytes_max;
     let state = GuestState { memory_bytes: 0, memory_bytes_max, slow_since: None };
     let mut store = Store::new(&parts.engine, state);
     store.limiter(|state| state);
-    store.set_hostcall_fuel(parts.limits.result_bytes_max);
-    let slice = half_deadline(&parts.limits);
+    store.set_hostcall_fuel(limits.result_bytes_max);
+    let slice = half_deadline(limits);
     store.epoch_deadline_callback(move |mut store| Ok(overdue(store.data_mut(), thread_time(), slice)));
     store
 }
@@ -271,7 +321,7 @@ fn half_deadline(limits: &CodecLimits) -> u64 {
 }
 
 /// How long this thread has run.
-fn thread_time() -> Duration {
+pub(crate) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())

@@ -2,8 +2,10 @@
 //!
 //! A scan looks at everything and may be asked for at any time: whoever watches the folder only says when. The old
 //! version keeps serving until a new one has worked, and also when its file is refused, or gone while in use.
+//! `NAME.next.wasm` goes the same way and becomes a candidate of `NAME` (`folder/candidates.rs`).
 //! Nothing here runs on a worker. Not here: reading one file safely (`folder/file.rs`), kept versions (`history.rs`).
 
+mod candidates;
 mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +13,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
@@ -28,7 +29,7 @@ use crate::swap::CodecTable;
 use crate::vectors::VectorFile;
 use file::{FileId, Reading, read_stable};
 
-/// A candidate that is not to go live; the name is kept for it.
+/// What the stem of a candidate's file ends in.
 const CANDIDATE_SUFFIX: &str = ".next";
 /// Once a file has been left alone for so long, an unchanged length and time mean an unchanged content.
 const SETTLED_MS: i64 = 2_000;
@@ -43,6 +44,14 @@ pub(crate) struct FolderState {
     /// Told once, not on every scan.
     unreadable: bool,
     orphans: BTreeSet<CodecName>,
+}
+
+/// What a file wants to become.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Live,
+    /// It is tried beside the live version first.
+    Candidate,
 }
 
 /// What is known of one file.
@@ -69,6 +78,8 @@ type Content = Option<(CodecHash, Option<CodecHash>)>;
 pub struct ScanReport {
     /// Versions that went live.
     pub published: Vec<CodecStamp>,
+    /// Versions that are tried beside the live one.
+    pub candidates: Vec<CodecStamp>,
     /// Files that were refused, and why.
     pub rejected: Vec<RejectedFile>,
     /// Codecs whose file is gone and that no profile uses.
@@ -193,18 +204,21 @@ fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(names)
 }
 
-/// The codec that a file of this name is.
-fn codec_of(file: &OsStr) -> Result<CodecName, LoadError> {
+/// The codec that a file of this name is of, and what it wants to be there.
+fn codec_of(file: &OsStr) -> Result<(CodecName, Role), LoadError> {
     let stem = Path::new(file)
         .file_stem()
         .and_then(OsStr::to_str)
         .ok_or_else(|| LoadError::Name("the file's name is not UTF-8".to_owned()))?;
-    if stem.ends_with(CANDIDATE_SUFFIX) {
-        return Err(LoadError::Name(format!(
-            "names that end in {CANDIDATE_SUFFIX}.wasm are kept for candidates"
-        )));
+    let (name, role) = match stem.strip_suffix(CANDIDATE_SUFFIX) {
+        Some(name) => (name, Role::Candidate),
+        None => (stem, Role::Live),
+    };
+    if name.ends_with(CANDIDATE_SUFFIX) {
+        return Err(LoadError::Name(format!("a codec's name does not end in {CANDIDATE_SUFFIX}")));
     }
-    CodecName::parse(stem).map_err(|error| LoadError::Name(error.to_string()))
+    let name = CodecName::parse(name).map_err(|error| LoadError::Name(error.to_string()))?;
+    Ok((name, role))
 }
 
 /// One scan.
@@ -240,6 +254,7 @@ impl Scan<'_> {
             self.restore(&names, in_use);
         }
         self.retire_missing(&names, in_use);
+        self.withdraw_missing(&names);
     }
 
     fn folder_unreadable(&mut self, error: &io::Error) {
@@ -261,8 +276,10 @@ impl Scan<'_> {
         for name in gone {
             if self.state.files.remove(&name).is_some_and(|seen| seen.rejected) {
                 self.remove_note(&name);
-                if let Ok(codec) = codec_of(&name) {
-                    self.table.note(&codec, None, None);
+                match codec_of(&name) {
+                    Ok((codec, Role::Live)) => self.table.note(&codec, None, None),
+                    Ok((codec, Role::Candidate)) => self.table.0.trials.forget_rejected(&codec),
+                    Err(_) => {}
                 }
             }
         }
@@ -308,7 +325,7 @@ impl Scan<'_> {
         let path = self.table.0.config.folder.join(file);
         Pair {
             component: FileId::of(&path).map_err(|error| error.to_string()),
-            vectors: FileId::of(&vectors_path(&path)).ok(),
+            vectors: FileId::of(&self.vectors_of(file)).ok(),
         }
     }
 
@@ -350,8 +367,8 @@ impl Scan<'_> {
         }
     }
 
-    fn read(&self, file: &OsStr, id: &Pair) -> Result<Option<Candidate>, LoadError> {
-        let name = codec_of(file)?;
+    fn read(&self, file: &OsStr, id: &Pair) -> Result<Option<Found>, LoadError> {
+        let (name, role) = codec_of(file)?;
         let component = id.component.as_ref().map_err(|error| LoadError::Unreadable(error.clone()))?;
         let path = self.table.0.config.folder.join(file);
         let bytes_max = self.table.0.config.limits.module_bytes_max as u64;
@@ -364,30 +381,37 @@ impl Scan<'_> {
             Some(vectors) if vectors.bytes > CODEC_VECTORS_BYTES_MAX as u64 => {
                 return Err(LoadError::Vectors(format!("the file beside it has {} bytes", vectors.bytes)));
             }
-            Some(vectors) => match read_whole(&vectors_path(&path), vectors, CODEC_VECTORS_BYTES_MAX as u64)?
-            {
-                Some(content) => Some(content),
-                None => return Ok(None),
-            },
+            Some(vectors) => {
+                match read_whole(&self.vectors_of(file), vectors, CODEC_VECTORS_BYTES_MAX as u64)? {
+                    Some(content) => Some(content),
+                    None => return Ok(None),
+                }
+            }
         };
-        Ok(Some(Candidate {
+        Ok(Some(Found {
             hash: hash_of(&bytes),
             vectors_hash: vectors.as_deref().map(hash_of),
             name,
+            role,
             bytes,
             vectors,
         }))
     }
 
     /// Build, prove, publish.
-    fn judge(&mut self, file: &OsStr, candidate: &Candidate) -> Result<(), LoadError> {
+    fn judge(&mut self, file: &OsStr, candidate: &Found) -> Result<(), LoadError> {
         let shown = file.to_string_lossy();
         let beside = match &candidate.vectors {
             Some(content) => {
-                vec![VectorFile::parse(&vectors_path(Path::new(file)).to_string_lossy(), content)?]
+                let vectors = self.vectors_of(file);
+                let label = vectors.file_name().unwrap_or_default().to_string_lossy();
+                vec![VectorFile::parse(&label, content)?]
             }
             None => Vec::new(),
         };
+        if candidate.role == Role::Candidate {
+            return self.judge_candidate(&shown, candidate, &beside);
+        }
         match self.table.live(&candidate.name) {
             Some(live) if live.stamp().hash == candidate.hash => {
                 live.first_failure(&beside).map_or(Ok(()), Err)?;
@@ -426,11 +450,11 @@ impl Scan<'_> {
         self.by.clone().unwrap_or_else(|| Actor::File(file.to_string_lossy().into_owned()))
     }
 
-    fn is_held_back(&self, candidate: &Candidate) -> bool {
+    fn is_held_back(&self, candidate: &Found) -> bool {
         self.table.0.history.lock().is_rolled_back(&candidate.name, &candidate.hash)
     }
 
-    fn held_back(&self, candidate: &Candidate) -> String {
+    fn held_back(&self, candidate: &Found) -> String {
         let history = self.table.0.history.lock();
         let entry = history.of(&candidate.name).iter().find(|entry| entry.hash == candidate.hash);
         let version = entry.map_or("unknown", |entry| entry.version.as_str());
@@ -456,10 +480,10 @@ impl Scan<'_> {
             seen.rejected = true;
         }
         let shown = file.to_string_lossy().into_owned();
-        let name = codec_of(file).ok();
+        let (name, role) = codec_of(file).map_or((None, Role::Live), |(name, role)| (Some(name), role));
         let serving = name.as_ref().and_then(|name| self.table.live(name));
         warn!(file = shown, %error, serving = serving.is_some(), "Codec file was rejected.");
-        self.table.0.counters.rejections.fetch_add(1, Ordering::Relaxed);
+        self.table.0.counters.rejected(name.as_ref());
         let event = HistoryEvent {
             at: self.now,
             outcome: CodecOutcome::Rejected,
@@ -468,12 +492,16 @@ impl Scan<'_> {
             by: self.actor(file),
             reason: error.to_string(),
         };
-        match &name {
-            Some(name) => {
+        match (&name, role) {
+            (Some(name), Role::Live) => {
                 self.table.note(name, Some(&shown), Some(event.reason.clone()));
                 self.happened(name, event);
             }
-            None => self.table.tell(&shown, &event),
+            (Some(name), Role::Candidate) => {
+                self.reject_candidate(name, &shown, &error);
+                self.happened(name, event);
+            }
+            (None, _) => self.table.tell(&shown, &event),
         }
         let state = match serving {
             Some(codec) => {
@@ -595,8 +623,9 @@ fn restored_event(entry: &HistoryEntry, has_file: bool, now: Timestamp) -> Histo
 }
 
 /// A component that is about to be judged, and the vectors beside it.
-struct Candidate {
+struct Found {
     name: CodecName,
+    role: Role,
     bytes: Vec<u8>,
     hash: CodecHash,
     vectors: Option<Vec<u8>>,

@@ -6,7 +6,7 @@ use wireglot_model::{Decoded, FailureStage};
 
 /// What a codec's result becomes, or which stage refuses it.
 pub fn decoded(result: types::Decoded) -> Result<Decoded, FailureStage> {
-    crate::convert::decoded(result).map_err(|invalid| invalid.stage)
+    crate::convert::decoded(result, &crate::CodecLimits::default()).map_err(|invalid| invalid.stage)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use wireglot_model::{Decoded, Downlink, FailureStage, Timestamp};
 use crate::bindings::wireglot::codec::types as wit;
 use crate::bindings::{Codec, CodecPre};
 use crate::convert::{self, Invalid};
-use crate::engine::{EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
+use crate::engine::{CodecLimits, EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
 use crate::error::bounded;
 use crate::{Frame, Outgoing};
 
@@ -21,6 +21,9 @@ pub(crate) struct Guest {
     store: Store<GuestState>,
     codec: Codec,
     parts: Arc<EngineParts>,
+    limits: CodecLimits,
+    /// What it took before the first message.
+    memory_at_start: usize,
 }
 
 /// How a call failed.
@@ -48,12 +51,17 @@ impl From<Invalid> for CallFailure {
 
 impl Guest {
     /// A fresh instance that nothing was said to yet.
-    pub(crate) fn start(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<Self, CallFailure> {
-        let mut store = bounded_store(parts);
-        arm(&mut store, &parts.limits);
-        let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, parts))?;
+    pub(crate) fn start(
+        parts: &Arc<EngineParts>,
+        pre: &CodecPre<GuestState>,
+        limits: &CodecLimits,
+    ) -> Result<Self, CallFailure> {
+        let mut store = bounded_store(parts, limits);
+        arm(&mut store, limits);
+        let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, limits))?;
         parts.live_instances.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { store, codec, parts: Arc::clone(parts) })
+        let memory_at_start = store.data().memory_bytes;
+        Ok(Self { store, codec, parts: Arc::clone(parts), limits: *limits, memory_at_start })
     }
 
     /// A fresh instance that has taken these settings.
@@ -61,31 +69,35 @@ impl Guest {
         parts: &Arc<EngineParts>,
         pre: &CodecPre<GuestState>,
         settings: &str,
+        limits: &CodecLimits,
     ) -> Result<Self, StartFailure> {
-        let mut guest = Self::start(parts, pre).map_err(StartFailure::Call)?;
-        arm(&mut guest.store, &parts.limits);
+        let mut guest = Self::start(parts, pre, limits).map_err(StartFailure::Call)?;
+        arm(&mut guest.store, limits);
         match guest.codec.call_configure(&mut guest.store, settings) {
-            Ok(Ok(())) => Ok(guest),
+            Ok(Ok(())) => {
+                guest.memory_at_start = guest.memory_bytes();
+                Ok(guest)
+            }
             Ok(Err(reason)) => Err(StartFailure::Settings(bounded(reason))),
-            Err(error) => Err(StartFailure::Call(classify(&error, parts))),
+            Err(error) => Err(StartFailure::Call(classify(&error, limits))),
         }
     }
 
     /// What the codec says of itself.
     pub(crate) fn describe(&mut self) -> Result<wit::Metadata, CallFailure> {
-        arm(&mut self.store, &self.parts.limits);
-        self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.parts))
+        arm(&mut self.store, &self.limits);
+        self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.limits))
     }
 
     /// Translates one frame.
     pub(crate) fn decode(&mut self, frame: &Frame<'_>) -> Result<Decoded, CallFailure> {
-        arm(&mut self.store, &self.parts.limits);
+        arm(&mut self.store, &self.limits);
         let metadata = borrowed(frame.metadata);
         let uplink = convert::uplink(frame, &metadata);
         match self.codec.call_decode(&mut self.store, uplink) {
-            Ok(Ok(result)) => Ok(convert::decoded(result)?),
+            Ok(Ok(result)) => Ok(convert::decoded(result, &self.limits)?),
             Ok(Err(refusal)) => Err(refused(refusal)),
-            Err(error) => Err(classify(&error, &self.parts)),
+            Err(error) => Err(classify(&error, &self.limits)),
         }
     }
 
@@ -98,7 +110,7 @@ impl Guest {
         now: Timestamp,
     ) -> Result<Vec<Outgoing>, CallFailure> {
         let Some(parts) = convert::command(downlink) else { return Ok(Vec::new()) };
-        arm(&mut self.store, &self.parts.limits);
+        arm(&mut self.store, &self.limits);
         let downlink = wit::Downlink {
             device: None,
             command: parts.command(),
@@ -108,15 +120,21 @@ impl Guest {
             metadata: &[],
         };
         match self.codec.call_encode(&mut self.store, downlink) {
-            Ok(Ok(result)) => Ok(convert::outgoing(result)?),
+            Ok(Ok(result)) => Ok(convert::outgoing(result, &self.limits)?),
             Ok(Err(refusal)) => Err(refused(refusal)),
-            Err(error) => Err(classify(&error, &self.parts)),
+            Err(error) => Err(classify(&error, &self.limits)),
         }
     }
 
-    /// More than half of the memory is taken, and linear memory never shrinks: time for a fresh instance.
+    /// What its linear memories take; they never shrink.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
+    }
+
+    /// More than half of the memory that was free at first is taken: time for a fresh instance.
     pub(crate) fn past_memory_mark(&self) -> bool {
-        self.store.data().memory_bytes > self.parts.limits.memory_bytes_max / 2
+        let room = self.limits.memory_bytes_max.saturating_sub(self.memory_at_start);
+        self.memory_bytes() > self.memory_at_start + room / 2
     }
 }
 
@@ -135,8 +153,7 @@ fn refused(refusal: wit::Refusal) -> CallFailure {
 }
 
 /// Which limit or rule ended the call.
-fn classify(error: &wasmtime::Error, parts: &EngineParts) -> CallFailure {
-    let limits = &parts.limits;
+fn classify(error: &wasmtime::Error, limits: &CodecLimits) -> CallFailure {
     let (stage, reason) = if let Some(limit) = error.downcast_ref::<MemoryLimit>() {
         (FailureStage::Trapped, limit.to_string())
     } else if let Some(limit) = error.downcast_ref::<TableLimit>() {
@@ -144,7 +161,8 @@ fn classify(error: &wasmtime::Error, parts: &EngineParts) -> CallFailure {
     } else {
         match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => {
-                (FailureStage::Deadline, format!("the call used up its fuel of {}", limits.fuel_per_call))
+                let (fuel, ms) = (limits.fuel_per_call, limits.deadline_ticks);
+                (FailureStage::Deadline, format!("the call used up its fuel of {fuel}, meant for {ms} ms"))
             }
             Some(Trap::Interrupt) => (
                 FailureStage::Deadline,

@@ -2,7 +2,10 @@
 //!
 //! A worker keeps one instance per profile, because settings are taken once per instance. A call costs one look at
 //! the table, one look-up by profile, and the call itself; a message meets the version that was live when it began.
+//! While a candidate of the codec exists, a look at it comes on top (`instance/trial.rs`).
 //! Not here: the limits of a call (`engine.rs`), how its end is told apart (`guest.rs`).
+
+mod trial;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,16 +18,18 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, Cache};
 use tracing::warn;
 use wireglot_model::{
-    CodecHash, CodecName, CodecStamp, Decoded, Downlink, FailureStage, ProfileId, Timestamp,
+    CodecHash, CodecName, CodecStamp, Decoded, Downlink, FailureStage, ProfileId, ProfileLimits, Timestamp,
 };
 
-use crate::breaker::{Permit, Verdict};
+use crate::breaker::{Breaker, Permit, Verdict};
 use crate::counters::Shard;
+use crate::engine::CodecLimits;
 use crate::error::DecodeFailure;
 use crate::guest::{CallFailure, Guest, StartFailure};
 use crate::load::{LoadedCodec, settings_refused};
 use crate::swap::{CodecTable, LiveMap};
 use crate::{Frame, Outgoing};
+use trial::Trial;
 
 /// Which codec a profile's payloads go through. Made once per profile version; clones share the settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +44,8 @@ pub struct CodecBinding {
     pub settings: Arc<str>,
     /// A fresh instance for every message.
     pub isolate_messages: bool,
+    /// What the profile sets in place of the limits of the kind of codec.
+    pub limits: Arc<ProfileLimits>,
 }
 
 /// The codecs of one worker thread. Clones share the instances; it does not leave its thread.
@@ -56,6 +63,9 @@ struct Worker {
 struct Slot {
     binding: CodecBinding,
     version: Arc<LoadedCodec>,
+    /// Of the version's kind, under the profile.
+    limits: CodecLimits,
+    breaker: Arc<Breaker>,
     /// A copy of the worker's own: every message takes clones of it, and counting references to the shared one
     /// would pass its cache line between the workers.
     stamp: CodecStamp,
@@ -64,6 +74,8 @@ struct Slot {
     calls: u32,
     settings_refused: Option<String>,
     last_used: Instant,
+    /// While the codec has a candidate.
+    trial: Option<Box<Trial>>,
 }
 
 impl WorkerCodecs {
@@ -79,7 +91,7 @@ impl WorkerCodecs {
         binding: &CodecBinding,
         frame: &Frame<'_>,
     ) -> Result<(Decoded, CodecStamp), DecodeFailure> {
-        self.0.borrow_mut().call(binding, |guest| guest.decode(frame))
+        self.0.borrow_mut().call(binding, frame.device, Some(frame), |guest| guest.decode(frame))
     }
 
     /// Translates one command for the named device.
@@ -93,7 +105,7 @@ impl WorkerCodecs {
     ) -> Result<Vec<Outgoing>, DecodeFailure> {
         self.0
             .borrow_mut()
-            .call(binding, |guest| guest.encode(downlink, device, profile, now))
+            .call(binding, device, None, |guest| guest.encode(downlink, device, profile, now))
             .map(|(outgoing, _)| outgoing)
     }
 }
@@ -108,13 +120,19 @@ impl Worker {
     fn call<R>(
         &mut self,
         binding: &CodecBinding,
+        device: &str,
+        frame: Option<&Frame<'_>>,
         work: impl FnOnce(&mut Guest) -> Result<R, CallFailure>,
     ) -> Result<(R, CodecStamp), DecodeFailure> {
         self.drop_replaced();
         if !self.slots.get(&binding.profile).is_some_and(|slot| slot.binding == *binding) {
             self.make_slot(binding)?;
         }
-        self.slots.get_mut(&binding.profile).expect("`make_slot` has just put it there").call(work)
+        let slot = self.slots.get_mut(&binding.profile).expect("`make_slot` has just put it there");
+        if slot.trial.is_some() {
+            return self.call_on_trial(binding.profile, device, frame, work);
+        }
+        slot.call(work)
     }
 
     /// After a swap, nothing of a replaced version stays behind: that is how an old version becomes idle.
@@ -125,6 +143,7 @@ impl Worker {
             self.slots.retain(|_, slot| {
                 live.serving(&slot.binding).is_some_and(|version| Arc::ptr_eq(version, &slot.version))
             });
+            self.slots.values_mut().for_each(|slot| slot.follow_candidate(&self.table, live));
         }
     }
 
@@ -142,28 +161,18 @@ impl Worker {
             };
             return Err(DecodeFailure { stage: FailureStage::NoCodec, stamp: None, reason });
         };
-        let shared = version.stamp();
-        let stamp = CodecStamp {
-            name: CodecName::parse(shared.name.as_str()).expect("it is the text of a parsed name"),
-            version: shared.version.as_ref().into(),
-            hash: shared.hash,
-        };
-        let shard = self.table.0.counters.shard(shared);
-        if self.slots.len() >= self.share() {
+        if self.instances() >= self.share() {
             self.drop_longest_unused();
         }
-        let slot = Slot {
-            binding: binding.clone(),
-            version,
-            stamp,
-            shard,
-            guest: None,
-            calls: 0,
-            settings_refused: None,
-            last_used: Instant::now(),
-        };
+        let mut slot = Slot::new(&self.table, binding, version);
+        slot.follow_candidate(&self.table, self.live.load());
         self.slots.insert(binding.profile, slot);
         Ok(())
+    }
+
+    /// Instances that this worker has, or will have with the next message of each of its profiles.
+    fn instances(&self) -> usize {
+        self.slots.values().map(Slot::instances).sum()
     }
 
     /// This worker's part of the instances that the process may have.
@@ -180,6 +189,30 @@ impl Worker {
 }
 
 impl Slot {
+    fn new(table: &CodecTable, binding: &CodecBinding, version: Arc<LoadedCodec>) -> Self {
+        let shared = version.stamp();
+        let stamp = CodecStamp {
+            name: CodecName::parse(shared.name.as_str()).expect("it is the text of a parsed name"),
+            version: shared.version.as_ref().into(),
+            hash: shared.hash,
+        };
+        let shard = table.0.counters.shard(shared);
+        let limits = version.parts.limits.under(&binding.limits);
+        Self {
+            binding: binding.clone(),
+            limits,
+            breaker: version.breakers.of(binding, &limits),
+            version,
+            stamp,
+            shard,
+            guest: None,
+            calls: 0,
+            settings_refused: None,
+            last_used: Instant::now(),
+            trial: None,
+        }
+    }
+
     fn call<R>(
         &mut self,
         work: impl FnOnce(&mut Guest) -> Result<R, CallFailure>,
@@ -188,9 +221,11 @@ impl Slot {
             let reason = reason.clone();
             return Err(self.failure(FailureStage::NoCodec, reason));
         }
-        if let Permit::Pause { left_ms } = self.version.breaker.permit() {
+        if let Permit::Pause { left_ms } = self.breaker.permit() {
+            self.shard.paused();
             let reason = format!("the codec keeps failing and is not called for another {left_ms} ms");
-            return Err(self.failure(FailureStage::Trapped, reason));
+            let stamp = Some(self.stamp.clone());
+            return Err(DecodeFailure { stage: FailureStage::Trapped, stamp, reason });
         }
         let started = Instant::now();
         let result = match self.ready_guest() {
@@ -201,9 +236,12 @@ impl Slot {
         let ended = Instant::now();
         self.shard.called(ended.duration_since(started));
         self.last_used = ended;
+        if let Some(guest) = &self.guest {
+            self.shard.took(guest.memory_bytes());
+        }
         match result {
             Ok(value) => {
-                self.version.breaker.succeeded();
+                self.breaker.succeeded();
                 self.recycle_if_due();
                 Ok((value, self.stamp.clone()))
             }
@@ -220,7 +258,9 @@ impl Slot {
             Some(guest) => Ok(guest),
             empty @ None => {
                 self.calls = 0;
-                let fresh = Guest::configured(&version.parts, &version.pre, &self.binding.settings)?;
+                let settings = &self.binding.settings;
+                let fresh = Guest::configured(&version.parts, &version.pre, settings, &self.limits)?;
+                self.shard.holds(1);
                 Ok(empty.insert(fresh))
             }
         }
@@ -229,20 +269,25 @@ impl Slot {
     fn recycle_if_due(&mut self) {
         self.calls = self.calls.saturating_add(1);
         if self.binding.isolate_messages {
-            self.guest = None;
-        } else if self.calls >= self.version.parts.limits.calls_per_instance_max
+            self.drop_guest();
+        } else if self.calls >= self.limits.calls_per_instance_max
             || self.guest.as_ref().is_some_and(Guest::past_memory_mark)
         {
-            self.guest = None;
+            self.drop_guest();
             self.shard.recycled();
         }
+    }
+
+    fn drop_guest(&mut self) {
+        self.guest = None;
+        self.shard.holds(0);
     }
 
     fn judge(&mut self, failure: &CallFailure) {
         if failure.reusable {
             self.recycle_if_due();
         } else {
-            self.guest = None;
+            self.drop_guest();
             self.shard.recycled();
         }
         match failure.stage {
@@ -253,13 +298,14 @@ impl Slot {
             FailureStage::Refused
             | FailureStage::InvalidResult
             | FailureStage::NoCodec
-            | FailureStage::NotAccepted => self.version.breaker.succeeded(),
+            | FailureStage::NotAccepted => self.breaker.succeeded(),
         }
     }
 
     fn count_trap(&self, failure: &CallFailure) {
-        if let Verdict::Opened { pause_ms } = self.version.breaker.failed() {
-            warn!(codec = %self.stamp.name, version = %self.stamp.version, pause_ms, reason = failure.reason, "Codec keeps failing; it is not called for a while.");
+        if let Verdict::Opened { pause_ms } = self.breaker.failed() {
+            self.shard.opened();
+            warn!(codec = %self.stamp.name, version = %self.stamp.version, profile = %self.binding.profile, pause_ms, reason = failure.reason, "Codec keeps failing; it is not called for a while for devices of this profile.");
         }
     }
 
@@ -273,6 +319,12 @@ impl Slot {
     fn failure(&self, stage: FailureStage, reason: String) -> DecodeFailure {
         self.shard.failed(stage);
         DecodeFailure { stage, stamp: Some(self.stamp.clone()), reason }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.drop_guest();
     }
 }
 

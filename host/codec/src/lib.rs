@@ -1,9 +1,11 @@
 //! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
-//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`,
-//! `rollback`, `pins`), how workers call it
-//! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
+//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there
+//! were (`history`, `versions`, `rollback`, `pins`), how workers call it (`instance`, `breaker`), how a new version is
+//! tried beside it (`shadow`, `canary`, `candidate`), and what is counted (`counters`) and told of a codec's keys
+//! (`described`). `native` reads the built-in JSON payloads, without WASM; `envelope` takes frames out of what network
+//! servers publish.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
 #![warn(missing_docs)]
@@ -11,9 +13,13 @@
 mod bindings;
 mod breaker;
 mod cache;
+mod canary;
+mod candidate;
 mod convert;
 mod counters;
+mod described;
 mod engine;
+pub mod envelope;
 mod error;
 mod files;
 pub mod folder;
@@ -26,6 +32,7 @@ mod load;
 pub mod native;
 mod pins;
 mod rollback;
+mod shadow;
 mod swap;
 mod vectors;
 mod versions;
@@ -36,7 +43,12 @@ mod tests;
 use guest::Guest;
 use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
 
-pub use counters::{CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, VersionCounts};
+pub use canary::{CanaryNumbers, CanaryPlan, CanaryState, CanaryStatus, OnSuccess, Share};
+pub use candidate::{CandidateError, CandidateState, CandidateStatus};
+pub use counters::{
+    CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, FileCounts, LiveVersion, VersionCounts,
+};
+pub use described::DescribedKeys;
 pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};
@@ -44,6 +56,9 @@ pub use history::{CodecOutcome, HistoryEntry, HistoryEvent};
 pub use instance::{CodecBinding, WorkerCodecs};
 pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
 pub use rollback::{RollbackError, RolledBack};
+pub use shadow::{
+    DifferenceCounts, Example, FrameCounts, ShadowReport, ShadowSide, SideReport, compare as compare_versions,
+};
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable, Observer};
 pub use vectors::{VectorFile, VectorOutcome};
 pub use versions::VersionError;

@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, types::ComponentItem};
 use wireglot_model::limits::CODEC_KEYS_DESCRIBED_MAX;
-use wireglot_model::{CodecHash, CodecName, CodecStamp};
+use wireglot_model::{CodecHash, CodecName, CodecStamp, ProfileLimits};
 
 use crate::bindings::CodecPre;
 use crate::bindings::wireglot::codec::types as wit;
-use crate::breaker::Breaker;
+use crate::breaker::Breakers;
 use crate::cache::CompiledCache;
 use crate::engine::{CodecEngine, EngineParts, GuestState};
 use crate::error::{LoadError, bounded, too_many_keys};
@@ -80,7 +80,7 @@ pub enum KeyType {
 pub struct LoadedCodec {
     pub(crate) parts: Arc<EngineParts>,
     pub(crate) pre: CodecPre<GuestState>,
-    pub(crate) breaker: Breaker,
+    pub(crate) breakers: Breakers,
     stamp: CodecStamp,
     metadata: CodecMetadata,
     bytes: usize,
@@ -115,7 +115,7 @@ impl CodecEngine {
         Ok(LoadedCodec {
             parts: Arc::clone(&self.0),
             pre,
-            breaker: Breaker::new(),
+            breakers: Breakers::default(),
             stamp: CodecStamp { name: name.clone(), version, hash },
             metadata,
             bytes: bytes.len(),
@@ -205,7 +205,7 @@ fn read_sections(bytes: &[u8]) -> Result<Vec<VectorFile>, LoadError> {
 }
 
 fn describe(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<CodecMetadata, LoadError> {
-    let said = Guest::start(parts, pre)
+    let said = Guest::start(parts, pre, &parts.limits)
         .and_then(|mut guest| guest.describe())
         .map_err(|failure| LoadError::Describe(failure.reason))?;
     if said.version.trim().is_empty() || said.version.len() > VERSION_BYTES_MAX {
@@ -262,7 +262,12 @@ impl LoadedCodec {
 
     /// An instance to call from one thread, outside the table: for the author's tools and for measuring.
     pub fn session(&self, settings: &str) -> Result<Session, DecodeFailure> {
-        Guest::configured(&self.parts, &self.pre, settings)
+        self.session_under(settings, &ProfileLimits::default())
+    }
+
+    /// The same under the limits of a profile, for frames that are decoded again.
+    pub fn session_under(&self, settings: &str, limits: &ProfileLimits) -> Result<Session, DecodeFailure> {
+        Guest::configured(&self.parts, &self.pre, settings, &self.parts.limits.under(limits))
             .map(|guest| Session { guest, stamp: self.stamp.clone() })
             .map_err(|failure| self.start_failure(failure))
     }

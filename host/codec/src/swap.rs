@@ -15,7 +15,8 @@ use tracing::{info, warn};
 use wireglot_model::{CodecHash, CodecName, Timestamp};
 
 use crate::cache::CompiledCache;
-use crate::counters::{CodecCounters, CounterBook};
+use crate::candidate::{Candidate, Trials};
+use crate::counters::{CodecCounters, CounterBook, LiveVersion};
 use crate::engine::{CodecEngine, CodecLimits};
 use crate::error::OpenError;
 use crate::files::make_private_folder;
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) held_versions: HeldVersions,
     pub(crate) pins: Mutex<Pins>,
     observer: OnceLock<Observer>,
+    pub(crate) trials: Trials,
     live: Arc<ArcSwap<LiveMap>>,
     /// What is told of each codec; also held while the map is replaced, so that two swaps cannot lose one.
     facts: Mutex<BTreeMap<CodecName, Facts>>,
@@ -80,6 +82,7 @@ pub(crate) struct Shared {
 pub(crate) struct LiveMap {
     pub(crate) generation: u64,
     pub(crate) codecs: HashMap<CodecName, Arc<LoadedCodec>>,
+    pub(crate) candidates: HashMap<CodecName, Arc<Candidate>>,
     /// Versions that profiles are pinned to, whatever is live.
     pub(crate) pinned: HashMap<CodecPin, Arc<LoadedCodec>>,
 }
@@ -186,6 +189,7 @@ impl CodecTable {
             held_versions: HeldVersions::default(),
             pins: Mutex::default(),
             observer: OnceLock::new(),
+            trials: Trials::open(&config.versions_dir),
             config,
             counters: CounterBook::default(),
             workers: AtomicUsize::new(0),
@@ -260,10 +264,14 @@ impl CodecTable {
         CodecCounters {
             versions: self.0.counters.rows(),
             live_instances: self.0.engine.0.live_instances.load(Ordering::Relaxed),
-            live_codecs: self.live_count(),
-            swaps: self.0.counters.swaps.load(Ordering::Relaxed),
-            rejections: self.0.counters.rejections.load(Ordering::Relaxed),
+            files: self.0.counters.files(),
+            live: self.live_versions(),
             without_codec: self.0.counters.without_codec.load(Ordering::Relaxed),
+            candidates: self.0.live.load().candidates.len(),
+            shadow_frames: self.0.trials.frames_compared.load(Ordering::Relaxed),
+            shadow_frames_dropped: self.0.trials.frames_dropped(),
+            canaries_promoted: self.0.trials.promoted.load(Ordering::Relaxed),
+            canaries_rolled_back: self.0.trials.rolled_back.load(Ordering::Relaxed),
         }
     }
 
@@ -277,9 +285,41 @@ impl CodecTable {
         }
     }
 
+    fn live_versions(&self) -> Vec<LiveVersion> {
+        let live = self.0.live.load();
+        let mut versions: Vec<LiveVersion> = live
+            .codecs
+            .values()
+            .map(|codec| {
+                let not_closed = codec.breakers.not_closed();
+                LiveVersion {
+                    stamp: codec.stamp().clone(),
+                    breakers_open: not_closed.open,
+                    breakers_half_open: not_closed.half_open,
+                }
+            })
+            .collect();
+        versions.sort_by(|one, other| one.stamp.name.cmp(&other.stamp.name));
+        versions
+    }
+
     /// Makes a proven version the live one. The next message of every worker meets it.
     pub fn publish(&self, proven: ProvenCodec, now: Timestamp, file: Option<&str>) {
-        let codec = Arc::new(proven.0);
+        self.make_live(Arc::new(proven.0), now, file);
+    }
+
+    /// Makes the candidate the live version: the same step takes it from the candidates.
+    pub(crate) fn promote(&self, candidate: &Candidate, bytes: &[u8], arrival: &Arrival<'_>) {
+        let stamp = candidate.codec.stamp();
+        let (since, event) = self.0.history.lock().keep(stamp, bytes, arrival);
+        self.make_live(Arc::clone(&candidate.codec), since, arrival.file);
+        if let Some(event) = event {
+            self.tell(stamp.name.as_str(), &event);
+        }
+    }
+
+    /// What arrives here was proven.
+    fn make_live(&self, codec: Arc<LoadedCodec>, now: Timestamp, file: Option<&str>) {
         let stamp = codec.stamp().clone();
         {
             let mut facts = self.0.facts.lock();
@@ -293,9 +333,13 @@ impl CodecTable {
             });
             entry.file = file.map(str::to_owned);
             entry.error = None;
-            self.replace(|live| drop(live.codecs.insert(stamp.name.clone(), codec)));
+            self.replace(|live| {
+                live.candidates
+                    .retain(|name, candidate| *name != stamp.name || !Arc::ptr_eq(&candidate.codec, &codec));
+                live.codecs.insert(stamp.name.clone(), codec);
+            });
         }
-        self.0.counters.swaps.fetch_add(1, Ordering::Relaxed);
+        self.0.counters.swapped(&stamp.name);
         info!(codec = %stamp.name, version = %stamp.version, hash = %stamp.hash, "Codec version is live.");
     }
 
@@ -348,6 +392,25 @@ impl CodecTable {
 
     pub(crate) fn pinned_versions(&self) -> Vec<CodecPin> {
         self.0.live.load().pinned.keys().cloned().collect()
+    }
+
+    pub(crate) fn candidate_of(&self, name: &CodecName) -> Option<Arc<Candidate>> {
+        self.0.live.load().candidates.get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn candidates(&self) -> Vec<Arc<Candidate>> {
+        self.0.live.load().candidates.values().map(Arc::clone).collect()
+    }
+
+    /// Lets workers see a candidate from their next message on.
+    pub(crate) fn insert_candidate(&self, name: &CodecName, candidate: Arc<Candidate>) {
+        let _facts = self.0.facts.lock();
+        self.replace(|live| drop(live.candidates.insert(name.clone(), candidate)));
+    }
+
+    pub(crate) fn remove_candidate(&self, name: &CodecName) {
+        let _facts = self.0.facts.lock();
+        self.replace(|live| drop(live.candidates.remove(name)));
     }
 
     /// Called with `facts` held.

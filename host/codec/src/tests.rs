@@ -1,9 +1,11 @@
 //! Tests with real components, written by hand in the text format: what a codec may do to its host, and what not.
 
+mod candidates;
 mod folder;
 mod guests;
 mod limits;
 mod pins;
+mod profile_limits;
 mod rollback;
 mod swap;
 mod versions;
@@ -69,12 +71,14 @@ fn name(text: &str) -> CodecName {
 
 fn binding(codec: &str, settings: &str) -> CodecBinding {
     let profile = ProfileId("00000000-0000-4000-8000-000000000001".parse().unwrap());
+    let limits = Arc::default();
     CodecBinding {
         profile,
         codec: name(codec),
         version: None,
         settings: Arc::from(settings),
         isolate_messages: false,
+        limits,
     }
 }
 

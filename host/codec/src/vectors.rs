@@ -301,7 +301,7 @@ fn compare_samples(place: &str, expected: &Map<String, Json>, got: &[Sample], di
     }
 }
 
-fn typed(value: &Value) -> String {
+pub(crate) fn typed(value: &Value) -> String {
     let mut out = String::new();
     value.write_json(&mut out);
     let kind = match value {

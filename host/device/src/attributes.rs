@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use wireglot_bus::Event;
+use wireglot_bus::{Event, Kinds};
 use wireglot_model::limits::ATTRIBUTES_PER_SCOPE_MAX;
 use wireglot_model::{Attribute, DeviceId, Downlink, Sample, Scope, Timestamp};
 use wireglot_store::Batch;
@@ -203,10 +203,11 @@ impl Devices {
         };
         committed.await?;
         device.state.attributes.lock().settle(scope, &samples);
-        if self.0.bus.has_listeners() {
+        if self.0.bus.wants(Kinds::ATTRIBUTES) {
             self.0.bus.announce(Event::Attributes {
                 device: device.id(),
                 device_name: device.name(),
+                profile: device.profile().name.clone(),
                 ts: now,
                 scope,
                 samples: samples.clone(),

@@ -41,6 +41,8 @@ pub(crate) struct AdditionalInfo {
     pub(crate) is_gateway: bool,
     /// The gateway that brought the device.
     pub(crate) gateway: Option<DeviceId>,
+    /// Its identity on a LoRaWAN network, in lower case.
+    pub(crate) dev_eui: Option<Box<str>>,
 }
 
 impl AdditionalInfo {
@@ -51,7 +53,12 @@ impl AdditionalInfo {
         }
         let member = |name: &str| info.get(name);
         let gateway = member("lastConnectedGateway").and_then(Json::as_str).and_then(|id| id.parse().ok());
-        Ok(Self { is_gateway: member("gateway").and_then(Json::as_bool) == Some(true), gateway })
+        let dev_eui = member("devEui").and_then(Json::as_str).filter(|eui| !eui.is_empty());
+        Ok(Self {
+            is_gateway: member("gateway").and_then(Json::as_bool) == Some(true),
+            gateway,
+            dev_eui: dev_eui.map(|eui| eui.to_ascii_lowercase().into()),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use wireglot_model::Fault;
 use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX};
+use wireglot_model::segments::InvalidSegment;
 use wireglot_store::{CommitError, ReadError};
 
 /// Why a management call failed.
@@ -65,10 +66,19 @@ pub enum Rule {
         "[Transport Configuration] '{0}' is not a topic filter: it is too long or holds control characters!"
     )]
     InvalidTopic(String),
+    #[error("[Transport Configuration] '{filter}' is not a topic filter: {problem}!")]
+    InvalidSegment { filter: String, problem: InvalidSegment },
     #[error("[Transport Configuration] codec settings should be a JSON object!")]
     SettingsNotObject,
     #[error("[Transport Configuration] the codec version '{0}' was not looked up!")]
     PinNotFound(String),
+    #[error(
+        "[Transport Configuration] with an 'envelope', 'deviceTelemetryTopic' has no named segments: use '+', as the \
+         envelope tells what they would!"
+    )]
+    SegmentsInEnvelope,
+    #[error("[Transport Configuration] 'carriedDevicesMax' is at most {GATEWAY_DEVICES_MAX}!")]
+    TooManyCarried,
     #[error("Specified credentials are already registered!")]
     CredentialsTaken,
     #[error("Device credentials id should be specified!")]
@@ -114,12 +124,33 @@ pub enum AcceptError {
         /// For whom.
         child: String,
     },
-    /// The name of a device behind a gateway cannot be one.
-    #[error("a device behind a gateway has a name of 1 to {NAME_CHARS_MAX} characters")]
+    /// The name of a device behind another one cannot be one.
+    #[error("a device behind a gateway or a network server has a name of 1 to {NAME_CHARS_MAX} characters")]
     InvalidChildName,
     /// The gateway has as many devices as it may.
     #[error("a gateway may have {GATEWAY_DEVICES_MAX} devices behind it")]
     TooManyChildren,
+    /// A network server speaks for a device that is not here and may not be made.
+    #[error(
+        "no device is named '{device}', and the connection may bring {create_max} into being \
+         ('carriedDevicesMax' of its profile)"
+    )]
+    NotCarried {
+        /// For whom.
+        device: String,
+        /// How many may be made.
+        create_max: usize,
+    },
+    /// The device of this name is another one.
+    #[error(
+        "the device '{device}' has the DevEUI {dev_eui} ('devEui' of its additional info), not the envelope's"
+    )]
+    OtherDevEui {
+        /// Whose name it is.
+        device: String,
+        /// The one it has.
+        dev_eui: String,
+    },
     /// A key is blank or too long.
     #[error("a key has 1 to {KEY_CHARS_MAX} characters and is not blank")]
     InvalidKey,
@@ -144,9 +175,11 @@ impl AcceptError {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            AcceptError::InvalidChildName | AcceptError::InvalidKey | AcceptError::Unsupported(_) => {
-                Fault::Device
-            }
+            AcceptError::InvalidChildName
+            | AcceptError::NotCarried { .. }
+            | AcceptError::OtherDevEui { .. }
+            | AcceptError::InvalidKey
+            | AcceptError::Unsupported(_) => Fault::Device,
             AcceptError::NotGateway { .. } | AcceptError::Deleted => Fault::Denied,
             AcceptError::TooManyChildren | AcceptError::TooManyAttributes => Fault::Quota,
             AcceptError::NotStored(error) => error.fault(),

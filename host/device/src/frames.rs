@@ -258,12 +258,12 @@ impl Devices {
         let mut gone = Vec::new();
         for again in frames.iter().filter(|again| again.frame.traces.is_empty()) {
             let Again { frame, .. } = again;
-            let filter = LetterFilter {
-                device: Some(frame.device),
-                since: Some(frame.received),
-                until: Some(Timestamp(frame.received.0.saturating_add(1))),
-                ..LetterFilter::default()
-            };
+            let mut filter = LetterFilter { device: Some(frame.device), ..LetterFilter::default() };
+            // What came in an envelope was received by a network server before its letter was by us.
+            if frame.envelope.is_none() {
+                filter.since = Some(frame.received);
+                filter.until = Some(Timestamp(frame.received.0.saturating_add(1)));
+            }
             let letters = self.dead_letters(&filter, None, usize::MAX)?;
             let same = letters.iter().filter(|(_, letter)| letter.payload == frame.payload);
             gone.extend(same.map(|(sequence, _)| *sequence));

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use wireglot_model::limits::NAME_CHARS_MAX;
+use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
 use wireglot_model::profile::MqttTransport;
+use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
     AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp,
-    TransportKind,
+    TransportKind, Wrapping,
 };
 use wireglot_store::Batch;
 
@@ -288,10 +289,24 @@ fn check_mqtt(mqtt: &MqttTransport) -> Result<(), Rule> {
             return Err(Rule::InvalidTopic(topic.chars().take(NAME_CHARS_MAX).collect()));
         }
     }
+    for filter in [&mqtt.telemetry_topic, &mqtt.attributes_topic] {
+        NamedFilter::parse(filter).map_err(|problem| {
+            let filter = filter.chars().take(NAME_CHARS_MAX).collect();
+            Rule::InvalidSegment { filter, problem }
+        })?;
+    }
     match &mqtt.payload {
         PayloadKind::Json => Ok(()),
         PayloadKind::Codec { pin: Some(pin), .. } if pin.hash.is_none() => {
             Err(Rule::PinNotFound(pin.selector.clone()))
+        }
+        PayloadKind::Codec { wrapping: Some(Wrapping { create_max, .. }), .. }
+            if usize::try_from(*create_max).is_ok_and(|max| max > GATEWAY_DEVICES_MAX) =>
+        {
+            Err(Rule::TooManyCarried)
+        }
+        PayloadKind::Codec { wrapping: Some(_), .. } if mqtt.telemetry_topic.contains('{') => {
+            Err(Rule::SegmentsInEnvelope)
         }
         PayloadKind::Codec { settings, .. } => match serde_json::from_str::<Json>(settings) {
             Ok(Json::Object(_)) => Ok(()),

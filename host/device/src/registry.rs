@@ -15,6 +15,7 @@ use wireglot_store::Batch;
 
 use crate::attributes::Attributes;
 use crate::auth::{Digest, digest};
+use crate::devices::AdditionalInfo;
 
 /// One saved version of a profile. Its address changes exactly when the profile does, so what a session derives from
 /// it can be kept until then.
@@ -52,6 +53,8 @@ pub(crate) struct DeviceRecord {
     pub(crate) device: Device,
     pub(crate) name: Arc<str>,
     pub(crate) profile: Arc<ProfileSlot>,
+    /// `devEui` of its additional info: frames of another device under its name are not its own.
+    pub(crate) dev_eui: Option<Box<str>>,
 }
 
 /// A profile whose versions follow each other.
@@ -147,7 +150,9 @@ impl DeviceHandle {
 
 impl DeviceRecord {
     pub(crate) fn new(device: Device, profile: Arc<ProfileSlot>) -> Arc<Self> {
-        Arc::new(Self { name: device.name.as_str().into(), device, profile })
+        // Nothing is saved that is not JSON.
+        let dev_eui = AdditionalInfo::parse(&device.additional_info).ok().and_then(|info| info.dev_eui);
+        Arc::new(Self { name: device.name.as_str().into(), device, profile, dev_eui })
     }
 }
 

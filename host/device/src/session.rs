@@ -1,6 +1,6 @@
 //! Sessions of devices, as far as the domain cares: one per device, and only while its credentials stand.
 
-use wireglot_bus::{Event, Mailbox};
+use wireglot_bus::{Event, Kinds, Mailbox};
 use wireglot_model::{SessionId, Timestamp};
 
 use crate::Devices;
@@ -26,10 +26,11 @@ impl Devices {
             self.0.bus.detach(device.id(), session);
             return Err(Revoked);
         }
-        if self.0.bus.has_listeners() {
+        if self.0.bus.wants(Kinds::CONNECTED) {
             self.0.bus.announce(Event::Connected {
                 device: device.id(),
                 device_name: device.name(),
+                profile: device.profile().name.clone(),
                 ts: now,
             });
         }
@@ -39,10 +40,11 @@ impl Devices {
     /// The session has ended, whoever ended it.
     pub fn close_session(&self, device: &DeviceHandle, session: SessionId, now: Timestamp) {
         self.0.bus.detach(device.id(), session);
-        if self.0.bus.has_listeners() {
+        if self.0.bus.wants(Kinds::DISCONNECTED) {
             self.0.bus.announce(Event::Disconnected {
                 device: device.id(),
                 device_name: device.name(),
+                profile: device.profile().name.clone(),
                 ts: now,
             });
         }

@@ -2,7 +2,7 @@
 //!
 //! All reads may wait for the disk: never call them on a worker.
 
-use wireglot_bus::{Bus, Event};
+use wireglot_bus::{Bus, Event, Kinds};
 use wireglot_model::limits::KEY_CHARS_MAX;
 use wireglot_model::{CodecStamp, DeviceId, Measurement, Timestamp};
 use wireglot_store::{Batch, HistoryQuery};
@@ -72,7 +72,7 @@ pub(crate) fn announce(
     codec: Option<&CodecStamp>,
     measurements: Vec<Measurement>,
 ) {
-    if !bus.has_listeners() {
+    if !bus.wants(Kinds::TELEMETRY) {
         return;
     }
     let (device_name, profile) = (device.name(), device.profile().name.clone());

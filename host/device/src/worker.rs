@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::task::{Context, Poll};
 
-use wireglot_bus::{Bus, Event};
+use wireglot_bus::{Bus, Event, Kinds};
 use wireglot_model::{
-    CodecStamp, DeadLetter, DeadLetterBounds, Decoded, DeviceId, Downlink, FrameTrace, ProfileId, RawFrame,
-    Sample, Scope, Timestamp, Uplink, UplinkBody,
+    CodecStamp, DeadLetter, DeadLetterBounds, Decoded, DeviceId, Downlink, Envelope, FrameTrace, ProfileId,
+    RawFrame, Sample, Scope, Timestamp, Uplink, UplinkBody,
 };
 use wireglot_store::{Batch, Committed, Lane, LaneDriver};
 
@@ -36,15 +36,10 @@ pub struct DeviceWorker<T> {
 struct Pending<T> {
     then: T,
     /// What is to be done here first; most messages leave nothing to do.
-    rest: Option<Box<Rest>>,
+    rest: Option<Box<After>>,
 }
 
 /// What follows the commit of a message.
-enum Rest {
-    Accepted(After),
-    Buried(DeadLetter),
-}
-
 pub(crate) struct After {
     targets: Vec<Target>,
     received: Timestamp,
@@ -59,6 +54,7 @@ pub struct Raw<'a> {
     pub profile: ProfileId,
     pub topic: &'a str,
     pub payload: &'a [u8],
+    pub envelope: Option<Envelope>,
 }
 
 /// A device that the message changes, and its save that has to go into the same batch.
@@ -113,28 +109,40 @@ impl<T> DeviceWorker<T> {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, then)),
         };
-        self.submit(batch, rest.map(|after| Box::new(Rest::Accepted(after))), then)
+        self.submit(batch, rest.map(Box::new), then)
     }
 
-    /// Keeps a payload that was not decoded, and, where its profile keeps frames as they came, as one of those too.
-    /// `then` comes out of the driver when that is durable.
+    /// Keeps a payload of `device` that was not decoded; where its profile keeps frames as they came, as one of those
+    /// too, from this time; and the device itself where it was made for this message. `then` comes out of the driver
+    /// when that is durable.
     pub fn bury(
         &self,
+        device: &DeviceHandle,
         letter: DeadLetter,
         bounds: DeadLetterBounds,
-        is_raw_kept: bool,
+        raw: Option<Timestamp>,
         then: T,
     ) -> Result<(), (AcceptError, T)> {
         let mut batch = Batch::default();
-        if is_raw_kept {
-            let raw = Raw { profile: letter.profile_id, topic: &letter.topic, payload: &letter.payload };
-            let frame = raw.frame(letter.device, letter.received, letter.codec.as_ref(), Vec::new());
+        if let Some(received) = raw {
+            let DeadLetter { profile_id: profile, envelope, .. } = letter;
+            let raw = Raw { profile, topic: &letter.topic, payload: &letter.payload, envelope };
+            let frame = raw.frame(letter.device, received, letter.codec.as_ref(), Vec::new());
             batch.raw_frame(self.devices.next_raw_number(), &frame);
         }
-        let is_heard = self.devices.0.bus.has_listeners();
-        let rest = is_heard.then(|| Box::new(Rest::Buried(letter.clone())));
+        let unsettled = if device.is_deleted() { None } else { device.unsettled() };
+        if unsettled.is_some() {
+            device.put_into(&mut batch);
+        }
+        let after = unsettled.map(|_| After {
+            targets: vec![Target { device: device.clone(), unsettled }],
+            received: letter.received,
+            codec: None,
+            uplinks: Vec::new(),
+            answers: Vec::new(),
+        });
         batch.dead_letter(letter, bounds);
-        self.submit(batch, rest, then)
+        self.submit(batch, after.map(Box::new), then)
     }
 
     /// Keeps nothing: `then` comes out of the driver after everything that came before it.
@@ -142,9 +150,14 @@ impl<T> DeviceWorker<T> {
         self.submit(Batch::default(), None, then)
     }
 
-    fn submit(&self, batch: Batch, rest: Option<Box<Rest>>, then: T) -> Result<(), (AcceptError, T)> {
+    fn submit(&self, batch: Batch, rest: Option<Box<After>>, then: T) -> Result<(), (AcceptError, T)> {
         let submitted = self.lane.submit(batch, Pending { then, rest });
         submitted.map_err(|(error, pending)| (error.into(), pending.then))
+    }
+
+    /// Where live events are told.
+    pub fn bus(&self) -> &Bus {
+        &self.devices.0.bus
     }
 
     /// Resolves when the next message may be read.
@@ -177,6 +190,7 @@ impl Raw<'_> {
             profile: self.profile,
             topic: self.topic.to_owned(),
             payload: self.payload.to_vec(),
+            envelope: self.envelope,
             received,
             codec: codec.cloned(),
             traces,
@@ -198,7 +212,7 @@ impl Devices {
         let mut batch = Batch::default();
         let mut answers = Vec::new();
         let mut targets = Vec::with_capacity(decoded.uplinks.len());
-        let mut is_followed = self.0.bus.has_listeners();
+        let mut is_followed = self.0.bus.wants(Kinds::TELEMETRY.and(Kinds::ATTRIBUTES));
         for uplink in &decoded.uplinks {
             let target = match &uplink.child {
                 None => device.clone(),
@@ -266,47 +280,32 @@ impl Devices {
     }
 }
 
-impl Rest {
-    /// After the commit: remembers what is durable now, and tells whoever listens.
-    fn settle(self, bus: &Bus) -> Vec<Downlink> {
-        match self {
-            Rest::Accepted(after) => after.settle(bus),
-            Rest::Buried(letter) => {
-                bus.announce(Event::Failed {
-                    device: letter.device,
-                    device_name: letter.device_name.into(),
-                    profile: letter.profile.into(),
-                    topic: letter.topic,
-                    ts: letter.received,
-                    codec: letter.codec,
-                    stage: letter.stage,
-                    reason: letter.reason,
-                    payload_bytes: letter.payload.len(),
-                });
-                Vec::new()
-            }
+impl Target {
+    fn settle(&self) {
+        if let Some(save) = self.unsettled {
+            self.device.settle(save);
         }
     }
 }
 
 impl After {
+    /// After the commit: remembers what is durable now, and tells whoever listens.
     pub(crate) fn settle(self, bus: &Bus) -> Vec<Downlink> {
         let Self { targets, received, codec, uplinks, answers } = self;
+        targets.iter().for_each(Target::settle);
         for (target, uplink) in targets.iter().zip(uplinks) {
             let device = &target.device;
-            if let Some(save) = target.unsettled {
-                device.settle(save);
-            }
             match uplink.body {
                 UplinkBody::Telemetry(measurements) => {
                     announce(bus, device, received, codec.as_ref(), measurements);
                 }
                 UplinkBody::Attributes(samples) => {
                     device.state.attributes.lock().settle(Scope::Client, &samples);
-                    if bus.has_listeners() {
+                    if bus.wants(Kinds::ATTRIBUTES) {
                         bus.announce(Event::Attributes {
                             device: device.id(),
                             device_name: device.name(),
+                            profile: device.profile().name.clone(),
                             ts: received,
                             scope: Scope::Client,
                             samples,

@@ -1,7 +1,8 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`), what kind of device it is (`profile`), the stored records (`record`), who changed what (`audit`),
+//! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), the stored records (`record`),
+//! who changed what (`audit`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -11,7 +12,9 @@ pub mod fault;
 pub mod id;
 pub mod limits;
 pub mod profile;
+mod profile_limits;
 pub mod record;
+pub mod segments;
 pub mod time;
 pub mod uplink;
 pub mod value;
@@ -22,7 +25,11 @@ pub use fault::Fault;
 pub use id::{
     CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
 };
-pub use profile::{DeadLetterBounds, OnFailure, PayloadKind, Profile, TransportKind, VersionPin};
+pub use profile::{
+    CarriedNames, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, TransportKind, VersionPin,
+    Wrapping,
+};
+pub use profile_limits::{InvalidLimit, ProfileLimits};
 pub use record::{
     Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
     User,

@@ -1,5 +1,7 @@
 //! Every bound of the product, and how they relate. Each is crossed by a test.
 
+use std::ops::RangeInclusive;
+
 /// Largest MQTT packet: the remaining length of one packet (device API §2.8).
 pub const PACKET_BYTES_MAX: usize = 65_536;
 /// Publishes of one connection that may wait for their acknowledgement (device API §2.9).
@@ -33,6 +35,14 @@ pub const KEY_CHARS_MAX: usize = 255;
 pub const ATTRIBUTES_PER_SCOPE_MAX: usize = 4_096;
 /// Devices that one gateway may bring.
 pub const GATEWAY_DEVICES_MAX: usize = 10_000;
+/// How far the time in an envelope may lie ahead of our clock; past it, our clock is right.
+pub const ENVELOPE_AHEAD_MS_MAX: i64 = 5 * 60 * 1_000;
+/// The earliest time that an envelope can state, 2015-01-01: LoRaWAN is no older.
+pub const ENVELOPE_TIME_MS_MIN: i64 = 1_420_070_400_000;
+/// Named segments in one topic filter of a profile.
+pub const NAMED_SEGMENTS_MAX: usize = 8;
+/// Longest name of such a segment, in bytes.
+pub const SEGMENT_NAME_BYTES_MAX: usize = 32;
 /// Longest name of a device or a profile, in characters.
 pub const NAME_CHARS_MAX: usize = 255;
 /// Longest part of a device's credentials, in bytes; a certificate is the longest.
@@ -90,6 +100,22 @@ pub const CODEC_TRAPS_IN_A_ROW_MAX: u32 = 8;
 pub const CODEC_PAUSE_MS_MIN: u64 = 1_000;
 /// Longest such pause.
 pub const CODEC_PAUSE_MS_MAX: u64 = 60_000;
+/// What a profile may set the deadline of its codec to, in milliseconds: a worker serves nobody else meanwhile.
+pub const PROFILE_DEADLINE_MS: RangeInclusive<u32> = 1..=1_000;
+/// What a profile may set the memory of an instance to, in MiB.
+pub const PROFILE_MEMORY_MIB: RangeInclusive<u32> = 1..=256;
+/// What a profile may set the size of a result to, in KiB.
+pub const PROFILE_RESULT_KIB: RangeInclusive<u32> = 1..=4_096;
+/// What a profile may set the messages of a result to.
+pub const PROFILE_MESSAGES: RangeInclusive<u32> = 1..=4_096;
+/// What a profile may set the samples of a result to.
+pub const PROFILE_VALUES: RangeInclusive<u32> = 1..=32_768;
+/// What a profile may set the warnings kept of a result to.
+pub const PROFILE_WARNINGS: RangeInclusive<u32> = 0..=256;
+/// What a profile may set the traps in a row to, after which its codec pauses.
+pub const PROFILE_TRAPS_IN_A_ROW: RangeInclusive<u32> = 1..=1_000;
+/// What a profile may set the first pause to, in milliseconds.
+pub const PROFILE_PAUSE_MS: RangeInclusive<u32> = 10..=60_000;
 /// Compiled codecs kept on disk.
 pub const CODEC_CACHE_FILES_MAX: usize = 4_096;
 /// How long a file must lie unchanged before it is read as a codec.
@@ -104,6 +130,26 @@ pub const CODEC_EVENTS_MAX: usize = 256;
 pub const AUDIT_ENTRIES_MAX: u64 = 10_000;
 /// Longest detail of an entry of the audit log, in bytes.
 pub const AUDIT_DETAIL_BYTES_MAX: usize = 2_048;
+/// Candidates that are tried at the same time.
+pub const CANDIDATES_MAX: usize = 64;
+/// Frames that wait to be decoded in the shadow; past it, they are dropped and counted.
+pub const SHADOW_QUEUE_FRAMES_MAX: usize = 1_024;
+/// Bytes of such frames.
+pub const SHADOW_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Profiles whose frames are decoded in the shadow at a time; each needs two instances.
+pub const SHADOW_PROFILES_MAX: usize = 16;
+/// Keys that a report of differences counts apart.
+pub const SHADOW_KEYS_MAX: usize = 256;
+/// Examples that a report keeps.
+pub const SHADOW_EXAMPLES_MAX: usize = 32;
+/// Examples of one key.
+pub const SHADOW_EXAMPLES_PER_KEY_MAX: usize = 3;
+/// Bytes of a frame that an example shows.
+pub const SHADOW_EXAMPLE_BYTES_MAX: usize = 256;
+/// Traps, deadlines and over-large results of a candidate after which its canary ends at once.
+pub const CANARY_HARD_FAILURES_MAX: u32 = 4;
+/// Longest time that a canary may be asked to last.
+pub const CANARY_DURATION_S_MAX: u64 = 30 * 24 * 3_600;
 
 /// Bytes of batches that may wait for the commit thread before workers stop reading.
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -134,7 +180,15 @@ pub const REPLAY_EXAMPLES_MAX: usize = 20;
 /// Bytes of a payload that it shows.
 pub const REPLAY_EXAMPLE_BYTES_MAX: usize = 64;
 /// Events a slow listener of the live feed may lag behind before it loses some.
-pub const FEED_EVENTS_MAX: usize = 4_096;
+pub const FEED_EVENTS_MAX: usize = 1_024;
+/// Bytes of such events.
+pub const FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a frame that the live trace shows.
+pub const TRACE_PAYLOAD_BYTES_MAX: usize = 1_024;
+/// Values of a frame that the live trace shows.
+pub const TRACE_VALUES_MAX: usize = 256;
+/// Bytes of a text in the live trace.
+pub const TRACE_TEXT_BYTES_MAX: usize = 512;
 
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
@@ -163,6 +217,11 @@ const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC
 const _: () = assert!(4 * CODEC_STACK_BYTES_MAX <= WORKER_STACK_BYTES);
 // One message of the largest kind always fits the queue, or it could never be committed.
 const _: () = assert!(4 * CODEC_RESULT_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
+const _: () = assert!(4 * 1024 * (*PROFILE_RESULT_KIB.end() as usize) <= COMMIT_QUEUE_BYTES_MAX);
+// A profile may widen what a codec gets, not only narrow it.
+const _: () = assert!(CODEC_MEMORY_BYTES_MAX <= 1024 * 1024 * (*PROFILE_MEMORY_MIB.end() as usize));
+// No pause that a profile chooses is longer than the longest one.
+const _: () = assert!(*PROFILE_PAUSE_MS.end() as u64 <= CODEC_PAUSE_MS_MAX);
 // A scripted component must fit the pool even when it is the only one.
 const _: () = assert!(CODEC_MEMORIES_MAX <= CODEC_INSTANCES_MAX);
 const _: () = assert!(CODEC_PAUSE_MS_MIN < CODEC_PAUSE_MS_MAX);
@@ -172,3 +231,7 @@ const _: () = assert!(PROFILE_DEAD_LETTER_BYTES as usize <= DEAD_LETTER_BYTES_MA
 const _: () = assert!(PROFILE_DEAD_LETTER_DAYS <= PROFILE_DEAD_LETTER_DAYS_MAX);
 // A restart with every codec there can be compiles none of them, also after a round of updates.
 const _: () = assert!(2 * CODECS_MAX <= CODEC_CACHE_FILES_MAX);
+// A canary ends before its candidate's breaker would pause devices.
+const _: () = assert!(CANARY_HARD_FAILURES_MAX < CODEC_TRAPS_IN_A_ROW_MAX);
+// A frame of the largest kind fits the queue of the shadow.
+const _: () = assert!(2 * PACKET_BYTES_MAX < SHADOW_QUEUE_BYTES_MAX);

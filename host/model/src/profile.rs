@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
+use crate::profile_limits::ProfileLimits;
 use crate::time::Timestamp;
 
 /// Where telemetry goes unless a profile says otherwise.
@@ -85,6 +86,9 @@ pub struct MqttTransport {
     pub payload: PayloadKind,
     /// What a bad payload gets.
     pub on_failure: OnFailure,
+    /// What the codec may use.
+    #[serde(default)]
+    pub limits: ProfileLimits,
 }
 
 /// How the payloads of a profile are read.
@@ -103,6 +107,9 @@ pub enum PayloadKind {
         settings: String,
         /// A fresh instance for every message instead of a reused one.
         isolate_messages: bool,
+        /// How telemetry is wrapped; `None`: a publish is a frame of the connected device.
+        #[serde(default)]
+        wrapping: Option<Wrapping>,
     },
 }
 
@@ -113,6 +120,39 @@ pub struct VersionPin {
     pub selector: String,
     /// The version that was meant; `None` until it has been looked up, and never in a saved profile.
     pub hash: Option<CodecHash>,
+}
+
+/// A network server publishes the frames of many devices over one connection, each in an envelope that names its
+/// device: a *carried* one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wrapping {
+    /// The form of the envelope.
+    pub envelope: Envelope,
+    /// What a carried device is called.
+    pub names: CarriedNames,
+    /// How many devices one connection may bring into being; 0 leaves it to the operator to make them.
+    pub create_max: u32,
+}
+
+/// The JSON that a network server publishes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Envelope {
+    /// ChirpStack 4.
+    Chirpstack,
+    /// The Things Stack 3.
+    Tts,
+}
+
+/// Which of a carried device's identities is its name here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CarriedNames {
+    /// Its name on the network server: `deviceName` of ChirpStack, `device_id` of The Things Stack.
+    #[default]
+    Name,
+    /// Its DevEUI, in lower case.
+    DevEui,
 }
 
 /// The answer to a payload that is the device's fault. Refused payloads are kept as dead letters in every case.
@@ -137,6 +177,7 @@ impl MqttTransport {
             attributes_subscribe_topic: ATTRIBUTES_TOPIC.into(),
             payload: PayloadKind::Json,
             on_failure: OnFailure::Refuse,
+            limits: ProfileLimits::default(),
         }
     }
 }
@@ -149,5 +190,19 @@ impl Profile {
             TransportKind::Mqtt(mqtt) => Some(mqtt.clone()),
             TransportKind::Other(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_profile_from_before_there_were_envelopes_has_none() {
+        let stored = r#"{"Codec":{"codec":"elsys","settings":"{}","isolate_messages":false}}"#;
+        let PayloadKind::Codec { wrapping, .. } = serde_json::from_str(stored).unwrap() else {
+            panic!("no codec")
+        };
+        assert_eq!(wrapping, None);
     }
 }

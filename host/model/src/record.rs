@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecStamp, CredentialsId, DeviceId, ProfileId, UserId};
+use crate::profile::Envelope;
 use crate::time::Timestamp;
 use crate::value::Value;
 
@@ -139,6 +140,8 @@ pub struct DeadLetter {
     pub topic: String,
     /// The bytes as they came.
     pub payload: Vec<u8>,
+    /// What is around the frame in them.
+    pub envelope: Option<Envelope>,
     /// When they came.
     pub received: Timestamp,
     /// Which codec version failed, where one was reached.
@@ -160,6 +163,8 @@ pub struct RawFrame {
     pub topic: String,
     /// The bytes as they came.
     pub payload: Vec<u8>,
+    /// What is around the frame in them.
+    pub envelope: Option<Envelope>,
     /// When they came.
     pub received: Timestamp,
     /// Which codec version decoded it last; `None` where none did.

@@ -51,6 +51,8 @@ counters! {
     publishes_undecoded,
     /// Publishes on a topic that means nothing.
     publishes_unknown_topic,
+    /// Messages of a network server that brought no frame: joins, acknowledgements and the like.
+    publishes_without_frame,
     /// Publishes that were sent again before they were answered.
     publishes_repeated,
     /// Publishes that could not be stored.

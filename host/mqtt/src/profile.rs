@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use wireglot_codec::{CodecBinding, DecodeFailure, Frame, native};
-use wireglot_device::ProfileState;
+use wireglot_device::{AcceptError, ProfileState};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
     CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp,
-    Uplink, UplinkBody,
+    Uplink, UplinkBody, Wrapping,
 };
-use wireglot_route::{Family, Format, ProfileTopics, Route};
+use wireglot_route::{Family, Format, ProfileTopics, Route, facts, uplink};
 
 use crate::publish::Incoming;
 use crate::session::Session;
@@ -26,6 +26,7 @@ pub(crate) struct ProfileView {
     pub(crate) keeps_raw: bool,
     /// `None`: the JSON of the device API.
     pub(crate) codec: Option<CodecBinding>,
+    wrapping: Option<Wrapping>,
 }
 
 /// A payload that could not be read, or that nobody could take.
@@ -42,6 +43,12 @@ impl Unread {
     pub(crate) fn refused(reason: impl std::fmt::Display) -> Self {
         Self { fault: Fault::Device, stage: FailureStage::Refused, codec: None, reason: reason.to_string() }
     }
+
+    /// The device may not say this.
+    pub(crate) fn not_accepted(error: &AcceptError, codec: Option<CodecStamp>) -> Self {
+        let reason = error.to_string();
+        Self { fault: error.fault(), stage: FailureStage::NotAccepted, codec, reason }
+    }
 }
 
 impl From<DecodeFailure> for Unread {
@@ -55,15 +62,19 @@ impl ProfileView {
         // A profile whose transport was changed away from MQTT keeps its live sessions on the default topics:
         // a change of the profile closes nobody, and the next CONNECT is refused (device API §4.3, §3.5).
         let mqtt = state.profile.mqtt().unwrap_or_else(MqttTransport::json);
-        let codec = match &mqtt.payload {
-            PayloadKind::Json => None,
-            PayloadKind::Codec { codec, pin, settings, isolate_messages } => Some(CodecBinding {
-                profile: state.profile.id,
-                codec: codec.clone(),
-                version: pin.as_ref().and_then(|pin| pin.hash),
-                settings: settings.as_str().into(),
-                isolate_messages: *isolate_messages,
-            }),
+        let (codec, wrapping) = match &mqtt.payload {
+            PayloadKind::Json => (None, None),
+            PayloadKind::Codec { codec, pin, settings, isolate_messages, wrapping } => {
+                let binding = CodecBinding {
+                    profile: state.profile.id,
+                    codec: codec.clone(),
+                    version: pin.as_ref().and_then(|pin| pin.hash),
+                    settings: settings.as_str().into(),
+                    isolate_messages: *isolate_messages,
+                    limits: Arc::new(mqtt.limits.clone()),
+                };
+                (Some(binding), *wrapping)
+            }
         };
         Self {
             topics: ProfileTopics::new(&mqtt),
@@ -71,6 +82,7 @@ impl ProfileView {
             dead_letters: state.profile.dead_letters,
             keeps_raw: state.profile.raw_retention_hours.is_some(),
             codec,
+            wrapping,
             state,
         }
     }
@@ -85,6 +97,17 @@ impl ProfileView {
 
     pub(crate) fn name(&self) -> &str {
         &self.state.name
+    }
+
+    /// How a publish on `topic` is wrapped, if it is.
+    pub(crate) fn wrapping_of(&self, topic: &str) -> Option<Wrapping> {
+        let is_telemetry = || matches!(uplink(&self.topics, topic), Ok(Route::Telemetry(Format::Profile)));
+        self.wrapping.filter(|_| is_telemetry())
+    }
+
+    /// What the topic of a publish tells a codec. Without named segments in the profile's filters, nothing.
+    pub(crate) fn facts(&self, topic: &str) -> Vec<(String, String)> {
+        facts(&self.topics, topic).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// The codec of payloads in `format`; `None` where they are JSON.
@@ -119,7 +142,7 @@ impl ProfileView {
                 received,
                 device: &session.name(),
                 profile: self.name(),
-                metadata: &[],
+                metadata: &self.facts(incoming.topic),
             };
             let (decoded, stamp) = worker.codecs.decode(codec, &frame)?;
             return Ok((decoded, Some(stamp)));

@@ -8,13 +8,15 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use ntex_mqtt::QoS;
-use wireglot_device::{AcceptError, Accepted, Outcome, Raw};
-use wireglot_model::{CodecStamp, DeadLetter, Decoded, FailureStage, Fault, OnFailure, Timestamp};
+use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw};
+use wireglot_model::{CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, Timestamp};
 use wireglot_route::{Family, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
+use crate::carried;
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
+use crate::trace::{Seen, Told, Watch};
 use crate::window::Delivery;
 use wireglot_device::now;
 
@@ -25,6 +27,13 @@ pub(crate) struct Incoming<'a> {
     pub(crate) qos: QoS,
     /// With QoS 1 and 2.
     pub(crate) id: Option<NonZeroU16>,
+}
+
+impl<'a> Incoming<'a> {
+    /// As a profile that keeps its frames keeps it.
+    pub(crate) fn raw(&self, view: &ProfileView, envelope: Option<Envelope>) -> Raw<'a> {
+        Raw { profile: view.id(), topic: self.topic, payload: self.payload, envelope }
+    }
 }
 
 /// What goes back.
@@ -54,6 +63,8 @@ enum Debt {
     Message(Family),
     DeadLetter(Fault, OnFailure),
     UnknownTopic,
+    /// A network server's message that brings no frame.
+    NoFrame,
     /// A QoS 2 exchange that is open already.
     Repeated,
 }
@@ -93,16 +104,23 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
 fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
+    if let Some(wrapping) = view.wrapping_of(incoming.topic) {
+        return carried::receive(session, &view, &wrapping, incoming, received, owed);
+    }
+    let (device, worker) = (&session.device, &session.worker);
+    let watch = Watch::begin(worker.ingest.bus());
     let failure = match read(session, &view, incoming, received) {
         Ok((decoded, codec, family)) => {
             owed.debt = Debt::Message(family);
-            let (device, worker) = (&session.device, &session.worker);
             let raw = view.keeps_raw && codec.is_some();
-            let raw =
-                raw.then(|| Raw { profile: view.id(), topic: incoming.topic, payload: incoming.payload });
+            let raw = raw.then(|| incoming.raw(&view, None));
+            let seen = watch.and_then(|watch| {
+                let told = Told { device, view: &view, incoming, received };
+                watch.decoded(worker.ingest.bus(), &told, &decoded, codec.as_ref())
+            });
             let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded, raw, owed); // 3
             match accepted {
-                Ok(()) => return,
+                Ok(()) => return Seen::tell(seen, worker.ingest.bus()),
                 Err((error, back)) => {
                     owed = back;
                     Failure::not_accepted(&error, codec)
@@ -116,7 +134,15 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
             owed.debt = Debt::UnknownTopic;
             follow(session, owed);
         }
-        Failure::Unread(unread) => bury(session, &view, incoming, received, unread, owed),
+        Failure::Unread(unread) => {
+            if let Some(watch) = watch {
+                let told = Told { device, view: &view, incoming, received };
+                watch.failed(worker.ingest.bus(), &told, &unread);
+            }
+            let on_failure = view.on_failure;
+            let sender = Sender { device, view: &view, envelope: None, frame_received: received, on_failure };
+            bury(session, &sender, incoming, received, unread, owed);
+        }
     }
 }
 
@@ -129,6 +155,27 @@ fn read(
     let route = uplink(&view.topics, incoming.topic)?; // 1
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
     Ok((decoded, codec, family_of(route)))
+}
+
+/// Takes a network server's message that brings no frame.
+pub(crate) fn skip(session: &Session, mut owed: Owed) {
+    owed.debt = Debt::NoFrame;
+    follow(session, owed);
+}
+
+/// Takes responsibility for the decoded frame of a carried device. What asks for an answer is not among it, as the way
+/// back leads to the network server and not to the device.
+pub(crate) fn take(
+    session: &Session,
+    device: &DeviceHandle,
+    received: Timestamp,
+    codec: &CodecStamp,
+    decoded: Decoded,
+    raw: Option<Raw<'_>>,
+    mut owed: Owed,
+) -> Result<(), (AcceptError, Owed)> {
+    owed.debt = Debt::Message(Family::V1);
+    session.worker.ingest.accept(device, received, Some(codec), decoded, raw, owed)
 }
 
 /// Answers a publish for which there is nothing to keep, after those that came before it.
@@ -173,6 +220,10 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
             return Ok(Ack::positive(proof));
         }
         Debt::Repeated => return Ok(Ack::positive(proof)),
+        Debt::NoFrame => {
+            counters.publishes_without_frame.count();
+            return Ok(Ack::positive(proof));
+        }
         Debt::UnknownTopic => {
             counters.publishes_unknown_topic.count();
             return Ok(Ack::unknown_topic());
@@ -225,19 +276,27 @@ impl From<Unread> for Failure {
 
 impl Failure {
     fn not_accepted(error: &AcceptError, codec: Option<CodecStamp>) -> Self {
-        Failure::Unread(Unread {
-            fault: error.fault(),
-            stage: FailureStage::NotAccepted,
-            codec,
-            reason: error.to_string(),
-        })
+        Failure::Unread(Unread::not_accepted(error, codec))
     }
 }
 
+/// Who said what cannot be used.
+pub(crate) struct Sender<'a> {
+    pub(crate) device: &'a DeviceHandle,
+    /// By which it was read.
+    pub(crate) view: &'a ProfileView,
+    /// Around the frame.
+    pub(crate) envelope: Option<Envelope>,
+    /// When the frame was received, which a network server does before us.
+    pub(crate) frame_received: Timestamp,
+    /// As the connection's profile says.
+    pub(crate) on_failure: OnFailure,
+}
+
 /// Ruling 11: what cannot be used is kept for the operator before it is answered.
-fn bury(
+pub(crate) fn bury(
     session: &Session,
-    view: &ProfileView,
+    sender: &Sender<'_>,
     incoming: &Incoming<'_>,
     received: Timestamp,
     unread: Unread,
@@ -248,21 +307,24 @@ fn bury(
         return fail(&owed);
     }
     let letter = DeadLetter {
-        device: session.device.id(),
-        device_name: session.name().as_ref().to_owned(),
-        profile_id: view.id(),
-        profile: view.name().to_owned(),
+        device: sender.device.id(),
+        device_name: sender.device.name().as_ref().to_owned(),
+        profile_id: sender.view.id(),
+        profile: sender.view.name().to_owned(),
         topic: incoming.topic.to_owned(),
         payload: incoming.payload.to_vec(),
+        envelope: sender.envelope,
         received,
         codec,
         stage,
         reason,
     };
-    owed.debt = Debt::DeadLetter(fault, view.on_failure);
+    owed.debt = Debt::DeadLetter(fault, sender.on_failure);
     // Only frames for a codec are kept raw: what the built-in JSON refuses is not decoded again by a codec.
-    let is_raw_kept = view.keeps_raw && (letter.codec.is_some() || stage == FailureStage::NoCodec);
-    if let Err((_, owed)) = session.worker.ingest.bury(letter, view.dead_letters, is_raw_kept, owed) {
+    let keeps_raw = sender.view.keeps_raw && (letter.codec.is_some() || stage == FailureStage::NoCodec);
+    let bounds = sender.view.dead_letters;
+    let raw = keeps_raw.then_some(sender.frame_received);
+    if let Err((_, owed)) = session.worker.ingest.bury(sender.device, letter, bounds, raw, owed) {
         fail(&owed);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use wireglot_codec::{CodecTable, Frame, LoadedCodec, Session};
+use wireglot_codec::{CodecTable, Frame, LoadedCodec, Session, envelope};
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{CodecStamp, Decoded, FailureStage, PayloadKind, Timestamp};
+use wireglot_model::{CodecStamp, Decoded, Envelope, FailureStage, PayloadKind, ProfileLimits, Timestamp};
+use wireglot_route::{ProfileTopics, facts};
 
 use crate::order::{CodecChoice, ReplayOrder, StartError};
 
@@ -12,7 +13,9 @@ use crate::order::{CodecChoice, ReplayOrder, StartError};
 pub(crate) struct Decoder {
     codec: Arc<LoadedCodec>,
     settings: String,
+    limits: ProfileLimits,
     profile: Arc<str>,
+    topics: ProfileTopics,
     /// Gone after any failure but a refusal.
     session: Option<Session>,
 }
@@ -22,12 +25,14 @@ pub(crate) struct Kept<'a> {
     pub(crate) device: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) payload: &'a [u8],
+    pub(crate) envelope: Option<Envelope>,
     pub(crate) received: Timestamp,
 }
 
 impl Decoder {
     pub(crate) fn open(codecs: &CodecTable, order: &ReplayOrder) -> Result<Self, StartError> {
         let mqtt = order.profile.profile.mqtt().unwrap_or_else(MqttTransport::json);
+        let topics = ProfileTopics::new(&mqtt);
         let (of_profile, settings) = match mqtt.payload {
             PayloadKind::Codec { codec, pin, settings, .. } => {
                 let version = pin.and_then(|pin| pin.hash).map(|hash| hash.to_string());
@@ -40,8 +45,9 @@ impl Decoder {
             Some(version) => codecs.version(&choice.name, version)?,
             None => codecs.live(&choice.name).ok_or(StartError::NotLive(choice.name))?,
         };
-        let session = codec.session(&settings).map_err(StartError::Settings)?;
-        Ok(Self { codec, settings, profile: order.profile.name.clone(), session: Some(session) })
+        let session = codec.session_under(&settings, &mqtt.limits).map_err(StartError::Settings)?;
+        let (limits, profile) = (mqtt.limits, order.profile.name.clone());
+        Ok(Self { codec, settings, limits, profile, topics, session: Some(session) })
     }
 
     pub(crate) fn stamp(&self) -> &CodecStamp {
@@ -50,20 +56,38 @@ impl Decoder {
 
     /// What the frame says, or why it says nothing, in words.
     pub(crate) fn decode(&mut self, kept: &Kept<'_>) -> Result<Decoded, String> {
+        let Some(envelope) = kept.envelope else {
+            let facts = facts(&self.topics, kept.topic);
+            let metadata: Vec<_> = facts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            return self.call(kept, kept.payload, kept.received, &metadata);
+        };
+        let carried = envelope::unwrap(envelope, kept.topic, kept.payload, kept.received);
+        let carried = carried.map_err(|error| error.to_string())?;
+        let carried = carried.ok_or_else(|| "the envelope holds no frame".to_owned())?;
+        self.call(kept, &carried.payload, carried.received, &carried.metadata)
+    }
+
+    fn call(
+        &mut self,
+        kept: &Kept<'_>,
+        payload: &[u8],
+        received: Timestamp,
+        metadata: &[(String, String)],
+    ) -> Result<Decoded, String> {
         let session = match &mut self.session {
             Some(session) => session,
             gone => {
-                let opened = self.codec.session(&self.settings);
+                let opened = self.codec.session_under(&self.settings, &self.limits);
                 gone.insert(opened.map_err(|failure| failure.reason)?)
             }
         };
         let decoded = session.decode(&Frame {
-            payload: kept.payload,
+            payload,
             topic: kept.topic,
-            received: kept.received,
+            received,
             device: kept.device,
             profile: &self.profile,
-            metadata: &[],
+            metadata,
         });
         decoded.map_err(|failure| {
             if failure.stage != FailureStage::Refused {

@@ -112,8 +112,8 @@ impl Run {
             return Err((frame.device.to_string(), "the device was deleted".to_owned()));
         };
         let name = device.name();
-        let kept =
-            Kept { device: &name, topic: &frame.topic, payload: &frame.payload, received: frame.received };
+        let RawFrame { topic, payload, envelope, received, .. } = frame;
+        let kept = Kept { device: &name, topic, payload, envelope: *envelope, received: *received };
         let decoded = self.decoder.decode(&kept).map_err(|reason| (name.to_string(), reason))?;
         match self.devices.check_again(frame.device, &decoded) {
             Ok(()) => Ok(decoded),

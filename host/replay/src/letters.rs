@@ -1,9 +1,10 @@
 //! The walk through the dead letters, oldest first.
 
 use futures_util::future::join_all;
+use wireglot_codec::envelope;
 use wireglot_device::{DeviceError, LetterFilter, Place, ReviveError};
 use wireglot_model::limits::REPLAY_FRAMES_AT_ONCE;
-use wireglot_model::{DeadLetter, Decoded, UplinkBody};
+use wireglot_model::{DeadLetter, Decoded, FailureStage, PayloadKind, UplinkBody, Wrapping};
 
 use crate::Run;
 use crate::decode::Kept;
@@ -52,10 +53,21 @@ impl Run {
         letter: &DeadLetter,
     ) -> Result<Option<impl Future<Output = Result<(), DeviceError>> + use<>>, DeviceError> {
         self.progress.note(|report| report.frames += 1);
+        let opened = match self.open(letter) {
+            Ok(opened) => opened,
+            Err(reason) => {
+                self.progress.note(|report| {
+                    report.failed(&letter.device_name, letter.received, &letter.payload, &reason);
+                });
+                return Ok(None);
+            }
+        };
+        let letter = opened.as_ref().unwrap_or(letter);
         let kept = Kept {
             device: &letter.device_name,
             topic: &letter.topic,
             payload: &letter.payload,
+            envelope: letter.envelope,
             received: letter.received,
         };
         let failed = |reason: &str| {
@@ -90,6 +102,38 @@ impl Run {
                 Ok(None)
             }
             Err(ReviveError::Failed(error)) => Err(error),
+        }
+    }
+}
+
+impl Run {
+    /// A letter with an envelope, at the time of the network server. One that is the network server's own, because its
+    /// envelope was not opened or its device was not here, becomes that of the device. Devices are not made here: the
+    /// next frame of such a one does that, if it may.
+    fn open(&self, letter: &DeadLetter) -> Result<Option<DeadLetter>, String> {
+        let Some(envelope) = letter.envelope else { return Ok(None) };
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let carried = envelope::unwrap(envelope, &letter.topic, &letter.payload, letter.received);
+        let carried = carried.map_err(|error| text(&error))?.ok_or("the envelope holds no frame")?;
+        let opened = DeadLetter { received: carried.received, ..letter.clone() };
+        let is_unopened = letter.codec.is_none()
+            && matches!(letter.stage, FailureStage::Refused | FailureStage::NotAccepted);
+        let Some(wrapping) = self.wrapping().filter(|_| is_unopened) else { return Ok(Some(opened)) };
+        let name = carried.device_name(wrapping.names).map_err(|error| text(&error))?;
+        let device = self.devices.carried_before(name, carried.dev_eui.as_deref());
+        let device = device.map_err(|error| text(&error))?;
+        let device = device.ok_or_else(|| format!("no device is named '{name}'"))?;
+        let profile = device.profile();
+        if profile.profile.id != self.order.profile.profile.id {
+            return Err(format!("the device '{name}' has the profile '{}'", profile.name));
+        }
+        Ok(Some(DeadLetter { device: device.id(), device_name: name.to_owned(), ..opened }))
+    }
+
+    fn wrapping(&self) -> Option<Wrapping> {
+        match self.order.profile.profile.mqtt()?.payload {
+            PayloadKind::Codec { wrapping, .. } => wrapping,
+            PayloadKind::Json => None,
         }
     }
 }

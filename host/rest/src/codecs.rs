@@ -151,15 +151,15 @@ fn stamp(stamp: &CodecStamp) -> Value {
     json!({"version": stamp.version, "hash": stamp.hash.to_string()})
 }
 
-fn codec_name(text: &str) -> Result<CodecName, ApiError> {
+pub(crate) fn codec_name(text: &str) -> Result<CodecName, ApiError> {
     CodecName::parse(text).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-fn find(api: &Api, name: &CodecName) -> Result<CodecStatus, ApiError> {
+pub(crate) fn find(api: &Api, name: &CodecName) -> Result<CodecStatus, ApiError> {
     api.codecs.status(name).ok_or_else(ApiError::not_found)
 }
 
-fn write(status: &CodecStatus) -> Value {
+pub(crate) fn write(status: &CodecStatus) -> Value {
     let metadata = status.metadata.as_deref();
     json!({
         "name": status.name.as_str(),

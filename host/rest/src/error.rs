@@ -42,6 +42,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, 35, message)
     }
 
+    /// What was asked for by name, and is not there.
+    pub(crate) fn unknown(message: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, 32, message)
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, 31, "Request method is not supported")
     }

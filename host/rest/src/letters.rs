@@ -181,6 +181,7 @@ fn write(sequence: u64, letter: &DeadLetter) -> Value {
         "deviceProfileName": letter.profile,
         "topic": letter.topic,
         "payloadHex": hex::encode(&letter.payload),
+        "envelope": letter.envelope,
         "receivedTs": letter.received.0,
         "codec": letter.codec.as_ref().map(codec),
         "stage": letter.stage,

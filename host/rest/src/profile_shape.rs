@@ -10,7 +10,8 @@ use wireglot_model::limits::{
 };
 use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
 use wireglot_model::{
-    CodecName, DeadLetterBounds, OnFailure, PayloadKind, Profile, TenantId, TransportKind, VersionPin,
+    CarriedNames, CodecName, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, ProfileLimits,
+    TenantId, TransportKind, VersionPin, Wrapping,
 };
 
 use crate::shape::entity;
@@ -23,8 +24,18 @@ pub struct InvalidShape(String);
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
 const MODELLED: [&str; 9] =
     ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
-const MODELLED_PAYLOAD: [&str; 6] =
-    ["transportPayloadType", "codec", "codecHash", "settings", "onFailure", "isolation"];
+const MODELLED_PAYLOAD: [&str; 10] = [
+    "transportPayloadType",
+    "codec",
+    "codecHash",
+    "settings",
+    "onFailure",
+    "isolation",
+    "limits",
+    "envelope",
+    "carriedDeviceNames",
+    "carriedDevicesMax",
+];
 const MODELLED_TRANSPORT: [&str; 4] =
     ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
 /// Our own members: telemetry older than so many days is removed;
@@ -89,6 +100,7 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
                 attributes_subscribe_topic: topic("deviceAttributesSubscribeTopic", ATTRIBUTES_TOPIC)?,
                 payload: read_payload(payload)?,
                 on_failure: read_on_failure(payload)?,
+                limits: read_limits(payload)?,
             }))
         }
         "COAP" | "LWM2M" | "SNMP" => Ok(TransportKind::Other(kind.to_owned())),
@@ -98,7 +110,12 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
 
 fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
     match text(payload, "transportPayloadType")? {
-        None | Some("JSON") => Ok(PayloadKind::Json),
+        None | Some("JSON") => match read_wrapping(payload)? {
+            None => Ok(PayloadKind::Json),
+            Some(_) => Err(invalid(
+                "[Transport Configuration] an 'envelope' holds frames, so 'transportPayloadType' is CODEC!",
+            )),
+        },
         Some("CODEC") => {
             let name = text(payload, "codec")?;
             let name = name.ok_or_else(|| invalid("[Transport Configuration] 'codec' names the codec!"))?;
@@ -120,7 +137,8 @@ fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
                     )));
                 }
             };
-            Ok(PayloadKind::Codec { codec, pin, settings: settings.to_string(), isolate_messages })
+            let (settings, wrapping) = (settings.to_string(), read_wrapping(payload)?);
+            Ok(PayloadKind::Codec { codec, pin, settings, isolate_messages, wrapping })
         }
         Some(other) => {
             Err(invalid(format!("[Transport Configuration] payloads of type '{other}' are not supported!")))
@@ -139,6 +157,46 @@ fn read_pin(text: &str) -> Result<(&str, Option<VersionPin>), InvalidShape> {
     }
 }
 
+fn read_wrapping(payload: &Json) -> Result<Option<Wrapping>, InvalidShape> {
+    let envelope = match text(payload, "envelope")? {
+        None | Some("none") => None,
+        Some("chirpstack") => Some(Envelope::Chirpstack),
+        Some("tts") => Some(Envelope::Tts),
+        Some(other) => {
+            let known = "'none', 'chirpstack' and 'tts'";
+            return Err(invalid(format!("[Transport Configuration] envelope is {known}, not '{other}'")));
+        }
+    };
+    let names = match text(payload, "carriedDeviceNames")? {
+        None => None,
+        Some("name") => Some(CarriedNames::Name),
+        Some("devEui") => Some(CarriedNames::DevEui),
+        Some(other) => {
+            let known = "'name' and 'devEui'";
+            return Err(invalid(format!(
+                "[Transport Configuration] carriedDeviceNames is {known}, not '{other}'"
+            )));
+        }
+    };
+    let create_max = match payload.get("carriedDevicesMax") {
+        None | Some(Json::Null) => None,
+        Some(max) => Some(max.as_u64().and_then(|max| u32::try_from(max).ok()).ok_or_else(|| {
+            invalid("[Transport Configuration] 'carriedDevicesMax' is a whole number from 0, or null")
+        })?),
+    };
+    match envelope {
+        Some(envelope) => Ok(Some(Wrapping {
+            envelope,
+            names: names.unwrap_or_default(),
+            create_max: create_max.unwrap_or_default(),
+        })),
+        None if names.is_some() || create_max.is_some() => Err(invalid(
+            "[Transport Configuration] 'carriedDeviceNames' and 'carriedDevicesMax' need an 'envelope'!",
+        )),
+        None => Ok(None),
+    }
+}
+
 fn read_on_failure(payload: &Json) -> Result<OnFailure, InvalidShape> {
     match text(payload, "onFailure")? {
         None | Some("refuse") => Ok(OnFailure::Refuse),
@@ -149,6 +207,24 @@ fn read_on_failure(payload: &Json) -> Result<OnFailure, InvalidShape> {
             Err(invalid(format!("[Transport Configuration] onFailure is {known}, not '{other}'")))
         }
     }
+}
+
+/// The limits of the codec; one that is null is not set.
+fn read_limits(payload: &Json) -> Result<ProfileLimits, InvalidShape> {
+    let mut limits = ProfileLimits::default();
+    let members = match payload.get("limits") {
+        None | Some(Json::Null) => return Ok(limits),
+        Some(Json::Object(members)) => members,
+        Some(_) => return Err(invalid("[Transport Configuration] limits is an object")),
+    };
+    if !members.is_empty() && text(payload, "transportPayloadType")? != Some("CODEC") {
+        return Err(invalid("[Transport Configuration] only payloads of type 'CODEC' have limits"));
+    }
+    for (word, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        let refused = |error| invalid(format!("[Transport Configuration] limits: {error}"));
+        limits.set(word, value.as_u64()).map_err(refused)?;
+    }
+    Ok(limits)
 }
 
 fn retention_days(shape: &Json) -> Result<Option<u32>, InvalidShape> {
@@ -310,17 +386,22 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
     };
     let payload = match &mqtt.payload {
         PayloadKind::Json => json!({"transportPayloadType": "JSON", "onFailure": on_failure}),
-        PayloadKind::Codec { codec, pin, settings, isolate_messages } => json!({
-            "transportPayloadType": "CODEC",
-            "codec": match pin {
-                None => codec.to_string(),
-                Some(pin) => format!("{codec}@{}", pin.selector),
-            },
-            "codecHash": pin.as_ref().and_then(|pin| pin.hash).map(|hash| hash.to_string()),
-            "settings": serde_json::from_str::<Json>(settings).unwrap_or_else(|_| json!({})),
-            "onFailure": on_failure,
-            "isolation": if *isolate_messages { "message" } else { "instance" },
-        }),
+        PayloadKind::Codec { codec, pin, settings, isolate_messages, wrapping } => {
+            let mut payload = json!({
+                "transportPayloadType": "CODEC",
+                "codec": match pin {
+                    None => codec.to_string(),
+                    Some(pin) => format!("{codec}@{}", pin.selector),
+                },
+                "codecHash": pin.as_ref().and_then(|pin| pin.hash).map(|hash| hash.to_string()),
+                "settings": serde_json::from_str::<Json>(settings).unwrap_or_else(|_| json!({})),
+                "onFailure": on_failure,
+                "isolation": if *isolate_messages { "message" } else { "instance" },
+                "limits": mqtt.limits.set_ones().map(|(word, value)| (word.to_owned(), json!(value))).collect::<Map<_, _>>(),
+            });
+            overlay(&mut payload, write_wrapping(wrapping.as_ref()));
+            payload
+        }
     };
     json!({
         "type": "MQTT",
@@ -328,6 +409,23 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
         "deviceAttributesTopic": mqtt.attributes_topic,
         "deviceAttributesSubscribeTopic": mqtt.attributes_subscribe_topic,
         "transportPayloadTypeConfiguration": payload,
+    })
+}
+
+fn write_wrapping(wrapping: Option<&Wrapping>) -> Json {
+    let Some(Wrapping { envelope, names, create_max }) = wrapping else {
+        return json!({"envelope": "none"});
+    };
+    json!({
+        "envelope": match envelope {
+            Envelope::Chirpstack => "chirpstack",
+            Envelope::Tts => "tts",
+        },
+        "carriedDeviceNames": match names {
+            CarriedNames::Name => "name",
+            CarriedNames::DevEui => "devEui",
+        },
+        "carriedDevicesMax": create_max,
     })
 }
 

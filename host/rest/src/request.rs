@@ -65,6 +65,17 @@ impl Params {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// Refuses parameters other than these, where one that is ignored would show what was not asked for.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let known = known.join(", ");
+                Err(ApiError::bad_request(format!("There is no parameter '{name}' here; there are {known}")))
+            }
+        }
+    }
+
     /// A parameter that has to be written like a `T`.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let parse = |text: &str| {

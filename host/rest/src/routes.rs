@@ -12,7 +12,8 @@ use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 use crate::access::require_login;
 use crate::error::ApiError;
 use crate::{
-    Api, attributes, audit, codecs, devices, health, letters, login, profiles, replay, telemetry, trace,
+    Api, attributes, audit, candidates, codecs, descriptions, devices, health, letters, login, profiles,
+    replay, telemetry, trace,
 };
 
 /// Who may call an operation.
@@ -63,6 +64,7 @@ impl Operation {
 /// The table.
 pub(crate) fn operations() -> Vec<Operation> {
     let mut operations = base();
+    operations.extend(candidate_operations());
     operations.extend(device_operations());
     operations.extend(telemetry_operations());
     operations
@@ -102,6 +104,20 @@ fn base() -> Vec<Operation> {
     ]
 }
 
+fn candidate_operations() -> Vec<Operation> {
+    vec![
+        operation(GET, "/api/codecs/{name}/candidate", candidates::read),
+        operation(PUT, "/api/codecs/{name}/candidate", candidates::upload)
+            .body_bytes_max(CODEC_MODULE_BYTES_MAX),
+        operation(POST, "/api/codecs/{name}/candidate", candidates::set_share),
+        operation(POST, "/api/codecs/{name}/candidate/promote", candidates::promote),
+        operation(POST, "/api/codecs/{name}/candidate/discard", candidates::discard),
+        operation(GET, "/api/codecs/{name}/canary", candidates::read_canary),
+        operation(POST, "/api/codecs/{name}/canary", candidates::start_canary),
+        operation(DELETE, "/api/codecs/{name}/canary", candidates::stop_canary),
+    ]
+}
+
 fn device_operations() -> Vec<Operation> {
     vec![
         operation(POST, "/api/device", devices::save),
@@ -135,6 +151,7 @@ fn telemetry_operations() -> Vec<Operation> {
     }
     vec![
         operation(GET, prefixed!("/keys/timeseries"), telemetry::keys),
+        operation(GET, prefixed!("/keys/timeseries/descriptions"), descriptions::read),
         operation(GET, prefixed!("/values/timeseries"), telemetry::values),
         operation(GET, prefixed!("/values/timeseries/history"), telemetry::history),
         operation(POST, prefixed!("/timeseries/{any}"), telemetry::save),

@@ -1,6 +1,7 @@
 //! The real router over a real store: every operation refuses strangers, and shapes are those that clients know.
 
 mod access;
+mod candidates;
 mod entities;
 mod resources;
 mod socket;

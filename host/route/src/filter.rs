@@ -3,6 +3,8 @@
 //! `#` alone is everything. `+` is one or more characters other than `/`, also inside a level. `/#` is the end, or
 //! a slash and anything, also in the middle. Everything else stands for itself, `$` topics included.
 
+use wireglot_model::segments::NamedFilter;
+
 /// A profile's filter, told apart once so that the usual case, a fixed topic, is one comparison.
 #[derive(Clone, Debug)]
 pub(crate) enum TopicFilter {
@@ -28,6 +30,40 @@ impl TopicFilter {
             Self::Exactly(filter) => **filter == *topic,
             Self::Pattern(filter) => pattern_matches(filter.as_bytes(), topic.as_bytes()),
         }
+    }
+}
+
+/// A filter for what devices publish, and the names of its segments. `+` never crosses a slash, so the n-th segment of
+/// the filter stands for the n-th of a topic that matches.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedTopicFilter {
+    filter: TopicFilter,
+    names: Box<[(usize, String)]>,
+}
+
+impl NamedTopicFilter {
+    pub(crate) fn new(text: &str) -> Self {
+        match NamedFilter::parse(text) {
+            Ok(NamedFilter { filter, names }) => {
+                Self { filter: TopicFilter::new(&filter), names: names.into() }
+            }
+            // Profiles saved before there were names may have any braces: they stand for themselves.
+            Err(_) => Self { filter: TopicFilter::new(text), names: Box::default() },
+        }
+    }
+
+    pub(crate) fn matches(&self, topic: &str) -> bool {
+        self.filter.matches(topic)
+    }
+
+    pub(crate) fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Name and value of each named segment; none where the topic does not match.
+    pub(crate) fn facts<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let names: &[_] = if self.has_names() && self.matches(topic) { &self.names } else { &[] };
+        names.iter().filter_map(|(index, name)| Some((name.as_str(), topic.split('/').nth(*index)?)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Topics to meanings and back. Pure: no payload, no I/O, no allocation on the way up.
 //!
-//! Read in this order: what a profile brings along (`ProfileTopics`), what a publish means (`uplink`), what a
+//! Read in this order: what a profile brings along (`ProfileTopics`), what a publish means (`uplink`, `facts`), what a
 //! SUBSCRIBE gets (`subscription`), where answers go (the two `…_topic` functions), and how a filter matches
 //! (`filter.rs`). The order of the tests in `uplink` is the order of device API §5.1 and is visible to devices:
 //! a wide filter of a profile takes the topics of the calls that come after it.
@@ -13,23 +13,25 @@ mod subscribe;
 pub use filter::matches;
 pub use subscribe::{Subscription, subscription};
 
-use filter::TopicFilter;
-use wireglot_model::profile::MqttTransport;
+use filter::{NamedTopicFilter, TopicFilter};
+use wireglot_model::profile::{MqttTransport, PayloadKind};
 
 /// The topics of one profile, parsed once.
 #[derive(Clone, Debug)]
 pub struct ProfileTopics {
-    attributes: TopicFilter,
-    telemetry: TopicFilter,
+    attributes: NamedTopicFilter,
+    telemetry: NamedTopicFilter,
     attributes_subscribe: TopicFilter,
+    is_wrapped: bool,
 }
 
 impl ProfileTopics {
     pub fn new(mqtt: &MqttTransport) -> Self {
         Self {
-            attributes: TopicFilter::new(&mqtt.attributes_topic),
-            telemetry: TopicFilter::new(&mqtt.telemetry_topic),
+            attributes: NamedTopicFilter::new(&mqtt.attributes_topic),
+            telemetry: NamedTopicFilter::new(&mqtt.telemetry_topic),
             attributes_subscribe: TopicFilter::new(&mqtt.attributes_subscribe_topic),
+            is_wrapped: matches!(mqtt.payload, PayloadKind::Codec { wrapping: Some(_), .. }),
         }
     }
 }
@@ -105,6 +107,15 @@ pub fn uplink(topics: &ProfileTopics, topic: &str) -> Result<Route, RouteError> 
         return Ok(Route::Telemetry(Format::Profile));
     }
     device_v1::uplink(topic).or_else(|| device_v2::uplink(topic)).unwrap_or(Err(RouteError::UnknownTopic))
+}
+
+/// What the named segments of the profile's filter say about a publish on `topic`: name and value.
+pub fn facts<'a>(topics: &'a ProfileTopics, topic: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let ProfileTopics { attributes, telemetry, .. } = topics;
+    let has_names = attributes.has_names() || telemetry.has_names();
+    // The same order as in `uplink`. Most profiles have no names, and then nothing is compared.
+    let filter = if has_names && attributes.matches(topic) { attributes } else { telemetry };
+    filter.facts(topic)
 }
 
 /// Where shared-attribute updates go to a device that subscribed in this family.

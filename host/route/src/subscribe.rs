@@ -41,6 +41,8 @@ pub fn subscription(topics: &ProfileTopics, filter: &str) -> Option<Subscription
         "v1/gateway/attributes" | "v1/gateway/attributes/response" | "v1/gateway/rpc" => {
             Subscription::Passive
         }
+        // A network server listens for what to send to its devices, and may not start where it is refused.
+        _ if topics.is_wrapped => Subscription::Passive,
         _ => return None,
     })
 }

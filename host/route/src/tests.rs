@@ -1,5 +1,7 @@
 //! Rows of device API §5; a number in a comment is a conformance case.
 
+use wireglot_model::{CarriedNames, CodecName, Envelope, Wrapping};
+
 use super::*;
 
 #[path = "../../../tests/fuzz/src/topic_routing.rs"]
@@ -354,4 +356,52 @@ fn fuzzed_topics_stay_harmless() {
     let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(!inputs.is_empty());
     inputs.iter().for_each(|file| topic_routing::check(&std::fs::read(file).unwrap()));
+}
+
+#[track_caller]
+fn check_facts(telemetry: &str, topic: &str, expected: &[(&str, &str)]) {
+    let topics = topics("facts/{kind}", telemetry, "v1/devices/me/attributes");
+    assert_eq!(facts(&topics, topic).collect::<Vec<_>>(), expected, "{telemetry} {topic}");
+}
+
+#[test]
+fn named_segments_match_as_plus_and_tell_what_stood_there() {
+    let named = topics("facts/{kind}", "up/{fPort}", "v1/devices/me/attributes");
+    check_with(&named, "up/85", TELEMETRY);
+    check_with(&named, "facts/a", ATTRIBUTES);
+    for topic in ["up", "up/", "up/85/x", "up/{fPort}/", "down/85"] {
+        check_with(&named, topic, UNKNOWN);
+    }
+    check_facts("up/{fPort}", "up/85", &[("fPort", "85")]);
+    check_facts("up/{fPort}", "facts/a", &[("kind", "a")]);
+    check_facts("{a}/x+/{b}/#", "1/x2/3/4/5", &[("a", "1"), ("b", "3")]);
+    check_facts("{a}/#", "1", &[("a", "1")]);
+    for topic in ["v2/t", "other/85", "up/85/x"] {
+        check_facts("up/{fPort}", topic, &[]);
+    }
+    check_facts("up/+", "up/85", &[]);
+}
+
+#[test]
+fn braces_that_name_nothing_stand_for_themselves() {
+    let literal = topics("a", "up/{fPort", "v1/devices/me/attributes");
+    check_with(&literal, "up/{fPort", TELEMETRY);
+    check_with(&literal, "up/85", UNKNOWN);
+}
+
+#[test]
+fn a_network_server_may_listen_for_commands_of_its_own() {
+    let commands = "application/+/device/+/command/+";
+    assert_eq!(subscription(&default_topics(), commands), None);
+    let wrapping = Wrapping { envelope: Envelope::Chirpstack, names: CarriedNames::Name, create_max: 0 };
+    let payload = PayloadKind::Codec {
+        codec: CodecName::parse("elsys").unwrap(),
+        settings: "{}".into(),
+        isolate_messages: false, pin: None,
+        wrapping: Some(wrapping),
+    };
+    let wrapped = ProfileTopics::new(&MqttTransport { payload, ..MqttTransport::json() });
+    assert_eq!(subscription(&wrapped, commands), Some(Subscription::Passive));
+    let updates = Some(Subscription::AttributeUpdates(Family::V1));
+    assert_eq!(subscription(&wrapped, "v1/devices/me/attributes"), updates, "all others are what they were");
 }

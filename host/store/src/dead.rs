@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use wireglot_model::{
-    CodecStamp, DeadLetter, DeadLetterBounds, DeviceId, FailureStage, ProfileId, Timestamp,
+    CodecStamp, DeadLetter, DeadLetterBounds, DeviceId, Envelope, FailureStage, ProfileId, Timestamp,
 };
 
 use crate::batch::json;
@@ -22,6 +22,8 @@ struct Head {
     profile_id: ProfileId,
     profile: String,
     topic: String,
+    #[serde(default)]
+    envelope: Option<Envelope>,
     received: Timestamp,
     codec: Option<CodecStamp>,
     stage: FailureStage,
@@ -35,6 +37,7 @@ pub(crate) fn encode(letter: &DeadLetter) -> Vec<u8> {
         profile_id: letter.profile_id,
         profile: letter.profile.clone(),
         topic: letter.topic.clone(),
+        envelope: letter.envelope,
         received: letter.received,
         codec: letter.codec.clone(),
         stage: letter.stage,
@@ -57,6 +60,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DeadLetter, ReadError> {
         profile: head.profile,
         topic: head.topic,
         payload: reader.rest().to_vec(),
+        envelope: head.envelope,
         received: head.received,
         codec: head.codec,
         stage: head.stage,

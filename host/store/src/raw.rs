@@ -4,7 +4,7 @@
 //! profile received in one millisecond are a *unit*: values do not say which of them they came from, so a unit is
 //! decoded again as a whole.
 
-use wireglot_model::{DeviceId, FrameTrace, ProfileId, RawFrame, Timestamp};
+use wireglot_model::{DeviceId, Envelope, FrameTrace, ProfileId, RawFrame, Timestamp};
 
 use crate::batch::{put_stamp, read_stamp};
 use crate::coding::{Reader, put_bytes, put_signed, put_varint};
@@ -50,6 +50,11 @@ pub(crate) fn encode(frame: &RawFrame) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128 + frame.topic.len() + frame.payload.len());
     bytes.extend_from_slice(frame.device.0.as_bytes());
     put_bytes(&mut bytes, frame.topic.as_bytes());
+    bytes.push(match frame.envelope {
+        None => 0,
+        Some(Envelope::Chirpstack) => 1,
+        Some(Envelope::Tts) => 2,
+    });
     let mut stamp = Vec::new();
     if let Some(codec) = &frame.codec {
         put_stamp(&mut stamp, codec);
@@ -70,6 +75,12 @@ pub(crate) fn decode(key: RawKey, bytes: &[u8]) -> Result<RawFrame, ReadError> {
     let mut reader = Reader::new(bytes);
     let device = DeviceId(uuid::Uuid::from_bytes(reader.array()?));
     let topic = std::str::from_utf8(reader.bytes()?).map_err(|_| DAMAGED)?.to_owned();
+    let envelope = match reader.array()? {
+        [0] => None,
+        [1] => Some(Envelope::Chirpstack),
+        [2] => Some(Envelope::Tts),
+        [_] => return Err(DAMAGED),
+    };
     let stamp = reader.bytes()?;
     let codec = if stamp.is_empty() { None } else { Some(read_stamp(stamp).ok_or(DAMAGED)?) };
     let count = reader.varint()?;
@@ -82,7 +93,8 @@ pub(crate) fn decode(key: RawKey, bytes: &[u8]) -> Result<RawFrame, ReadError> {
         });
     }
     let payload = reader.rest().to_vec();
-    Ok(RawFrame { device, profile: key.profile, topic, payload, received: key.received, codec, traces })
+    let RawKey { received, profile, .. } = key;
+    Ok(RawFrame { device, profile, topic, payload, envelope, received, codec, traces })
 }
 
 #[cfg(test)]

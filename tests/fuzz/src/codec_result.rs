@@ -31,7 +31,7 @@ pub fn check(input: &[u8]) {
 
 fn entries(result: &CodecResult) -> usize {
     let of_message = |message: &AddressedMessage| match &message.body {
-        Message::Telemetry(measurements) => measurements.iter().map(|m| 1 + m.values.len()).sum(),
+        Message::Telemetry(measurements) => measurements.iter().map(|m| m.values.len().max(1)).sum(),
         Message::Attributes(values) => values.len(),
         Message::AttributeRequest(request) => request.client_keys.len() + request.shared_keys.len(),
         Message::RpcResponse(_) | Message::ClientRpc(_) => 0,

@@ -19,5 +19,5 @@ pub use wireglot_codec::fuzzing;
 // A target names its subject as `crate::…`, which is the same path here and in the crate under test.
 pub use wireglot_route::{
     Family, Format, ProfileTopics, Route, RouteError, Subscription, attribute_response_topic,
-    attribute_update_topic, matches, subscription, uplink,
+    attribute_update_topic, facts, matches, subscription, uplink,
 };

@@ -1,10 +1,11 @@
 //! Topics and filters of any kind: no panic, the order of the calls, and matching as the rules define it.
 
 use wireglot_model::profile::MqttTransport;
+use wireglot_model::segments::NamedFilter;
 
 use crate::{
     Family, Format, ProfileTopics, Route, RouteError, Subscription, attribute_response_topic,
-    attribute_update_topic, matches, subscription, uplink,
+    attribute_update_topic, facts, matches, subscription, uplink,
 };
 
 /// The definition takes time and memory of the product of both lengths.
@@ -22,20 +23,26 @@ pub fn check(input: &[u8]) {
     {
         if let Some(line) = lines.next() {
             line.clone_into(filter);
-            check_match(filter, topic);
+            check_match(&plain(filter), topic);
         }
     }
     let topics = ProfileTopics::new(&mqtt);
     check_uplink(&mqtt, topic, uplink(&topics, topic));
+    assert!(facts(&topics, topic).all(|(_, value)| !value.contains('/')));
     check_subscription(&mqtt, topic, subscription(&topics, topic));
+}
+
+/// A filter with its named segments as what they match as.
+fn plain(filter: &str) -> String {
+    NamedFilter::parse(filter).map_or_else(|_| filter.to_owned(), |named| named.filter)
 }
 
 fn check_uplink(mqtt: &MqttTransport, topic: &str, route: Result<Route, RouteError>) {
     if topic.starts_with("v1/gateway") {
         assert_eq!(route, Err(RouteError::UnknownTopic));
-    } else if matches(&mqtt.attributes_topic, topic) {
+    } else if matches(&plain(&mqtt.attributes_topic), topic) {
         assert_eq!(route, Ok(Route::Attributes(Format::Profile)));
-    } else if matches(&mqtt.telemetry_topic, topic) {
+    } else if matches(&plain(&mqtt.telemetry_topic), topic) {
         assert_eq!(route, Ok(Route::Telemetry(Format::Profile)));
     } else if let Ok(Route::AttributeRequest { id, family }) = route {
         let prefix = match family {

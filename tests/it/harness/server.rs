@@ -12,7 +12,9 @@ use wireglot_load::wire::Version;
 
 use super::device::Device;
 use super::folders;
+use super::metrics::Metrics;
 use super::rest::Rest;
+use super::trace::Trace;
 use super::wait::eventually;
 
 const PASSWORD: &str = "correct horse battery";
@@ -145,6 +147,18 @@ impl Server {
     /// The process id, for the kernel's books.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Listens to the live trace with this query.
+    pub(crate) fn trace(&self, query: &str) -> Trace {
+        Trace::listen(self.http, self.rest.token(), query)
+    }
+
+    /// The page of metrics, valid or the story fails.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> Metrics {
+        let page = self.rest.stranger().get("/metrics").expect("metrics are for everybody");
+        Metrics::parse(page.as_str().expect("a text"))
     }
 
     fn wait_until_ready(&mut self) {

@@ -17,7 +17,7 @@ use wireglot_load::account;
 use super::Bench;
 use crate::process::{program, run, target};
 
-const PASSWORD: &str = "bench password";
+pub(super) const PASSWORD: &str = "bench password";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Devices of the fleet; each may have one session.
 pub(super) const DEVICES: usize = 2_000;

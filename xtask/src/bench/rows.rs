@@ -14,6 +14,7 @@ use wireglot_load::wire::Version;
 use super::Bench;
 use super::load::{Report, Shape, put};
 use super::parts::{self, Contestant, DEVICES, Server};
+use super::steps::steps;
 use super::table::{Bar, Line, median, short};
 use crate::process::{output_of, say};
 
@@ -33,6 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     Row { name: "stored", optional: false, measure: stored },
     Row { name: "r5k", optional: false, measure: r5k },
     Row { name: "swaps", optional: false, measure: swaps },
+    Row { name: "steps", optional: false, measure: steps },
     Row { name: "decode", optional: false, measure: decode },
     Row { name: "codecs", optional: false, measure: codecs },
     Row { name: "disk", optional: false, measure: disk },

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use super::Happening;
 
+/// What was stored, what was not, and who came.
+const EVENTS: &str = "telemetry,attributes,failed,connected";
 /// Values shown of one message; a terminal has only so many columns.
 const VALUES_SHOWN_MAX: usize = 6;
 
 /// Logs the administrator in; gives the access token.
-pub(super) fn login(http: SocketAddr, password: &str) -> anyhow::Result<String> {
+pub(crate) fn login(http: SocketAddr, password: &str) -> anyhow::Result<String> {
     let answer: Value = ureq::post(format!("http://{http}/api/auth/login"))
         .send_json(json!({"username": "tenant@thingsboard.org", "password": password}))
         .context("the administrator cannot log in")?
@@ -37,7 +39,7 @@ pub(super) fn follow(http: SocketAddr, token: String, happened: Sender<Happening
 }
 
 fn read(http: SocketAddr, token: &str, happened: &Sender<Happening>) -> anyhow::Result<()> {
-    let answer = ureq::get(format!("http://{http}/api/trace"))
+    let answer = ureq::get(format!("http://{http}/api/trace?events={EVENTS}"))
         .header("X-Authorization", format!("Bearer {token}"))
         .call()
         .context("the live trace is refused")?;

@@ -133,6 +133,7 @@ fn whatever_lies_in_the_folder_the_others_are_served() {
     write(&fixture.config.folder.join(std::ffi::OsStr::from_bytes(b"\xff.wasm")), b"x");
     write(&fixture.path("No Name.wasm"), b"x");
     write(&fixture.path("c.next.wasm"), b"x");
+    write(&fixture.path("c.next.next.wasm"), b"x");
     write(&fixture.path("empty.wasm"), b"");
     write(&fixture.path(".hidden.wasm"), b"x");
     write(&fixture.path("readme.txt"), b"x");
@@ -142,13 +143,14 @@ fn whatever_lies_in_the_folder_the_others_are_served() {
     let mut rejected: Vec<String> =
         report.rejected.iter().map(|file| format!("{}: {}", file.file, file.error)).collect();
     rejected.sort();
-    assert_eq!(rejected.len(), 8, "{rejected:#?}");
+    assert_eq!(rejected.len(), 9, "{rejected:#?}");
     for part in [
         "209715200 bytes",
         "it is a folder",
         "not a regular file",
         "not UTF-8",
-        "kept for candidates",
+        "does not end in .next",
+        "c.next.wasm: this is not a whole",
         "No such file",
     ] {
         assert!(rejected.iter().any(|line| line.contains(part)), "{part}: {rejected:#?}");

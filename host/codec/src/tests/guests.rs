@@ -24,6 +24,36 @@ pub(super) fn codec(version: &str, value: i64) -> Vec<u8> {
     component(&module(version, value, "i32.const 1024"))
 }
 
+/// The same with so many pages of 64 KiB to begin with.
+pub(super) fn codec_of_pages(version: &str, pages: u32) -> Vec<u8> {
+    let memory = "(memory (export \"memory\")";
+    let text = module(version, 7, "i32.const 1024");
+    component(&text.replace(&format!("{memory} 8)"), &format!("{memory} {pages})")))
+}
+
+/// The same, with one part of its text replaced.
+pub(super) fn changed(version: &str, value: i64, part: &str, by: &str) -> Vec<u8> {
+    let text = module(version, value, "i32.const 1024");
+    assert!(text.contains(part), "{part}");
+    component(&text.replace(part, by))
+}
+
+/// What `decode` begins with.
+pub(super) const BEGIN: &str = "(global.set $calls (i64.add (global.get $calls) (i64.const 1)))";
+/// What a codec begins with instead that takes its time.
+pub(super) const SLOWLY: &str = "(global.set $calls (i64.const 100000))
+    (loop $again (global.set $calls (i64.sub (global.get $calls) (i64.const 1)))
+      (br_if $again (i64.ne (global.get $calls) (i64.const 0))))";
+/// What a codec begins with that refuses frames whose second byte is 9.
+pub(super) const REFUSING: &str =
+    "(if (i32.eq (i32.load8_u offset=1 (local.get 0)) (i32.const 9)) (then (return (i32.const 2500))))";
+/// What a codec begins with that traps on them.
+pub(super) const TRAPPING: &str =
+    "(if (i32.eq (i32.load8_u offset=1 (local.get 0)) (i32.const 9)) (then unreachable))";
+/// Where the settings of two bytes, `{}`, are accepted; and where they are not.
+pub(super) const ACCEPTING_NONE: [&str; 2] =
+    ["(i32.eq (local.get 1) (i32.const 3))", "(i32.eq (local.get 1) (i32.const 2))"];
+
 /// A codec that traps in `describe`.
 pub(super) fn traps_in_describe() -> Vec<u8> {
     component(&module("1.0.0", 0, "unreachable"))

@@ -42,7 +42,7 @@ fn one_version_per_message() {
     for worker in workers {
         assert_eq!(worker.join().unwrap().len(), 2);
     }
-    assert_eq!(fixture.table.counters().swaps, 61);
+    assert_eq!(fixture.table.counters().files[0].swaps, 61);
     assert_eq!(fixture.table.counters().live_instances, 0);
 }
 

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
-use wireglot_bus::{Event, FeedItem, mailbox};
+use wireglot_bus::{Event, FeedItem, Filter, Kinds, mailbox};
 use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX};
-use wireglot_model::{Decoded, Downlink, Fault, Scope, SessionId, Timestamp, Uplink, UplinkBody, Value};
+use wireglot_model::{
+    CarriedNames, DeadLetter, DeadLetterBounds, Decoded, Downlink, Envelope, FailureStage, Fault, Scope,
+    SessionId, Timestamp, Uplink, UplinkBody, Value, Wrapping,
+};
 
 use super::{NOW, Site, attributes, draft, of_child, sample, telemetry, token};
-use crate::{AcceptError, DeviceDraft, DeviceHandle, DeviceWorker, Outcome};
+use crate::{AcceptError, DeviceDraft, DeviceHandle, DeviceWorker, LetterFilter, Outcome};
 
 const LATER: Timestamp = Timestamp(NOW.0 + 1);
 
@@ -188,6 +191,97 @@ async fn a_gateway_has_a_bounded_number_of_devices() {
     .await;
 }
 
+fn wrapping(create_max: u32) -> Wrapping {
+    Wrapping { envelope: Envelope::Chirpstack, names: CarriedNames::Name, create_max }
+}
+
+#[tokio::test]
+async fn a_network_server_brings_as_many_devices_as_its_profile_allows() {
+    let site = Site::new().await;
+    let server = site.device("server", token("T")).await;
+    let (server_id, profile) = (server.id(), server.profile().profile.id);
+    let known = site.device("known", token("K")).await;
+    let devices = &site.devices;
+    let carried =
+        |name: &str, max| devices.carried(&server, &wrapping(max), name, Some("0101010101010101"), NOW);
+    assert_eq!(carried("known", 0).unwrap().id(), known.id(), "a device that is here is used");
+    let refused = |name: &str, max: u32| {
+        let error = carried(name, max).map(|device| device.name()).expect_err(name);
+        assert_eq!(error.fault(), Fault::Device, "answered as the profile says: {error}");
+        error.to_string()
+    };
+    assert!(refused("a", 0).contains("no device is named 'a', and the connection may bring 0 into being"));
+    let first = carried("a", 2).unwrap();
+    assert_eq!(first.record().profile, profile);
+    let info = format!("{{\"lastConnectedGateway\":\"{server_id}\",\"devEui\":\"0101010101010101\"}}");
+    assert_eq!(first.record().additional_info, info);
+    carried("b", 2).unwrap();
+    assert!(refused("c", 2).contains("may bring 2 into being"));
+    assert_eq!(carried("a", 2).unwrap().id(), first.id(), "those that are there still are");
+    server.state.children.store(GATEWAY_DEVICES_MAX, std::sync::atomic::Ordering::Relaxed);
+    assert!(refused("d", u32::MAX).contains("may bring 10000"), "no profile can ask for more");
+    for name in ["", " ", &"n".repeat(256)] {
+        refused(name, 2);
+    }
+    site.devices.delete_device(server_id).await.unwrap();
+    assert!(matches!(carried("known", 2), Err(AcceptError::Deleted)), "it speaks for nobody any more");
+}
+
+#[tokio::test]
+async fn a_name_stands_for_one_dev_eui() {
+    let site = Site::new().await;
+    let server = site.device("server", token("T")).await;
+    let info = "{\"devEui\":\"A1B2C3D4E5F60718\"}";
+    let draft = DeviceDraft { additional_info: info.into(), ..draft("d") };
+    let device = site.devices.create_device(draft.clone(), None, NOW).await.unwrap();
+    let devices = &site.devices;
+    let carried = |eui| devices.carried(&server, &wrapping(0), "d", eui, NOW);
+    assert!(carried(Some("a1b2c3d4e5f60718")).is_ok());
+    for other in [Some("0101010101010101"), None] {
+        let error = carried(other).map(|device| device.name()).expect_err("another device of the same name");
+        assert!(error.to_string().contains("'d' has the DevEUI a1b2c3d4e5f60718"), "{error}");
+        assert_eq!(error.fault(), Fault::Device);
+    }
+    let open = DeviceDraft { additional_info: "null".into(), ..draft };
+    devices.update_device(device.id(), open, None, LATER).await.unwrap();
+    assert!(carried(Some("0101010101010101")).is_ok(), "an operator replaced it");
+}
+
+#[tokio::test]
+async fn a_device_whose_first_frame_was_refused_is_kept_with_it() {
+    let site = Site::new().await;
+    let server = site.device("server", token("T")).await;
+    let devices = site.devices.clone();
+    on_worker(&site, |worker| async move {
+        let device = devices.carried(&server, &wrapping(1), "c", None, NOW).unwrap();
+        let letter = DeadLetter {
+            device: device.id(),
+            device_name: "c".into(),
+            profile_id: device.profile().profile.id,
+            profile: "p".into(),
+            topic: "t".into(),
+            payload: vec![1],
+            envelope: Some(Envelope::Chirpstack),
+            received: NOW,
+            codec: None,
+            stage: FailureStage::Refused,
+            reason: "no".into(),
+        };
+        let (sender, receiver) = oneshot::channel();
+        worker
+            .bury(&device, letter, DeadLetterBounds::default(), None, sender)
+            .map_err(|(error, _)| error)
+            .unwrap();
+        let (_accepted, _) = receiver.await.unwrap().unwrap();
+        assert_eq!(device.unsettled(), None);
+    })
+    .await;
+    let site = site.reopen().await;
+    let device = site.devices.device_by_name("c").expect("it is in the store");
+    let of_device = LetterFilter { device: Some(device.id()), ..LetterFilter::default() };
+    assert_eq!(site.devices.dead_letters(&of_device, None, 10).unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_child_whose_message_was_cut_off_comes_with_the_next_one() {
     let site = Site::new().await;
@@ -210,7 +304,7 @@ async fn a_child_whose_message_was_cut_off_comes_with_the_next_one() {
 async fn listeners_hear_of_what_is_durable_and_nobody_else_pays() {
     let site = Site::new().await;
     let device = site.device("d", token("T")).await;
-    let mut feed = site.bus.feed();
+    let mut feed = site.bus.feed(Filter::of(Kinds::TELEMETRY));
     on_worker(&site, |worker| async move {
         accept(&worker, &device, NOW, vec![telemetry("t", 5)]).await.unwrap();
     })
@@ -223,7 +317,7 @@ async fn listeners_hear_of_what_is_durable_and_nobody_else_pays() {
         codec: None,
         samples: vec![sample("t", 5)],
     };
-    assert_eq!(feed.recv().await, Some(FeedItem::Event(Arc::new(expected))));
+    assert_eq!(feed.recv().await, FeedItem::Event(Arc::new(expected)));
 }
 
 #[tokio::test]

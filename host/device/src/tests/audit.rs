@@ -17,7 +17,7 @@ fn pinned_to(hash: Option<CodecHash>) -> ProfileDraft {
     let mut mqtt = wireglot_model::profile::MqttTransport::json();
     let pin = Some(VersionPin { selector: "1.0.0".into(), hash });
     let (codec, settings) = (CodecName::parse("elsys").unwrap(), "{\"secret\":\"s3cret\"}".into());
-    mqtt.payload = PayloadKind::Codec { codec, pin, settings, isolate_messages: false };
+    mqtt.payload = PayloadKind::Codec { codec, pin, settings, isolate_messages: false, wrapping: None };
     ProfileDraft { transport: TransportKind::Mqtt(mqtt), ..ProfileDraft::named("p") }
 }
 

@@ -1,6 +1,7 @@
 //! Management: the rules for saving, and that everything is still so after a restart.
 
 use wireglot_model::profile::MqttTransport;
+use wireglot_model::segments::InvalidSegment;
 use wireglot_model::{CodecName, PayloadKind, TransportKind};
 
 use super::{NOW, PASSWORD, Site, draft, token};
@@ -27,8 +28,13 @@ fn mqtt(change: impl FnOnce(&mut MqttTransport)) -> TransportKind {
 fn codec(settings: &str) -> TransportKind {
     let codec = CodecName::parse("elsys").unwrap();
     mqtt(|mqtt| {
-        mqtt.payload =
-            PayloadKind::Codec { codec, pin: None, settings: settings.into(), isolate_messages: false };
+        mqtt.payload = PayloadKind::Codec {
+            codec,
+            pin: None,
+            settings: settings.into(),
+            isolate_messages: false,
+            wrapping: None,
+        };
     })
 }
 
@@ -134,6 +140,10 @@ async fn profiles_keep_their_rules() {
     for (transport, rule) in [
         (mqtt(|mqtt| mqtt.telemetry_topic = " ".into()), Rule::InvalidTopic(" ".into())),
         (mqtt(|mqtt| mqtt.attributes_topic = "a\0".into()), Rule::InvalidTopic("a\0".into())),
+        (
+            mqtt(|mqtt| mqtt.attributes_topic = "{}".into()),
+            Rule::InvalidSegment { filter: "{}".into(), problem: InvalidSegment::Malformed("{}".into()) },
+        ),
         (codec("[]"), Rule::SettingsNotObject),
         (codec("{"), Rule::SettingsNotObject),
     ] {

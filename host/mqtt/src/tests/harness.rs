@@ -126,7 +126,13 @@ async fn populate(devices: &Devices) {
         profile(devices, name, MqttTransport { on_failure, ..MqttTransport::json() }).await;
     }
     let codec = CodecName::parse("not-there").unwrap();
-    let payload = PayloadKind::Codec { codec, pin: None, settings: "{}".into(), isolate_messages: false };
+    let payload = PayloadKind::Codec {
+        codec,
+        pin: None,
+        settings: "{}".into(),
+        isolate_messages: false,
+        wrapping: None,
+    };
     profile(devices, "coded", MqttTransport { payload, ..MqttTransport::json() }).await;
     let other =
         ProfileDraft { transport: TransportKind::Other("COAP".into()), ..ProfileDraft::named("coap") };

@@ -28,6 +28,7 @@ fn codec_profile(name: &str) -> Value {
                     "codec": "elsys",
                     "settings": {"prefix": "a", "n": 1.0},
                     "onFailure": "accept",
+                    "limits": {"deadlineMs": 50, "memoryMiB": null, "values": 100},
                     "future": "kept",
                 },
             },
@@ -203,6 +204,7 @@ async fn a_codec_profile_survives_reading_and_saving() {
     assert_eq!((&payload["codec"], &payload["onFailure"]), (&json!("elsys"), &json!("accept")));
     assert_eq!((&payload["future"], &payload["isolation"]), (&json!("kept"), &json!("instance")));
     assert_eq!(payload["settings"].to_string(), "{\"n\":1.0,\"prefix\":\"a\"}");
+    assert_eq!(payload["limits"], json!({"deadlineMs": 50, "values": 100}));
     assert_eq!(
         (&made["ours"].to_string(), &made["retentionDays"]),
         (&"{\"kept\":[1,2.5]}".to_owned(), &json!(30))
@@ -232,6 +234,45 @@ async fn a_codec_profile_survives_reading_and_saving() {
     site.refused(Method::DELETE, &path, Body::empty(), 400, 31, "Default Device Profile").await;
 }
 
+/// The profile with these members of its payload configuration set.
+fn with_members(members: Value) -> Value {
+    let mut profile = codec_profile("p");
+    let payload = &mut profile["profileData"]["transportConfiguration"]["transportPayloadTypeConfiguration"];
+    for (name, value) in members.as_object().unwrap() {
+        payload[name] = value.clone();
+    }
+    profile
+}
+
+#[tokio::test]
+async fn an_envelope_survives_reading_and_saving() {
+    let site = Site::new().await;
+    let payload = |profile: &Value| {
+        profile["profileData"]["transportConfiguration"]["transportPayloadTypeConfiguration"].clone()
+    };
+    let plain = site.post("/api/deviceProfile", with_members(json!({}))).await;
+    assert_eq!(payload(&plain)["envelope"], "none");
+    assert!(payload(&plain).get("carriedDevicesMax").is_none());
+    let id = plain["id"].clone();
+    for (members, names, max) in [
+        (json!({"envelope": "chirpstack"}), "name", 0),
+        (
+            json!({"envelope": "tts", "carriedDeviceNames": "devEui", "carriedDevicesMax": 10_000}),
+            "devEui",
+            10_000,
+        ),
+    ] {
+        let mut profile = with_members(members.clone());
+        profile["id"] = id.clone();
+        let saved = payload(&site.post("/api/deviceProfile", profile).await);
+        assert_eq!(saved["envelope"], members["envelope"]);
+        assert_eq!((&saved["carriedDeviceNames"], &saved["carriedDevicesMax"]), (&json!(names), &json!(max)));
+    }
+    let mut none = with_members(json!({"envelope": "none"}));
+    none["id"] = id;
+    assert_eq!(payload(&site.post("/api/deviceProfile", none).await), payload(&plain), "and gone again");
+}
+
 #[tokio::test]
 async fn bad_profiles_are_refused() {
     let site = Site::new().await;
@@ -254,9 +295,49 @@ async fn bad_profiles_are_refused() {
         (with(&format!("{payload}/codec"), json!(null)), "names the codec"),
         (with(&format!("{payload}/settings"), json!([1])), "codec settings should be a JSON object!"),
         (with(&format!("{payload}/onFailure"), json!("ignore")), "onFailure"),
+        (with(&format!("{payload}/limits"), json!([])), "limits is an object"),
+        (
+            with(&format!("{payload}/limits"), json!({"memory": 1})),
+            "there is no limit 'memory'; the limits are",
+        ),
+        (
+            with(&format!("{payload}/limits"), json!({"deadlineMs": 1_001})),
+            "the limit 'deadlineMs' is a whole number from 1 to 1000",
+        ),
+        (with(&format!("{payload}/limits"), json!({"values": -1})), "the limit 'values' is a whole number"),
+        (with(&format!("{payload}/limits"), json!({"values": 1.5})), "the limit 'values' is a whole number"),
+        (with(&format!("{payload}/transportPayloadType"), json!("JSON")), "only payloads of type 'CODEC'"),
     ] {
         site.refused(Method::POST, "/api/deviceProfile", profile.to_string(), 400, 31, message).await;
     }
+    for (members, message) in [
+        (json!({"envelope": "chirpstack3"}), "envelope is 'none', 'chirpstack' and 'tts', not 'chirpstack3'"),
+        (
+            json!({"envelope": "tts", "carriedDeviceNames": "label"}),
+            "carriedDeviceNames is 'name' and 'devEui'",
+        ),
+        (json!({"envelope": "tts", "carriedDevicesMax": -1}), "'carriedDevicesMax' is a whole number"),
+        (json!({"envelope": "tts", "carriedDevicesMax": 10_001}), "'carriedDevicesMax' is at most 10000"),
+        (json!({"carriedDevicesMax": 5}), "need an 'envelope'"),
+        (json!({"envelope": "none", "carriedDeviceNames": "name"}), "need an 'envelope'"),
+        (json!({"envelope": "tts", "transportPayloadType": "JSON"}), "'transportPayloadType' is CODEC"),
+    ] {
+        let body = with_members(members).to_string();
+        site.refused(Method::POST, "/api/deviceProfile", body, 400, 31, message).await;
+    }
+    for (topic, message) in [
+        ("up/{fPort", "'up/{fPort' is not a topic filter: '{fPort' is not a named segment"),
+        ("{a}/{a}", "{a} is there twice"),
+    ] {
+        let mut profile = codec_profile("p");
+        profile["profileData"]["transportConfiguration"]["deviceTelemetryTopic"] = json!(topic);
+        site.refused(Method::POST, "/api/deviceProfile", profile.to_string(), 400, 31, message).await;
+    }
+    let mut named = with_members(json!({"envelope": "tts"}));
+    named["profileData"]["transportConfiguration"]["deviceTelemetryTopic"] =
+        json!("v3/{app}/devices/{id}/up");
+    let message = "with an 'envelope', 'deviceTelemetryTopic' has no named segments";
+    site.refused(Method::POST, "/api/deviceProfile", named.to_string(), 400, 31, message).await;
     let mut second = codec_profile("p");
     second["default"] = json!(true);
     let message = "Another default device profile is present in scope of current tenant!";

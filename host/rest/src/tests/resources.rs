@@ -135,3 +135,39 @@ async fn a_file_that_is_no_codec_is_refused_with_the_reason() {
     site.refused(Method::GET, "/api/codecs/other", Body::empty(), 404, 32, "").await;
     site.refused(Method::PUT, "/api/codecs/NOT%20A%20NAME", "x", 400, 31, "a codec name is").await;
 }
+
+#[tokio::test]
+async fn keys_without_a_codec_have_no_description() {
+    let site = Site::new().await;
+    let path = path(&site).await;
+    let descriptions = format!("{path}/keys/timeseries/descriptions");
+    assert_eq!(site.get(&descriptions).await, json!({"codec": null, "keys": [], "notSeen": []}));
+    site.post(&format!("{path}/timeseries/ANY"), json!({"b": 1, "a": 2})).await;
+    let key = |key: &str| json!({"key": key, "describedAs": null, "type": null, "unit": null, "label": null});
+    let expected = json!({"codec": null, "keys": [key("a"), key("b")], "notSeen": []});
+    assert_eq!(site.get(&descriptions).await, expected);
+    let unknown = "/api/plugins/telemetry/DEVICE/13814000-1dd2-11b2-8080-808080808080";
+    let unknown = format!("{unknown}/keys/timeseries/descriptions");
+    site.refused(Method::GET, &unknown, Body::empty(), 404, 32, "").await;
+    site.refused(Method::GET, &descriptions.replace("DEVICE", "ASSET"), Body::empty(), 400, 31, "ASSET")
+        .await;
+}
+
+#[tokio::test]
+async fn a_trace_of_what_does_not_exist_is_refused() {
+    let site = Site::new().await;
+    site.device("d").await;
+    for (query, status, code, message) in [
+        ("deviceName=e", 404, 32, "There is no device 'e'"),
+        ("deviceProfileName=e", 404, 32, "There is no device profile 'e'"),
+        ("codec=e", 404, 32, "There is no codec 'e', and no profile names it"),
+        ("codec=../e", 400, 31, "a codec name is"),
+        ("stage=trap", 400, 31, "There is no stage 'trap'; the stages are no-codec, refused, trapped"),
+        ("events=decode", 400, 31, "There is no event 'decode'; the events are decoded, failed"),
+        ("events=failed,decoded&stage=trapped", 400, 31, "Only the event 'failed' has a stage"),
+        ("device=d", 400, 31, "There is no parameter 'device' here; there are deviceName"),
+    ] {
+        let path = format!("/api/trace?{query}");
+        site.refused(Method::GET, &path, Body::empty(), status, code, message).await;
+    }
+}

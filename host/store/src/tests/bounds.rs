@@ -45,6 +45,7 @@ fn the_oldest_dead_letters_make_room() {
         profile: String::new(),
         topic: String::new(),
         payload,
+        envelope: None,
         received: Timestamp(9),
         codec: None,
         stage: FailureStage::Refused,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use wireglot_model::profile::{MqttTransport, TransportKind};
 use wireglot_model::{
-    DeadLetter, DeadLetterBounds, FailureStage, FrameTrace, Measurement, Profile, RawFrame, Timestamp, Value,
+    DeadLetter, DeadLetterBounds, Envelope, FailureStage, FrameTrace, Measurement, Profile, RawFrame,
+    Timestamp, Value,
 };
 
 use super::{Disk, block_on, device, id, measured, no_bounds, profile, stamp};
@@ -20,6 +21,7 @@ fn letter(of: u8, received: i64, payload: &[u8]) -> DeadLetter {
         profile: "p".to_owned(),
         topic: "t".to_owned(),
         payload: payload.to_vec(),
+        envelope: Some(Envelope::Tts),
         received: Timestamp(received),
         codec: (of == 1).then(|| stamp("1")),
         stage: if of == 1 { FailureStage::Trapped } else { FailureStage::NoCodec },
@@ -125,6 +127,7 @@ fn raw(of: u8, received: i64, payload: &[u8]) -> RawFrame {
         profile: profile(of),
         topic: "up/1".to_owned(),
         payload: payload.to_vec(),
+        envelope: [None, Some(Envelope::Chirpstack), Some(Envelope::Tts)][usize::from(of % 3)],
         received: Timestamp(received),
         codec: (received % 2 == 0).then(|| stamp("12")),
         traces: vec![FrameTrace { device: id(9), first: Timestamp(-5), last: Timestamp(i64::MAX) }],

@@ -107,6 +107,7 @@ fn dead_letters_come_newest_first_and_by_device() {
         profile: "p".to_owned(),
         topic: "t".to_owned(),
         payload: payload.to_vec(),
+        envelope: None,
         received: Timestamp(9),
         codec: Some(stamp("1")),
         stage: FailureStage::Trapped,

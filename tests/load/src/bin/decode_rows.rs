@@ -60,8 +60,8 @@ fn open(flags: &Flags) -> Result<(WorkerCodecs, CodecBinding)> {
     let proven = table.engine().load(&codec, &component)?.decode_vectors(&[])?;
     table.publish(proven, Timestamp(0), None);
     let profile = ProfileId(PROFILE.parse().context("a fixed id")?);
-    let binding =
-        CodecBinding { profile, codec, version: None, settings: Arc::from("{}"), isolate_messages: false };
+    let (settings, limits) = (Arc::from("{}"), Arc::default());
+    let binding = CodecBinding { profile, codec, version: None, settings, isolate_messages: false, limits };
     Ok((table.worker(), binding))
 }
 

@@ -1,0 +1,691 @@
+//! Candidates: versions that are tried beside the live one, and the thread that tries them.
+//!
+//! A worker only copies a frame into a bounded queue, and only while a candidate of that codec exists; where the queue
+//! is full, the frame is dropped and counted. The thread takes the frames out, lets both versions decode them, judges
+//! canaries, and gives way to everything else: it runs at a low priority and for a quarter of the time at most.
+//! Not here: which device a canary serves (`instance/trial.rs`), the files (`folder/candidates.rs`).
+
+mod queue;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tracing::{debug, info, warn};
+use wireglot_model::limits::{SHADOW_PROFILES_MAX, SHADOW_QUEUE_FRAMES_MAX};
+use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp, ProfileId, Timestamp};
+
+use crate::CodecBinding;
+use crate::canary::{
+    CanaryBook, CanaryNumbers, CanaryPlan, CanaryState, CanaryStatus, OnSuccess, Share, Verdict, judge,
+    note_change, rank,
+};
+use crate::counters::Shard;
+use crate::folder::CodecFolder;
+use crate::load::LoadedCodec;
+use crate::shadow::{ShadowReport, ShadowSide, decode_both};
+use crate::swap::{CodecTable, Shared};
+
+pub(crate) use queue::{Job, Link, Queue};
+
+/// How long the thread decodes before it looks at its canaries again.
+const SLICE: Duration = Duration::from_millis(5);
+/// How often it looks into the queue. It is not woken, because that would cost the worker a system call.
+const TURN: Duration = Duration::from_millis(10);
+/// Its pause after work, as a multiple of the work: it has a quarter of one core at most.
+const PAUSE_PER_WORK: u32 = 3;
+/// Far below that of the workers; the lowest would keep a canary from being judged on a machine that is busy for long.
+const NICE: i32 = 10;
+/// Why a canary ends whose candidate became the live version without being asked for.
+pub(crate) const RENAMED: &str = "its file was renamed";
+
+/// A version that is tried.
+pub(crate) struct Candidate {
+    pub(crate) codec: Arc<LoadedCodec>,
+    file: String,
+    loaded_at: Timestamp,
+    /// In ten-thousandths, as are all shares here.
+    shadow_share: AtomicU32,
+    /// Zero: no canary is running.
+    canary_share: AtomicU32,
+    /// Canaries of this candidate so far.
+    canaries: AtomicU64,
+    hard_failures: AtomicU32,
+    pub(crate) frames_dropped: AtomicU64,
+    shards: Mutex<CanaryShards>,
+    /// A worker never waits for it.
+    trial: Mutex<Trial>,
+}
+
+/// What is found out about a candidate.
+#[derive(Default)]
+struct Trial {
+    /// The version that the report compares with.
+    against: Option<CodecStamp>,
+    report: ShadowReport,
+    canary: Option<Canary>,
+    last_hard_failure: Option<String>,
+}
+
+/// Tells a candidate's canaries apart: what still waits in the queue may be of an earlier one.
+pub(crate) type CanaryNumber = u64;
+
+/// A canary that is running.
+struct Canary {
+    number: CanaryNumber,
+    status: CanaryStatus,
+    live: CodecHash,
+    began: Instant,
+    /// Frames of its devices only.
+    report: ShadowReport,
+    messages_before: u64,
+    errors_before: u64,
+}
+
+/// Messages and errors of all workers: those that are being counted, and the sum of those that no worker counts any more.
+#[derive(Default)]
+struct CanaryShards {
+    written: Vec<Arc<CanaryShard>>,
+    folded: (u64, u64),
+}
+
+/// What one worker counts of one profile's canary messages; it has one writer.
+#[derive(Default)]
+pub(crate) struct CanaryShard {
+    messages: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl CanaryShard {
+    pub(crate) fn count(&self, failed: bool) {
+        let add = |counter: &AtomicU64, more: u64| {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        };
+        add(&self.messages, 1);
+        add(&self.errors, u64::from(failed));
+    }
+
+    fn added_to(&self, (messages, errors): (u64, u64)) -> (u64, u64) {
+        (messages + self.messages.load(Ordering::Relaxed), errors + self.errors.load(Ordering::Relaxed))
+    }
+}
+
+impl Candidate {
+    pub(crate) fn new(codec: Arc<LoadedCodec>, file: &str, loaded_at: Timestamp) -> Self {
+        Self {
+            codec,
+            file: file.to_owned(),
+            loaded_at,
+            shadow_share: AtomicU32::new(Share::ALL.parts()),
+            canary_share: AtomicU32::new(0),
+            canaries: AtomicU64::new(0),
+            hard_failures: AtomicU32::new(0),
+            frames_dropped: AtomicU64::new(0),
+            shards: Mutex::default(),
+            trial: Mutex::default(),
+        }
+    }
+
+    fn name(&self) -> &CodecName {
+        &self.codec.stamp().name
+    }
+
+    pub(crate) fn file(&self) -> &OsStr {
+        OsStr::new(&self.file)
+    }
+
+    pub(crate) fn hash(&self) -> CodecHash {
+        self.codec.stamp().hash
+    }
+
+    pub(crate) fn shadow_share(&self) -> Share {
+        Share::of_parts(self.shadow_share.load(Ordering::Relaxed))
+    }
+
+    /// The canary that is running.
+    pub(crate) fn canary(&self) -> Option<CanaryNumber> {
+        let is_running = self.canary_share.load(Ordering::Relaxed) > 0;
+        is_running.then(|| self.canaries.load(Ordering::Relaxed))
+    }
+
+    /// Whether the candidate serves this device.
+    pub(crate) fn serves(&self, device: &str) -> bool {
+        let share = Share::of_parts(self.canary_share.load(Ordering::Relaxed));
+        share.parts() > 0 && share.takes(rank(self.name(), device))
+    }
+
+    pub(crate) fn shard(&self) -> Arc<CanaryShard> {
+        let shard = Arc::new(CanaryShard::default());
+        let CanaryShards { written, folded } = &mut *self.shards.lock();
+        written.retain(|shard| {
+            let is_written = Arc::strong_count(shard) > 1;
+            if !is_written {
+                *folded = shard.added_to(*folded);
+            }
+            is_written
+        });
+        written.push(Arc::clone(&shard));
+        shard
+    }
+
+    /// A message had to be ended by force. Too many of them, and no further one meets the candidate; the rest of the
+    /// rollback follows on the candidates' thread.
+    pub(crate) fn failed_hard(&self, reason: &str, failures_max: u32) {
+        if self.hard_failures.fetch_add(1, Ordering::Relaxed) >= failures_max {
+            // The thread may be holding it for a comparison; the share must not wait for that.
+            if let Some(mut trial) = self.trial.try_lock() {
+                trial.last_hard_failure = Some(reason.to_owned());
+            }
+            self.canary_share.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages and errors of all canaries of this candidate.
+    fn counted(&self) -> (u64, u64) {
+        let shards = self.shards.lock();
+        shards.written.iter().fold(shards.folded, |sum, shard| shard.added_to(sum))
+    }
+}
+
+impl Canary {
+    fn numbers(&self, (messages, errors): (u64, u64)) -> CanaryNumbers {
+        // What was counted may have been looked at before the canary began.
+        let messages = messages.saturating_sub(self.messages_before);
+        let errors = errors.saturating_sub(self.errors_before);
+        CanaryNumbers::of(messages, errors, &self.report)
+    }
+}
+
+/// A candidate, as operators see it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CandidateStatus {
+    /// Of which codec.
+    pub name: CodecName,
+    /// Where it stands.
+    pub state: CandidateState,
+    /// Its version as it describes itself.
+    pub version: Option<String>,
+    /// Its identity.
+    pub hash: Option<CodecHash>,
+    /// Its file.
+    pub file: String,
+    /// Why it was rejected.
+    pub error: Option<String>,
+    /// When it was found good.
+    pub loaded_at: Option<Timestamp>,
+    /// The share of the live frames that is compared, from 0 to 1.
+    pub share: f64,
+    /// Frames that were not compared, because the thread was behind.
+    pub frames_dropped: u64,
+    /// What the comparison with the live version has found since the candidate, or the live version, was loaded.
+    pub report: Option<ShadowReport>,
+    /// Its canary, or the last one of this codec.
+    pub canary: Option<CanaryStatus>,
+}
+
+/// Where a candidate stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateState {
+    /// It decodes beside the live version; no device is served by it.
+    Shadow,
+    /// It serves a share of the devices.
+    Canary,
+    /// Its file was refused.
+    Rejected,
+}
+
+/// Why a candidate cannot be treated as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CandidateError {
+    /// There is none that is loaded.
+    #[error("there is no candidate: NAME.next.wasm is not in the folder, or was rejected")]
+    None,
+    /// No canary is running.
+    #[error("no canary is running")]
+    NoCanary,
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// Not as things stand.
+    #[error("{0}")]
+    Refused(String),
+    /// The folder cannot be changed.
+    #[error("the codecs folder cannot be written")]
+    Folder(#[source] std::io::Error),
+}
+
+/// Everything about candidates that a table shares.
+pub(crate) struct Trials {
+    queue: OnceLock<Arc<Queue>>,
+    rejected: Mutex<BTreeMap<CodecName, (String, String)>>,
+    book: Mutex<CanaryBook>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    is_stopping: Arc<AtomicBool>,
+    pub(crate) frames_compared: AtomicU64,
+    pub(crate) promoted: AtomicU64,
+    pub(crate) rolled_back: AtomicU64,
+}
+
+impl Trials {
+    pub(crate) fn open(versions_dir: &std::path::Path) -> Self {
+        Self {
+            queue: OnceLock::new(),
+            rejected: Mutex::default(),
+            book: Mutex::new(CanaryBook::open(versions_dir)),
+            thread: Mutex::default(),
+            is_stopping: Arc::default(),
+            frames_compared: AtomicU64::new(0),
+            promoted: AtomicU64::new(0),
+            rolled_back: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn frames_dropped(&self) -> u64 {
+        self.queue.get().map_or(0, |queue| queue.frames_dropped.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn queue(&self) -> Option<Arc<Queue>> {
+        self.queue.get().cloned()
+    }
+
+    /// Starts the thread with the first candidate, and wakes it for a further one.
+    pub(crate) fn wake(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
+        let mut thread = self.thread.lock();
+        if let Some(thread) = thread.as_ref() {
+            thread.thread().unpark();
+            return Ok(());
+        }
+        let (sender, jobs) = sync_channel(SHADOW_QUEUE_FRAMES_MAX);
+        let queue = Arc::clone(self.queue.get_or_init(|| Arc::new(Queue::new(sender))));
+        let (shared, is_stopping) = (Arc::downgrade(shared), Arc::clone(&self.is_stopping));
+        let work = move || Tester { shared, queue, jobs, is_stopping, sides: Vec::new() }.run();
+        *thread = Some(std::thread::Builder::new().name("codec-candidates".into()).spawn(work)?);
+        Ok(())
+    }
+
+    pub(crate) fn reject(&self, name: &CodecName, file: &str, reason: String) {
+        self.rejected.lock().insert(name.clone(), (file.to_owned(), reason));
+    }
+
+    pub(crate) fn forget_rejected(&self, name: &CodecName) {
+        self.rejected.lock().remove(name);
+    }
+
+    fn keep(&self, name: &CodecName, status: &CanaryStatus) {
+        match status.state {
+            CanaryState::Promoted => drop(self.promoted.fetch_add(1, Ordering::Relaxed)),
+            CanaryState::RolledBack => drop(self.rolled_back.fetch_add(1, Ordering::Relaxed)),
+            CanaryState::Running | CanaryState::Held | CanaryState::Stopped => {}
+        }
+        note_change(name, status);
+        self.book.lock().keep(name, status);
+    }
+}
+
+impl Drop for Trials {
+    fn drop(&mut self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.get_mut().take() else { return };
+        // The thread holds the table while it works, so it may be the last to let go of it.
+        if thread.thread().id() == std::thread::current().id() {
+            return;
+        }
+        thread.thread().unpark();
+        if thread.join().is_err() {
+            warn!("The thread of the candidates had panicked.");
+        }
+    }
+}
+
+impl CodecTable {
+    /// What is told of a codec's candidate.
+    pub fn candidate(&self, name: &CodecName) -> Option<CandidateStatus> {
+        let trials = &self.0.trials;
+        let canary = || trials.book.lock().last(name);
+        let Some(candidate) = self.candidate_of(name) else {
+            let (file, error) = trials.rejected.lock().get(name).cloned()?;
+            return Some(CandidateStatus {
+                name: name.clone(),
+                state: CandidateState::Rejected,
+                version: None,
+                hash: None,
+                file,
+                error: Some(error),
+                loaded_at: None,
+                share: 0.0,
+                frames_dropped: 0,
+                report: None,
+                canary: canary(),
+            });
+        };
+        let counted = candidate.counted();
+        let trial = candidate.trial.lock();
+        let running = trial.canary.as_ref().map(|canary| told(canary, counted));
+        let stamp = candidate.codec.stamp();
+        Some(CandidateStatus {
+            name: name.clone(),
+            state: if running.is_some() { CandidateState::Canary } else { CandidateState::Shadow },
+            version: Some(stamp.version.as_ref().to_owned()),
+            hash: Some(stamp.hash),
+            file: candidate.file.clone(),
+            error: None,
+            loaded_at: Some(candidate.loaded_at),
+            share: candidate.shadow_share().fraction(),
+            frames_dropped: candidate.frames_dropped.load(Ordering::Relaxed),
+            report: Some(trial.report.told()),
+            canary: running.or_else(canary),
+        })
+    }
+
+    /// The canary of a codec that is running, or its last one.
+    pub fn canary(&self, name: &CodecName) -> Option<CanaryStatus> {
+        self.candidate(name)
+            .and_then(|candidate| candidate.canary)
+            .or_else(|| self.0.trials.book.lock().last(name))
+    }
+
+    /// Sets which share of the live frames is compared.
+    pub fn set_shadow_share(&self, name: &CodecName, share: f64) -> Result<(), CandidateError> {
+        let candidate = self.candidate_of(name).ok_or(CandidateError::None)?;
+        let share = Share::parse(share)
+            .ok_or_else(|| CandidateError::Invalid(format!("share must be from 0 to 1, not {share}")))?;
+        candidate.shadow_share.store(share.parts(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets the candidate serve a share of the devices. A canary that is running takes the new plan, as long as its
+    /// share does not shrink.
+    pub fn start_canary(
+        &self,
+        name: &CodecName,
+        plan: CanaryPlan,
+        now: Timestamp,
+    ) -> Result<CanaryStatus, CandidateError> {
+        let share = plan.checked().map_err(CandidateError::Invalid)?;
+        let candidate = self.candidate_of(name).ok_or(CandidateError::None)?;
+        let live = self.live(name).ok_or_else(|| {
+            CandidateError::Refused(format!("no version of {name} is live; promote instead"))
+        })?;
+        if live.stamp().hash == candidate.hash() {
+            return Err(CandidateError::Refused("the candidate is the live version already".to_owned()));
+        }
+        let counted = candidate.counted();
+        let mut trial = candidate.trial.lock();
+        let status = match &mut trial.canary {
+            Some(canary) => {
+                let running = canary.status.plan.share;
+                if plan.share < running {
+                    return Err(CandidateError::Refused(format!(
+                        "the canary has a share of {running}, which only grows: a device must not change its version \
+                         back and forth; end the canary first"
+                    )));
+                }
+                // Zero means that it is about to be rolled back.
+                let grown =
+                    candidate.canary_share.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |parts| {
+                        (parts > 0).then_some(share.parts())
+                    });
+                if grown.is_err() {
+                    return Err(CandidateError::Refused("the canary is being rolled back".to_owned()));
+                }
+                canary.status.plan = plan;
+                (canary.status.state, canary.status.reason) = (CanaryState::Running, None);
+                told(canary, counted)
+            }
+            none @ None => {
+                let stamp = candidate.codec.stamp();
+                let status = CanaryStatus {
+                    state: CanaryState::Running,
+                    reason: None,
+                    hash: stamp.hash,
+                    version: stamp.version.as_ref().to_owned(),
+                    plan,
+                    started_at: now,
+                    ended_at: None,
+                    numbers: CanaryNumbers::default(),
+                };
+                *none = Some(Canary {
+                    number: candidate.canaries.fetch_add(1, Ordering::Relaxed) + 1,
+                    status: status.clone(),
+                    live: live.stamp().hash,
+                    began: Instant::now(),
+                    report: ShadowReport::default(),
+                    messages_before: counted.0,
+                    errors_before: counted.1,
+                });
+                candidate.hard_failures.store(0, Ordering::Relaxed);
+                candidate.canary_share.store(share.parts(), Ordering::Relaxed);
+                status
+            }
+        };
+        self.0.trials.keep(name, &status);
+        Ok(status)
+    }
+
+    /// Gives every device back to the live version.
+    pub fn stop_canary(&self, name: &CodecName, now: Timestamp) -> Result<CanaryStatus, CandidateError> {
+        let candidate = self.candidate_of(name).ok_or(CandidateError::NoCanary)?;
+        self.end_canary(&candidate, CanaryState::Stopped, None, now).ok_or(CandidateError::NoCanary)
+    }
+
+    /// Ends a candidate's canary, if one is running.
+    pub(crate) fn end_canary(
+        &self,
+        candidate: &Candidate,
+        state: CanaryState,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Option<CanaryStatus> {
+        let mut trial = candidate.trial.lock();
+        candidate.canary_share.store(0, Ordering::Relaxed);
+        let canary = trial.canary.take()?;
+        let mut status = told(&canary, candidate.counted());
+        (status.state, status.reason, status.ended_at) = (state, reason, Some(now));
+        self.0.trials.keep(candidate.name(), &status);
+        Some(status)
+    }
+
+    /// The file of a candidate, of one that was rejected as well.
+    pub(crate) fn candidate_file(&self, name: &CodecName) -> Option<OsString> {
+        let tried = self.candidate_of(name).map(|candidate| candidate.file().to_owned());
+        tried.or_else(|| self.0.trials.rejected.lock().get(name).map(|(file, _)| file.into()))
+    }
+
+    /// Takes a candidate out of its trial: its file is gone, changed, or was refused.
+    pub(crate) fn withdraw_candidate(&self, name: &CodecName, reason: &str, now: Timestamp) {
+        self.0.trials.forget_rejected(name);
+        let Some(candidate) = self.candidate_of(name) else { return };
+        self.remove_candidate(name);
+        self.end_canary(&candidate, CanaryState::RolledBack, Some(reason.to_owned()), now);
+        info!(codec = %name, version = %candidate.codec.stamp().version, reason, "The candidate is no longer tried.");
+    }
+}
+
+fn told(canary: &Canary, counted: (u64, u64)) -> CanaryStatus {
+    CanaryStatus { numbers: canary.numbers(counted), ..canary.status.clone() }
+}
+
+/// The thread.
+struct Tester {
+    shared: Weak<Shared>,
+    queue: Arc<Queue>,
+    jobs: Receiver<Job>,
+    is_stopping: Arc<AtomicBool>,
+    /// The least recently used first.
+    sides: Vec<Sides>,
+}
+
+/// Both versions for one profile.
+struct Sides {
+    binding: CodecBinding,
+    old: ShadowSide,
+    new: ShadowSide,
+    shard: Arc<Shard>,
+}
+
+impl Tester {
+    fn run(mut self) {
+        if let Err(error) = rustix::process::nice(NICE) {
+            // The pauses still leave the machine to the others.
+            debug!(%error, "The thread of the candidates keeps its priority.");
+        }
+        while !self.is_stopping.load(Ordering::Relaxed) {
+            let Some(shared) = self.shared.upgrade() else { return };
+            let table = CodecTable(shared);
+            let started = Instant::now();
+            self.decode_waiting(&table, started);
+            let candidates = table.candidates();
+            candidates.iter().for_each(|candidate| watch(&table, candidate));
+            drop(table);
+            if candidates.is_empty() && self.queue.is_empty() {
+                self.sides.clear();
+                std::thread::park();
+            } else {
+                std::thread::park_timeout(TURN.max(started.elapsed() * PAUSE_PER_WORK));
+            }
+        }
+    }
+
+    fn decode_waiting(&mut self, table: &CodecTable, started: Instant) {
+        while started.elapsed() < SLICE
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            self.queue.taken(&job);
+            self.decode(table, &job);
+        }
+    }
+
+    fn decode(&mut self, table: &CodecTable, job: &Job) {
+        let link = &job.link;
+        let (live, candidate) = (&link.live, &link.candidate);
+        let still = |now: Option<Arc<LoadedCodec>>| now.is_some_and(|now| Arc::ptr_eq(&now, live));
+        let is_current =
+            table.candidate_of(&link.binding.codec).is_some_and(|now| Arc::ptr_eq(&now, candidate));
+        // What waited for longer than its versions or its canary lived says nothing about those that there are now, and
+        // a verdict would wait for it.
+        if !is_current || !still(table.live(&link.binding.codec)) || job.canary != candidate.canary() {
+            self.queue.passed_over(job);
+            return;
+        }
+        let sides = self.sides(table, link);
+        let frame = job.frame();
+        let new_first = frame.received.0 % 2 == 1;
+        let (old, new) = decode_both(&mut sides.old, &mut sides.new, &frame, new_first);
+        if let Some(time) = new.time {
+            sides.shard.called(time);
+        }
+        if let Err(failure) = &new.result {
+            sides.shard.failed(failure.stage);
+        }
+        table.0.trials.frames_compared.fetch_add(1, Ordering::Relaxed);
+        let mut trial = candidate.trial.lock();
+        if trial.against.as_ref() != Some(live.stamp()) {
+            (trial.against, trial.report) = (Some(live.stamp().clone()), ShadowReport::default());
+        }
+        trial.report.note(&frame, &old, &new);
+        let is_of =
+            |canary: &&mut Canary| job.canary == Some(canary.number) && canary.live == live.stamp().hash;
+        if let Some(canary) = trial.canary.as_mut().filter(is_of) {
+            canary.report.note(&frame, &old, &new);
+        }
+    }
+
+    /// The two versions under the profile's settings, kept for as long as nothing of it changes.
+    fn sides(&mut self, table: &CodecTable, link: &Link) -> &mut Sides {
+        let profile: ProfileId = link.binding.profile;
+        let found = self.sides.iter().position(|sides| sides.binding.profile == profile);
+        let kept = found.map(|index| self.sides.remove(index)).filter(|sides| {
+            sides.binding == link.binding
+                && Arc::ptr_eq(sides.old.codec(), &link.live)
+                && Arc::ptr_eq(sides.new.codec(), &link.candidate.codec)
+        });
+        let sides = kept.unwrap_or_else(|| {
+            if self.sides.len() >= SHADOW_PROFILES_MAX {
+                self.sides.remove(0);
+            }
+            let settings = &link.binding.settings;
+            Sides {
+                binding: link.binding.clone(),
+                old: ShadowSide::new(Arc::clone(&link.live), settings),
+                new: ShadowSide::new(Arc::clone(&link.candidate.codec), settings),
+                shard: table.0.counters.shard(link.candidate.codec.stamp()),
+            }
+        });
+        self.sides.push(sides);
+        self.sides.last_mut().expect("it was pushed on the line above")
+    }
+}
+
+/// Looks whether a candidate's canary has to end.
+fn watch(table: &CodecTable, candidate: &Candidate) {
+    let counted = candidate.counted();
+    let (verdict, plan) = {
+        let trial = candidate.trial.lock();
+        let Some(canary) = &trial.canary else { return };
+        let live = table.live(candidate.name()).map(|live| live.stamp().hash);
+        let verdict = if live == Some(candidate.hash()) {
+            // Its file was renamed over the codec's; the scan that found it takes the candidate away next.
+            Verdict::Kept
+        } else if live != Some(canary.live) {
+            Verdict::Passed("the live version was replaced while the canary was running".to_owned())
+        } else if candidate.canary_share.load(Ordering::Relaxed) == 0 {
+            let failures = candidate.hard_failures.load(Ordering::Relaxed);
+            let last = trial.last_hard_failure.as_deref().unwrap_or("see the dead letters");
+            Verdict::Passed(format!("{failures} messages trapped or were cut off; the last: {last}"))
+        } else {
+            judge(&canary.status.plan, &canary.numbers(counted), canary.began.elapsed().as_secs())
+        };
+        (verdict, canary.status.plan.clone())
+    };
+    let now = Timestamp::from_system(SystemTime::now());
+    let is_live = table.live(candidate.name()).is_some_and(|live| live.stamp().hash == candidate.hash());
+    match (verdict, plan.on_success) {
+        (Verdict::GoOn, _) => {}
+        (Verdict::Kept, _) if is_live => {
+            let reason = Some(RENAMED.to_owned());
+            drop(table.end_canary(candidate, CanaryState::Promoted, reason, now));
+        }
+        (Verdict::Passed(reason), _) => {
+            drop(table.end_canary(candidate, CanaryState::RolledBack, Some(reason), now));
+        }
+        (Verdict::Kept, OnSuccess::Hold) => {
+            hold(table, candidate, "all budgets were kept; promote it or end the canary");
+        }
+        (Verdict::Kept, OnSuccess::Promote) => {
+            if is_held(candidate) {
+                return;
+            }
+            let reason = "all budgets were kept";
+            let folder = CodecFolder::new(table.clone());
+            if let Err(error) =
+                folder.promote(candidate.name(), Some(candidate.hash()), Actor::Server, reason, now)
+            {
+                let reason = format!("all budgets were kept, but it cannot be promoted: {error}");
+                hold(table, candidate, &reason);
+            }
+        }
+    }
+}
+
+fn is_held(candidate: &Candidate) -> bool {
+    let trial = candidate.trial.lock();
+    trial.canary.as_ref().is_some_and(|canary| canary.status.state == CanaryState::Held)
+}
+
+fn hold(table: &CodecTable, candidate: &Candidate, reason: &str) {
+    let counted = candidate.counted();
+    let mut trial = candidate.trial.lock();
+    if let Some(canary) = trial.canary.as_mut().filter(|canary| canary.status.state == CanaryState::Running) {
+        (canary.status.state, canary.status.reason) = (CanaryState::Held, Some(reason.to_owned()));
+        let status = told(canary, counted);
+        table.0.trials.keep(candidate.name(), &status);
+    }
+}
