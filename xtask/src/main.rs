@@ -8,6 +8,7 @@ mod plugins;
 mod process;
 mod setup;
 mod tidy;
+mod wasm_c;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::process::{built, cargo, output_of, program, root, run, say, target};
+use crate::wasm_c;
 
 /// What every codec is built from, besides its own folder.
 const SHARED_SOURCES: [&str; 3] = ["plugins/sdk", "wit", "host/src/author/build.rs"];
@@ -21,6 +22,8 @@ pub(crate) struct Plugin {
     pub(crate) vectors: PathBuf,
     kind: Kind,
     folder: PathBuf,
+    /// Its crates compile C.
+    needs_c: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +101,7 @@ fn find() -> anyhow::Result<Vec<Plugin>> {
                 name,
                 kind,
                 folder,
+                needs_c: manifest.contains("needs-c = true"),
             });
         }
     }
@@ -121,6 +125,9 @@ fn build(plugin: &Plugin, toolchain: &str) -> anyhow::Result<bool> {
     if plugin.kind == Kind::Guest {
         command.arg("--unchecked");
     }
+    if plugin.needs_c {
+        wasm_c::provide(&mut command)?;
+    }
     run(&mut command)?;
     std::fs::write(&stamp, hash).with_context(|| format!("{} cannot be written", stamp.display()))?;
     Ok(true)
@@ -136,6 +143,9 @@ fn sources_hash(plugin: &Plugin, toolchain: &str) -> anyhow::Result<String> {
     files.dedup();
     let mut hasher = Sha256::new();
     hasher.update(toolchain);
+    if plugin.needs_c {
+        hasher.update(wasm_c::ZIG);
+    }
     for file in files {
         let bytes = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
         hasher.update(file.to_string_lossy().as_bytes());
