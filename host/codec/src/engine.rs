@@ -64,6 +64,18 @@ impl Default for CodecLimits {
     }
 }
 
+impl CodecLimits {
+    /// What scripts get of these: an interpreter takes more memory than what it interprets, and more time.
+    pub(crate) fn of_scripts(&self) -> Self {
+        Self {
+            memory_bytes_max: self.memory_bytes_max.saturating_mul(limits::CODEC_SCRIPT_MEMORY_FACTOR),
+            fuel_per_call: self.fuel_per_call.saturating_mul(limits::CODEC_SCRIPT_TIME_FACTOR),
+            deadline_ticks: self.deadline_ticks.saturating_mul(limits::CODEC_SCRIPT_TIME_FACTOR),
+            ..*self
+        }
+    }
+}
+
 /// The codec engine of a process. Cloning shares it.
 #[derive(Clone)]
 pub struct CodecEngine(pub(crate) Arc<EngineParts>);
@@ -135,7 +147,7 @@ fn pooled(limits: &CodecLimits) -> Config {
         .total_memories(instances)
         .total_tables(instances.saturating_mul(2))
         .table_elements(limits::CODEC_TABLE_ELEMENTS_MAX)
-        .max_memory_size(limits.memory_bytes_max)
+        .max_memory_size(limits.of_scripts().memory_bytes_max)
         .linear_memory_keep_resident(0)
         .table_keep_resident(0);
     let mut config = base(limits);
@@ -148,7 +160,7 @@ fn pooled(limits: &CodecLimits) -> Config {
 fn on_demand(limits: &CodecLimits) -> Config {
     let mut config = base(limits);
     config
-        .memory_reservation(limits.memory_bytes_max as u64)
+        .memory_reservation(limits.of_scripts().memory_bytes_max as u64)
         .memory_reservation_for_growth(0)
         .memory_guard_size(64 * 1024)
         .allocation_strategy(InstanceAllocationStrategy::OnDemand);
@@ -240,14 +252,14 @@ impl ResourceLimiter for GuestState {
     }
 }
 
-/// A store with all bounds in place; `arm` must precede every call.
-pub(crate) fn bounded_store(parts: &EngineParts) -> Store<GuestState> {
-    let memory_bytes_max = parts.limits.memory_bytes_max;
+/// A store with these bounds in place; `arm` must precede every call.
+pub(crate) fn bounded_store(parts: &EngineParts, limits: &CodecLimits) -> Store<GuestState> {
+    let memory_bytes_max = limits.memory_bytes_max;
     let state = GuestState { memory_bytes: 0, memory_bytes_max, slow_since: None };
     let mut store = Store::new(&parts.engine, state);
     store.limiter(|state| state);
-    store.set_hostcall_fuel(parts.limits.result_bytes_max);
-    let slice = half_deadline(&parts.limits);
+    store.set_hostcall_fuel(limits.result_bytes_max);
+    let slice = half_deadline(limits);
     store.epoch_deadline_callback(move |mut store| Ok(overdue(store.data_mut(), thread_time(), slice)));
     store
 }

@@ -97,6 +97,20 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
+    /// The script does not compile, or has no function that decodes.
+    #[error("the script cannot be run: {0}")]
+    Script(String),
+    /// There is no engine to run a script on.
+    #[error("a script runs on the codec `js`, and no js.wasm is live in the codecs folder")]
+    NoScriptEngine,
+    /// A component and a script of the same name.
+    #[error("{component} and {script} both want to be this codec, so neither is taken up")]
+    Twins {
+        /// The one file.
+        component: String,
+        /// The other.
+        script: String,
+    },
     /// The file's name cannot name a codec.
     #[error("{0}")]
     Name(String),
@@ -134,6 +148,13 @@ impl LoadError {
             }
             Self::Unreadable(_) => "Make it a regular file that the server may read.",
             Self::Name(_) => "Rename the file.",
+            Self::Script(_) => {
+                "Correct the script; `wireglot codec check NAME.js` beside js.wasm takes the same steps."
+            }
+            Self::NoScriptEngine => {
+                "Put js.wasm into the same folder (`cargo xtask plugins` builds it); the script is taken up as soon as it is live."
+            }
+            Self::Twins { .. } => "Remove or rename one of them.",
         }
     }
 }

@@ -12,7 +12,7 @@ use wireglot_model::{Decoded, Downlink, FailureStage, Timestamp};
 use crate::bindings::wireglot::codec::types as wit;
 use crate::bindings::{Codec, CodecPre};
 use crate::convert::{self, Invalid};
-use crate::engine::{EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
+use crate::engine::{CodecLimits, EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
 use crate::error::bounded;
 use crate::{Frame, Outgoing};
 
@@ -21,6 +21,7 @@ pub(crate) struct Guest {
     store: Store<GuestState>,
     codec: Codec,
     parts: Arc<EngineParts>,
+    limits: CodecLimits,
 }
 
 /// How a call failed.
@@ -48,12 +49,16 @@ impl From<Invalid> for CallFailure {
 
 impl Guest {
     /// A fresh instance that nothing was said to yet.
-    pub(crate) fn start(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<Self, CallFailure> {
-        let mut store = bounded_store(parts);
-        arm(&mut store, &parts.limits);
-        let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, parts))?;
+    pub(crate) fn start(
+        parts: &Arc<EngineParts>,
+        pre: &CodecPre<GuestState>,
+        limits: &CodecLimits,
+    ) -> Result<Self, CallFailure> {
+        let mut store = bounded_store(parts, limits);
+        arm(&mut store, limits);
+        let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, limits))?;
         parts.live_instances.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { store, codec, parts: Arc::clone(parts) })
+        Ok(Self { store, codec, parts: Arc::clone(parts), limits: *limits })
     }
 
     /// A fresh instance that has taken these settings.
@@ -61,31 +66,32 @@ impl Guest {
         parts: &Arc<EngineParts>,
         pre: &CodecPre<GuestState>,
         settings: &str,
+        limits: &CodecLimits,
     ) -> Result<Self, StartFailure> {
-        let mut guest = Self::start(parts, pre).map_err(StartFailure::Call)?;
-        arm(&mut guest.store, &parts.limits);
+        let mut guest = Self::start(parts, pre, limits).map_err(StartFailure::Call)?;
+        arm(&mut guest.store, limits);
         match guest.codec.call_configure(&mut guest.store, settings) {
             Ok(Ok(())) => Ok(guest),
             Ok(Err(reason)) => Err(StartFailure::Settings(bounded(reason))),
-            Err(error) => Err(StartFailure::Call(classify(&error, parts))),
+            Err(error) => Err(StartFailure::Call(classify(&error, limits))),
         }
     }
 
     /// What the codec says of itself.
     pub(crate) fn describe(&mut self) -> Result<wit::Metadata, CallFailure> {
-        arm(&mut self.store, &self.parts.limits);
-        self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.parts))
+        arm(&mut self.store, &self.limits);
+        self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.limits))
     }
 
     /// Translates one frame.
     pub(crate) fn decode(&mut self, frame: &Frame<'_>) -> Result<Decoded, CallFailure> {
-        arm(&mut self.store, &self.parts.limits);
+        arm(&mut self.store, &self.limits);
         let metadata = borrowed(frame.metadata);
         let uplink = convert::uplink(frame, &metadata);
         match self.codec.call_decode(&mut self.store, uplink) {
             Ok(Ok(result)) => Ok(convert::decoded(result)?),
             Ok(Err(refusal)) => Err(refused(refusal)),
-            Err(error) => Err(classify(&error, &self.parts)),
+            Err(error) => Err(classify(&error, &self.limits)),
         }
     }
 
@@ -98,7 +104,7 @@ impl Guest {
         now: Timestamp,
     ) -> Result<Vec<Outgoing>, CallFailure> {
         let Some(parts) = convert::command(downlink) else { return Ok(Vec::new()) };
-        arm(&mut self.store, &self.parts.limits);
+        arm(&mut self.store, &self.limits);
         let downlink = wit::Downlink {
             device: None,
             command: parts.command(),
@@ -110,13 +116,13 @@ impl Guest {
         match self.codec.call_encode(&mut self.store, downlink) {
             Ok(Ok(result)) => Ok(convert::outgoing(result)?),
             Ok(Err(refusal)) => Err(refused(refusal)),
-            Err(error) => Err(classify(&error, &self.parts)),
+            Err(error) => Err(classify(&error, &self.limits)),
         }
     }
 
     /// More than half of the memory is taken, and linear memory never shrinks: time for a fresh instance.
     pub(crate) fn past_memory_mark(&self) -> bool {
-        self.store.data().memory_bytes > self.parts.limits.memory_bytes_max / 2
+        self.store.data().memory_bytes > self.limits.memory_bytes_max / 2
     }
 }
 
@@ -135,8 +141,7 @@ fn refused(refusal: wit::Refusal) -> CallFailure {
 }
 
 /// Which limit or rule ended the call.
-fn classify(error: &wasmtime::Error, parts: &EngineParts) -> CallFailure {
-    let limits = &parts.limits;
+fn classify(error: &wasmtime::Error, limits: &CodecLimits) -> CallFailure {
     let (stage, reason) = if let Some(limit) = error.downcast_ref::<MemoryLimit>() {
         (FailureStage::Trapped, limit.to_string())
     } else if let Some(limit) = error.downcast_ref::<TableLimit>() {

@@ -210,7 +210,7 @@ impl Slot {
             Some(guest) => Ok(guest),
             empty @ None => {
                 self.calls = 0;
-                let fresh = Guest::configured(&version.parts, &version.pre, &self.binding.settings)?;
+                let fresh = version.start(&self.binding.settings)?;
                 Ok(empty.insert(fresh))
             }
         }

@@ -16,9 +16,10 @@ use crate::bindings::CodecPre;
 use crate::bindings::wireglot::codec::types as wit;
 use crate::breaker::Breaker;
 use crate::cache::CompiledCache;
-use crate::engine::{CodecEngine, EngineParts, GuestState};
+use crate::engine::{CodecEngine, CodecLimits, EngineParts, GuestState};
 use crate::error::{LoadError, bounded, too_many_keys};
 use crate::guest::{Guest, StartFailure};
+use crate::script::{SCRIPT_ENGINE, Script};
 use crate::vectors::{VectorFile, VectorOutcome, run_vectors};
 use crate::{DecodeFailure, Session};
 
@@ -85,6 +86,8 @@ pub struct LoadedCodec {
     metadata: CodecMetadata,
     bytes: usize,
     embedded_vectors: Vec<VectorFile>,
+    /// What the engine behind `pre` is to run; none where the component is the codec itself.
+    script: Option<Script>,
 }
 
 /// A codec version that gave, for every one of its vectors, the values that the vector says.
@@ -120,7 +123,33 @@ impl CodecEngine {
             metadata,
             bytes: bytes.len(),
             embedded_vectors,
+            script: None,
         })
+    }
+
+    /// A codec that is a script. It shares the compiled engine with all others.
+    pub(crate) fn load_script(&self, name: &CodecName, script: Script) -> Result<LoadedCodec, LoadError> {
+        let engine = script.engine();
+        let codec = LoadedCodec {
+            parts: Arc::clone(&engine.parts),
+            pre: engine.pre.clone(),
+            breaker: Breaker::new(),
+            stamp: CodecStamp {
+                name: name.clone(),
+                version: script.version().into(),
+                hash: hash_of(&script.to_kept()),
+            },
+            metadata: script.describe(name),
+            bytes: script.source().len(),
+            embedded_vectors: Vec::new(),
+            script: Some(script),
+        };
+        // Compiles the script and looks for the functions of the conventions.
+        match codec.start("{}") {
+            Ok(_) => Ok(codec),
+            Err(StartFailure::Settings(reason)) => Err(LoadError::Script(reason)),
+            Err(StartFailure::Call(failure)) => Err(LoadError::Script(failure.reason)),
+        }
     }
 
     fn component(
@@ -205,7 +234,7 @@ fn read_sections(bytes: &[u8]) -> Result<Vec<VectorFile>, LoadError> {
 }
 
 fn describe(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<CodecMetadata, LoadError> {
-    let said = Guest::start(parts, pre)
+    let said = Guest::start(parts, pre, &parts.limits)
         .and_then(|mut guest| guest.describe())
         .map_err(|failure| LoadError::Describe(failure.reason))?;
     if said.version.trim().is_empty() || said.version.len() > VERSION_BYTES_MAX {
@@ -262,9 +291,35 @@ impl LoadedCodec {
 
     /// An instance to call from one thread, outside the table: for the author's tools and for measuring.
     pub fn session(&self, settings: &str) -> Result<Session, DecodeFailure> {
-        Guest::configured(&self.parts, &self.pre, settings)
+        self.start(settings)
             .map(|guest| Session { guest, stamp: self.stamp.clone() })
             .map_err(|failure| self.start_failure(failure))
+    }
+
+    /// An instance with a profile's settings, under the limits of its kind.
+    pub(crate) fn start(&self, settings: &str) -> Result<Guest, StartFailure> {
+        let limits = self.limits();
+        match &self.script {
+            None => Guest::configured(&self.parts, &self.pre, settings, &limits),
+            Some(script) => {
+                let settings = script.settings(&self.stamp.name, settings).map_err(StartFailure::Settings)?;
+                Guest::configured(&self.parts, &self.pre, &settings, &limits)
+            }
+        }
+    }
+
+    /// The bounds of its calls: an interpreter gets more.
+    pub(crate) fn limits(&self) -> CodecLimits {
+        if self.stamp.name.as_str() == SCRIPT_ENGINE || self.script.is_some() {
+            self.parts.limits.of_scripts()
+        } else {
+            self.parts.limits
+        }
+    }
+
+    /// It is a script, and not a component of its own.
+    pub fn is_script(&self) -> bool {
+        self.script.is_some()
     }
 
     pub(crate) fn start_failure(&self, failure: StartFailure) -> DecodeFailure {

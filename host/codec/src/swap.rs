@@ -23,6 +23,7 @@ use crate::folder::FolderState;
 use crate::history::History;
 use crate::instance::WorkerCodecs;
 use crate::load::{CodecMetadata, LoadedCodec, ProvenCodec};
+use crate::script::{HeldEngines, split_kept};
 use crate::versions::HeldVersions;
 
 /// Where codecs come from and what they may use.
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     /// Apart from `folder`, which a scan holds while it compiles.
     pub(crate) history: Mutex<History>,
     pub(crate) held_versions: HeldVersions,
+    pub(crate) held_engines: HeldEngines,
     live: Arc<ArcSwap<LiveMap>>,
     /// What is told of each codec; also held while the map is replaced, so that two swaps cannot lose one.
     facts: Mutex<BTreeMap<CodecName, Facts>>,
@@ -140,6 +142,7 @@ impl CodecTable {
             folder: Mutex::default(),
             history: Mutex::new(History::open(&config.versions_dir)),
             held_versions: HeldVersions::default(),
+            held_engines: HeldEngines::default(),
             config,
             counters: CounterBook::default(),
             workers: AtomicUsize::new(0),
@@ -202,11 +205,15 @@ impl CodecTable {
         self.list().into_iter().find(|status| status.name == *name)
     }
 
-    /// The component of a codec's live version, byte for byte. Reads a file: not for workers.
+    /// The component or the script of a codec's live version, byte for byte. Reads a file: not for workers.
     pub fn component_bytes(&self, name: &CodecName) -> io::Result<Option<Vec<u8>>> {
         match self.live(name) {
             Some(codec) => {
-                crate::history::read_version(&self.0.config.versions_dir, &codec.stamp().hash).map(Some)
+                let kept = crate::history::read_version(&self.0.config.versions_dir, &codec.stamp().hash)?;
+                Ok(Some(match split_kept(&kept) {
+                    Some((_, source)) => source.to_vec(),
+                    None => kept,
+                }))
             }
             None => Ok(None),
         }

@@ -3,6 +3,7 @@
 mod folder;
 mod guests;
 mod limits;
+mod scripts;
 mod swap;
 mod versions;
 

@@ -4,7 +4,9 @@
 //! equal within 1e-9 of its size; an integer means a LONG, or a DOUBLE of the same value.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,10 +16,11 @@ use wireglot_model::profile::TELEMETRY_TOPIC;
 use wireglot_model::{Decoded, FailureStage, Measurement, Sample, Timestamp, UplinkBody, Value};
 
 use crate::error::{LoadError, bounded, too_many_vectors};
+use crate::examples;
 use crate::load::LoadedCodec;
 use crate::{DecodeFailure, Frame, Session};
 
-/// When every vector is received.
+/// When a vector is received that does not say.
 const RECEIVED: Timestamp = Timestamp(1_700_000_000_000);
 /// Differences told of one vector.
 const DIFFERENCES_MAX: usize = 20;
@@ -37,6 +40,7 @@ struct Vector {
     settings: Option<String>,
     payload: Vec<u8>,
     metadata: Vec<(String, String)>,
+    received: Timestamp,
     expected: Expected,
 }
 
@@ -58,6 +62,7 @@ struct RawVector {
     device: String,
     fport: Option<u16>,
     topic: Option<String>,
+    received: Option<i64>,
     settings: Option<Box<RawValue>>,
     hex: String,
     #[serde(default)]
@@ -104,6 +109,22 @@ impl VectorFile {
         Ok(Self { label: label.to_owned(), settings, vectors })
     }
 
+    /// Reads the file that lies beside a codec's: in our own format, or a vendor's examples.
+    pub fn read(path: &Path, content: &[u8]) -> Result<Self, LoadError> {
+        let label = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        if content.len() > CODEC_VECTORS_BYTES_MAX {
+            return Self::parse(&label, content);
+        }
+        let examples = match path.extension().and_then(OsStr::to_str) {
+            Some("yaml" | "yml") => examples::from_yaml(content),
+            _ if label.ends_with(".examples.json") => examples::from_json(content),
+            _ => return Self::parse(&label, content),
+        };
+        let document =
+            examples.map_err(|problem| LoadError::Vectors(bounded(format!("{label}: {problem}"))))?;
+        Self::parse(&label, document.to_string().as_bytes())
+    }
+
     /// How many vectors there are.
     pub fn len(&self) -> usize {
         self.vectors.len()
@@ -132,6 +153,7 @@ impl RawVector {
         Ok(Vector {
             topic: self.topic.unwrap_or_else(|| TELEMETRY_TOPIC.to_owned()),
             settings: self.settings.map(|settings| settings.get().to_owned()),
+            received: self.received.map_or(RECEIVED, Timestamp),
             metadata: self.fport.map(|port| ("fPort".to_owned(), port.to_string())).into_iter().collect(),
             device,
             payload,
@@ -200,7 +222,7 @@ impl Vector {
         Frame {
             payload: &self.payload,
             topic: &self.topic,
-            received: RECEIVED,
+            received: self.received,
             device: &self.device,
             profile: "vectors",
             metadata: &self.metadata,

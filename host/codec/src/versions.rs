@@ -114,7 +114,7 @@ impl CodecTable {
         let broken = |reason| VersionError::Broken { codec: name.clone(), version: shown(entry), reason };
         let bytes = read_version(&self.0.config.versions_dir, &entry.hash)
             .map_err(|error| broken(LoadError::Unreadable(error.to_string())))?;
-        self.engine().load_cached(name, &bytes, Some(&self.0.cache)).map_err(broken)
+        self.load(name, &bytes).map_err(broken)
     }
 }
 

@@ -44,6 +44,16 @@ pub const JSON_EXPONENT_MAX: u32 = 400;
 
 /// Longest codec name.
 pub const CODEC_NAME_BYTES_MAX: usize = 64;
+/// Largest script that is a codec.
+pub const CODEC_SCRIPT_BYTES_MAX: usize = 1024 * 1024;
+/// How many times the memory of a compiled codec a script may take: 32 MiB.
+pub const CODEC_SCRIPT_MEMORY_FACTOR: usize = 2;
+/// How many times the fuel and the deadline of a compiled codec a script may take: 100 ms.
+pub const CODEC_SCRIPT_TIME_FACTOR: u64 = 5;
+/// Versions of the script engine that are kept for the scripts that ran on them.
+pub const CODEC_ENGINES_KEPT_MAX: usize = 8;
+/// Nesting of the examples in a vendor's file.
+pub const EXAMPLES_DEPTH_MAX: usize = 64;
 /// Largest component file.
 pub const CODEC_MODULE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Linear memory of one codec instance.

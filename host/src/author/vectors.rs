@@ -59,10 +59,9 @@ pub(super) fn named(path: &Path) -> anyhow::Result<Vec<VectorFile>> {
     files.iter().map(|file| parse(file)).collect()
 }
 
-/// The vectors beside a component, where there are any.
+/// The vectors beside a component or a script, where there are any.
 pub(super) fn beside(component: &Path) -> anyhow::Result<Option<VectorFile>> {
-    let file = file_beside(component);
-    if file.is_file() { parse(&file).map(Some) } else { Ok(None) }
+    wireglot_codec::folder::vectors_of(component).map(|file| parse(&file)).transpose()
 }
 
 /// `NAME.vectors.json` for `NAME.wasm`.
@@ -71,8 +70,7 @@ pub(super) fn file_beside(component: &Path) -> PathBuf {
 }
 
 fn parse(file: &Path) -> anyhow::Result<VectorFile> {
-    VectorFile::parse(&file.display().to_string(), &read(file)?)
-        .map_err(|error| anyhow!("{error}\n{}", error.advice()))
+    VectorFile::read(file, &read(file)?).map_err(|error| anyhow!("{error}\n{}", error.advice()))
 }
 
 fn json_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
