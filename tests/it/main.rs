@@ -15,4 +15,5 @@ mod hostile;
 mod letters;
 mod limits;
 mod reload;
+mod scripts;
 mod telemetry;

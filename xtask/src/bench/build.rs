@@ -13,6 +13,8 @@ pub(super) struct Tools {
     pub(super) bare_ack: PathBuf,
     pub(super) consumer: PathBuf,
     pub(super) decode_rows: PathBuf,
+    /// The script engine.
+    pub(super) engine: PathBuf,
     pub(super) ingest: PathBuf,
     pub(super) mosquitto: PathBuf,
     /// Codecs that differ only in the version that they stamp on every value.
@@ -38,6 +40,7 @@ impl Tools {
             bare_ack: released("bare-ack"),
             consumer: released("sqlite-consumer"),
             decode_rows: released("decode-rows"),
+            engine: target().join("codecs/js.wasm"),
             ingest: released("examples/ingest"),
             mosquitto: mosquitto()?,
             stamps,
