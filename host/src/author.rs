@@ -8,6 +8,8 @@ use anyhow::Context as _;
 mod build;
 mod check;
 mod new;
+mod packages;
+mod project;
 mod run;
 mod test;
 mod toolchain;
@@ -18,7 +20,7 @@ mod vectors;
 pub(crate) enum AuthorCommand {
     /// Make the folder of a new codec: builds, has vectors, and decodes something real from the start.
     New(new::NewArgs),
-    /// Compile a codec crate to a component.
+    /// Compile a codec to a component.
     Build(build::BuildArgs),
     /// Validate a component as the server would, and show what it is.
     Check(check::CheckArgs),

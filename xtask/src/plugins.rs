@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::process::{built, cargo, output_of, program, root, run, say, target};
 
 /// What every codec is built from, besides its own folder.
-const SHARED_SOURCES: [&str; 3] = ["plugins/sdk", "wit", "host/src/author/build.rs"];
+const SHARED_SOURCES: [&str; 4] = ["plugins/sdk", "wit", "host/src/author/build.rs", "host/src/author/build"];
 
 /// A codec of the repository.
 pub(crate) struct Plugin {
@@ -132,6 +132,19 @@ fn sources_hash(plugin: &Plugin, toolchain: &str) -> anyhow::Result<String> {
     for source in SHARED_SOURCES.iter().chain(plugin.kind.sources()) {
         collect_files(&root().join(source), &mut files)?;
     }
+    hash_of(files, toolchain)
+}
+
+/// Changes whenever one of these files and folders of the repository does.
+pub(crate) fn hash_of_files(sources: &[&str]) -> anyhow::Result<String> {
+    let mut files = Vec::new();
+    for source in sources {
+        collect_files(&root().join(source), &mut files)?;
+    }
+    hash_of(files, "")
+}
+
+fn hash_of(mut files: Vec<PathBuf>, toolchain: &str) -> anyhow::Result<String> {
     files.sort();
     files.dedup();
     let mut hasher = Sha256::new();

@@ -19,10 +19,15 @@ struct Need {
     packages: &'static [&'static str],
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need { name: "mosquitto_pub", is_there: || on_path("mosquitto_pub"), packages: &["mosquitto-clients"] },
     Need { name: "mosquitto", is_there: || on_path("mosquitto"), packages: &["mosquitto"] },
     Need { name: "Python with venv", is_there: python_can_venv, packages: &["python3", "python3-venv"] },
+    Need {
+        name: "pip",
+        is_there: || succeeds(program("python3").args(["-m", "pip", "--version"])),
+        packages: &["python3-pip"],
+    },
     Need {
         name: "Node with npm",
         is_there: || on_path("node") && on_path("npm"),
