@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 
 use anyhow::Context as _;
+use wireglot_codec::{CodecEngine, CodecLimits, compile_for_another_process};
 
 mod build;
 mod check;
@@ -28,6 +29,13 @@ pub(crate) enum AuthorCommand {
     Test(test::TestArgs),
     /// Decode one frame and print it as JSON.
     Run(run::RunArgs),
+    /// Compile standard input to standard output, for a server that does not want to.
+    #[command(hide = true)]
+    CompileForServer {
+        /// For the engine of components that import WASI.
+        #[arg(long)]
+        wasi: bool,
+    },
     /// Print one line that changes with the compiler that would build the crate.
     #[command(hide = true)]
     Toolchain(toolchain::ToolchainArgs),
@@ -41,8 +49,15 @@ pub(crate) fn run(command: AuthorCommand) -> anyhow::Result<()> {
         AuthorCommand::Check(args) => check::run(&args),
         AuthorCommand::Test(args) => test::run(&args),
         AuthorCommand::Run(args) => run::run(&args),
+        AuthorCommand::CompileForServer { wasi } => compile_for_server(wasi),
         AuthorCommand::Toolchain(args) => toolchain::run(&args),
     }
+}
+
+fn compile_for_server(wasi: bool) -> anyhow::Result<()> {
+    let engine = CodecEngine::open(CodecLimits::default())?;
+    compile_for_another_process(&engine, wasi, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
+        .context("the component cannot be compiled")
 }
 
 /// Progress and remarks; not part of any result.

@@ -64,13 +64,11 @@ pub enum LoadError {
     /// Anything else than a whole component.
     #[error("this is not a whole WebAssembly component: {0}")]
     NotAComponent(String),
-    /// It wants something from the host; the world imports nothing.
+    /// It wants something from the host that is not WASI; the world imports nothing.
     #[error("the component imports {}, and a codec may import nothing", .imports.join(", "))]
     Imports {
         /// What it imports.
         imports: Vec<String>,
-        /// Nothing but WASI.
-        only_wasi: bool,
     },
     /// Its exports are not those of the world `wireglot:codec/codec@1`.
     #[error("the component does not fit the contract wireglot:codec@1: {0}")]
@@ -115,10 +113,7 @@ impl LoadError {
             Self::NotAComponent(_) => {
                 "If the file was still being copied, wait: it is read again as soon as it changes. Otherwise build it again."
             }
-            Self::Imports { only_wasi: true, .. } => {
-                "The imports are WASI only: build for wasm32-unknown-unknown, or let your toolchain stub WASI out."
-            }
-            Self::Imports { only_wasi: false, .. } => {
+            Self::Imports { .. } => {
                 "Remove what needs the outside world: a codec has no clock, files, network or randomness."
             }
             Self::Contract(_) => {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wireglot_model::{Decoded, Downlink, FailureStage, Timestamp};
 
 use crate::bindings::wireglot::codec::types as wit;
@@ -14,7 +14,11 @@ use crate::bindings::{Codec, CodecPre};
 use crate::convert::{self, Invalid};
 use crate::engine::{EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
 use crate::error::bounded;
+use crate::wasi::Denied;
 use crate::{Frame, Outgoing};
+
+/// The time while there is no message.
+const NO_MESSAGE: Timestamp = Timestamp(0);
 
 /// A live instance.
 pub(crate) struct Guest {
@@ -50,9 +54,9 @@ impl Guest {
     /// A fresh instance that nothing was said to yet.
     pub(crate) fn start(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<Self, CallFailure> {
         let mut store = bounded_store(parts);
-        arm(&mut store, &parts.limits);
+        arm(&mut store, &parts.limits, NO_MESSAGE);
         let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, parts))?;
-        parts.live_instances.fetch_add(1, Ordering::Relaxed);
+        parts.shared.live_instances.fetch_add(1, Ordering::Relaxed);
         Ok(Self { store, codec, parts: Arc::clone(parts) })
     }
 
@@ -63,7 +67,7 @@ impl Guest {
         settings: &str,
     ) -> Result<Self, StartFailure> {
         let mut guest = Self::start(parts, pre).map_err(StartFailure::Call)?;
-        arm(&mut guest.store, &parts.limits);
+        arm(&mut guest.store, &parts.limits, NO_MESSAGE);
         match guest.codec.call_configure(&mut guest.store, settings) {
             Ok(Ok(())) => Ok(guest),
             Ok(Err(reason)) => Err(StartFailure::Settings(bounded(reason))),
@@ -73,13 +77,13 @@ impl Guest {
 
     /// What the codec says of itself.
     pub(crate) fn describe(&mut self) -> Result<wit::Metadata, CallFailure> {
-        arm(&mut self.store, &self.parts.limits);
+        arm(&mut self.store, &self.parts.limits, NO_MESSAGE);
         self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.parts))
     }
 
     /// Translates one frame.
     pub(crate) fn decode(&mut self, frame: &Frame<'_>) -> Result<Decoded, CallFailure> {
-        arm(&mut self.store, &self.parts.limits);
+        arm(&mut self.store, &self.parts.limits, frame.received);
         let metadata = borrowed(frame.metadata);
         let uplink = convert::uplink(frame, &metadata);
         match self.codec.call_decode(&mut self.store, uplink) {
@@ -98,7 +102,7 @@ impl Guest {
         now: Timestamp,
     ) -> Result<Vec<Outgoing>, CallFailure> {
         let Some(parts) = convert::command(downlink) else { return Ok(Vec::new()) };
-        arm(&mut self.store, &self.parts.limits);
+        arm(&mut self.store, &self.parts.limits, now);
         let downlink = wit::Downlink {
             device: None,
             command: parts.command(),
@@ -114,6 +118,15 @@ impl Guest {
         }
     }
 
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
+    }
+
+    pub(crate) fn fuel_used(&self) -> u64 {
+        let left = self.store.get_fuel().expect("`base` switches fuel on for every engine");
+        self.parts.limits.fuel_per_call.saturating_sub(left)
+    }
+
     /// More than half of the memory is taken, and linear memory never shrinks: time for a fresh instance.
     pub(crate) fn past_memory_mark(&self) -> bool {
         self.store.data().memory_bytes > self.parts.limits.memory_bytes_max / 2
@@ -122,7 +135,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.parts.live_instances.fetch_sub(1, Ordering::Relaxed);
+        self.parts.shared.live_instances.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -141,6 +154,13 @@ fn classify(error: &wasmtime::Error, parts: &EngineParts) -> CallFailure {
         (FailureStage::Trapped, limit.to_string())
     } else if let Some(limit) = error.downcast_ref::<TableLimit>() {
         (FailureStage::Trapped, limit.to_string())
+    } else if let Some(denied) = error.downcast_ref::<Denied>() {
+        (FailureStage::Trapped, denied.to_string())
+    } else if error.is::<PoolConcurrencyLimitError>() {
+        (
+            FailureStage::NoCodec,
+            format!("all {} instances that there may be are in use", limits.instances_max),
+        )
     } else {
         match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => {

@@ -1,7 +1,8 @@
 //! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
-//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`), how workers call it
+//! (`guest`), what answers a component that insists on WASI (`wasi`), how a file becomes a codec (`load`, `vectors`,
+//! `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`), how workers call it
 //! (`instance`, `breaker`), and what is counted (`counters`). `native` reads the built-in JSON payloads, without WASM.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
@@ -10,6 +11,7 @@
 mod bindings;
 mod breaker;
 mod cache;
+mod compiler;
 mod convert;
 mod counters;
 mod engine;
@@ -26,6 +28,7 @@ pub mod native;
 mod swap;
 mod vectors;
 mod versions;
+mod wasi;
 
 #[cfg(test)]
 mod tests;
@@ -33,15 +36,16 @@ mod tests;
 use guest::Guest;
 use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
 
+pub use compiler::compile_for_another_process;
 pub use counters::{CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, VersionCounts};
 pub use engine::{CodecEngine, CodecLimits};
 pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};
 pub use history::HistoryEntry;
 pub use instance::{CodecBinding, WorkerCodecs};
-pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
+pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION, WORLD};
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable};
-pub use vectors::{VectorFile, VectorOutcome};
+pub use vectors::{Difference, VectorFile, VectorOutcome};
 pub use versions::VersionError;
 
 /// One frame of a device and what is known about it: all that a codec sees.
@@ -96,6 +100,16 @@ impl Session {
     ) -> Result<Vec<Outgoing>, DecodeFailure> {
         let result = self.guest.encode(downlink, device, profile, now);
         result.map_err(|failure| self.failure(failure))
+    }
+
+    /// Linear memory of the instance. It never shrinks.
+    pub fn memory_bytes(&self) -> usize {
+        self.guest.memory_bytes()
+    }
+
+    /// What the last call took of the fuel that a call has.
+    pub fn fuel_used(&self) -> u64 {
+        self.guest.fuel_used()
     }
 
     fn failure(&self, failure: guest::CallFailure) -> DecodeFailure {

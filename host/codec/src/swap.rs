@@ -216,7 +216,7 @@ impl CodecTable {
     pub fn counters(&self) -> CodecCounters {
         CodecCounters {
             versions: self.0.counters.rows(),
-            live_instances: self.0.engine.0.live_instances.load(Ordering::Relaxed),
+            live_instances: self.0.engine.0.shared.live_instances.load(Ordering::Relaxed),
             live_codecs: self.live_count(),
             swaps: self.0.counters.swaps.load(Ordering::Relaxed),
             rejections: self.0.counters.rejections.load(Ordering::Relaxed),

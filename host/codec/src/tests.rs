@@ -5,6 +5,7 @@ mod guests;
 mod limits;
 mod swap;
 mod versions;
+mod wasi;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

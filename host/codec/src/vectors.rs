@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value as Json};
 use wireglot_model::limits::{CODEC_VECTORS_BYTES_MAX, CODEC_VECTORS_MAX};
@@ -114,6 +114,18 @@ impl VectorFile {
         self.vectors.iter().map(|vector| (vector.device.as_str(), vector.payload.as_slice()))
     }
 
+    /// Each vector's frame, with the settings that it is decoded with.
+    pub fn frames(&self) -> impl Iterator<Item = (&str, Frame<'_>)> {
+        self.vectors
+            .iter()
+            .map(|vector| (vector.settings.as_deref().unwrap_or(&self.settings), vector.frame()))
+    }
+
+    /// Where it is from.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
     /// No vector at all.
     pub fn is_empty(&self) -> bool {
         self.vectors.is_empty()
@@ -141,14 +153,38 @@ impl RawVector {
 }
 
 /// How one vector went.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct VectorOutcome {
     /// The file it is from.
     pub file: String,
     /// Its device, which names it.
     pub device: String,
-    /// What differs, a line each; none: it passed.
-    pub differences: Vec<String>,
+    /// What differs; nothing: it passed.
+    pub differences: Vec<Difference>,
+}
+
+/// One thing that is not as a vector says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Difference {
+    /// The key, with its measurement where there are several; empty where the whole result is another.
+    pub key: String,
+    /// What the vector says, as JSON or in words.
+    pub expected: String,
+    /// What the codec gave, with its type, or in words.
+    pub got: String,
+}
+
+impl Difference {
+    fn new(key: impl Into<String>, expected: impl fmt::Display, got: impl Into<String>) -> Self {
+        Self { key: key.into(), expected: expected.to_string(), got: got.into() }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.key.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}expected {}, got {}", self.key, self.expected, self.got)
+    }
 }
 
 impl VectorOutcome {
@@ -163,7 +199,8 @@ impl fmt::Display for VectorOutcome {
         if self.passed() {
             write!(f, "{}: ok", self.device)
         } else {
-            write!(f, "{}: {}", self.device, self.differences.join("; "))
+            let lines: Vec<String> = self.differences.iter().map(Difference::to_string).collect();
+            write!(f, "{}: {}", self.device, lines.join("; "))
         }
     }
 }
@@ -207,26 +244,19 @@ impl Vector {
         }
     }
 
-    fn differences(&self, result: Result<Decoded, DecodeFailure>) -> Vec<String> {
+    fn differences(&self, result: Result<Decoded, DecodeFailure>) -> Vec<Difference> {
+        let refusal = |kind: RawRefusal| format!("a refusal ({})", kind.word());
         match (&self.expected, result) {
             (Expected::Values { telemetry, attributes }, Ok(decoded)) => {
                 compare(telemetry, attributes.as_ref(), decoded)
             }
-            (Expected::Values { .. }, Err(failure)) => {
-                vec![format!("expected values, but {}", failure.reason)]
-            }
-            (Expected::Refusal(kind), Ok(_)) => {
-                vec![format!("expected a refusal ({}), got values", kind.word())]
-            }
+            (Expected::Values { .. }, Err(failure)) => vec![Difference::new("", "values", failure.reason)],
+            (Expected::Refusal(kind), Ok(_)) => vec![Difference::new("", refusal(*kind), "values")],
             (Expected::Refusal(kind), Err(failure)) => {
                 // `convert::refusal` puts the kind first.
                 let refused =
                     failure.stage == FailureStage::Refused && failure.reason.starts_with(kind.word());
-                if refused {
-                    Vec::new()
-                } else {
-                    vec![format!("expected a refusal ({}), but {}", kind.word(), failure.reason)]
-                }
+                if refused { Vec::new() } else { vec![Difference::new("", refusal(*kind), failure.reason)] }
             }
         }
     }
@@ -245,7 +275,7 @@ fn compare(
     expected: &[RawMeasurement],
     attributes: Option<&Map<String, Json>>,
     decoded: Decoded,
-) -> Vec<String> {
+) -> Vec<Difference> {
     let (mut measurements, mut client_attributes): (Vec<Measurement>, Vec<Sample>) = (Vec::new(), Vec::new());
     for uplink in decoded.uplinks {
         match uplink.body {
@@ -261,14 +291,14 @@ fn compare(
     measurements.retain(|measurement| !measurement.samples.is_empty());
     let mut differences = Vec::new();
     if expected.len() != measurements.len() {
-        differences.push(format!("expected {} measurements, got {}", expected.len(), measurements.len()));
+        differences.push(Difference::new("measurements", expected.len(), measurements.len().to_string()));
     }
     for (index, (expected, got)) in expected.iter().zip(&measurements).enumerate() {
         let place =
             if measurements.len() > 1 { format!("measurement {}: ", index + 1) } else { String::new() };
         let got_ts = got.ts.map(|ts| ts.0);
         if expected.ts != got_ts {
-            differences.push(format!("{place}expected ts {}, got {}", shown(expected.ts), shown(got_ts)));
+            differences.push(Difference::new(format!("{place}ts"), shown(expected.ts), shown(got_ts)));
         }
         compare_samples(&place, &expected.values, &got.samples, &mut differences);
     }
@@ -282,21 +312,24 @@ fn shown(ts: Option<i64>) -> String {
     ts.map_or_else(|| "none".to_owned(), |ts| ts.to_string())
 }
 
-fn compare_samples(place: &str, expected: &Map<String, Json>, got: &[Sample], differences: &mut Vec<String>) {
+fn compare_samples(
+    place: &str,
+    expected: &Map<String, Json>,
+    got: &[Sample],
+    differences: &mut Vec<Difference>,
+) {
     // Of two samples with one key the later wins, as it does in the store.
     let got: BTreeMap<&str, &Value> = got.iter().map(|sample| (sample.key.as_str(), &sample.value)).collect();
     for (key, expected) in expected {
         match got.get(key.as_str()) {
-            None => differences.push(format!("{place}{key}: expected {expected}, got nothing")),
+            None => differences.push(Difference::new(format!("{place}{key}"), expected, "nothing")),
             Some(value) if fits(expected, value) => {}
-            Some(value) => {
-                differences.push(format!("{place}{key}: expected {expected}, got {}", typed(value)))
-            }
+            Some(value) => differences.push(Difference::new(format!("{place}{key}"), expected, typed(value))),
         }
     }
     for (key, value) in got {
         if !expected.contains_key(key) {
-            differences.push(format!("{place}{key}: not expected, got {}", typed(value)));
+            differences.push(Difference::new(format!("{place}{key}"), "nothing", typed(value)));
         }
     }
 }
@@ -402,13 +435,15 @@ mod tests {
             }],
             warnings: vec![],
         };
+        let found: Vec<String> =
+            compare(&expected, None, decoded).iter().map(Difference::to_string).collect();
         assert_eq!(
-            compare(&expected, None, decoded),
+            found,
             [
-                "expected ts 5, got none",
+                "ts: expected 5, got none",
                 "a: expected 1, got 7 (LONG)",
                 "b: expected 2, got nothing",
-                "c: not expected, got true (BOOLEAN)",
+                "c: expected nothing, got true (BOOLEAN)",
             ]
         );
     }

@@ -70,6 +70,18 @@ pub const WORKER_STACK_BYTES: usize = 8 * 1024 * 1024;
 pub const CODEC_CALLS_PER_INSTANCE_MAX: u32 = 10_000;
 /// Live instances in the whole process.
 pub const CODEC_INSTANCES_MAX: u32 = 4_096;
+/// Linear memory of one instance of a codec that imports WASI: it brings a whole language with it.
+pub const CODEC_WASI_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Fuel of one call of such a codec.
+pub const CODEC_WASI_FUEL_PER_CALL: u64 = 100_000_000;
+/// Deadline of one call of such a codec, in ticks of 1 ms.
+pub const CODEC_WASI_DEADLINE_TICKS: u64 = 100;
+/// Live instances of such codecs in the whole process.
+pub const CODEC_WASI_INSTANCES_MAX: u32 = 256;
+/// Random bytes that such a codec may ask for at once.
+pub const CODEC_RANDOM_BYTES_MAX: usize = 64 * 1024;
+/// Largest component that is compiled in the server's own process.
+pub const CODEC_COMPILED_IN_PLACE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Codecs that may be live at the same time.
 pub const CODECS_MAX: usize = 1_024;
 /// Core instances in one component: what the largest of the tried toolchains needs.
