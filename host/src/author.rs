@@ -6,12 +6,15 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use wireglot_codec::{CodecEngine, CodecLimits, compile_for_another_process};
 
+mod bench;
 mod build;
 mod check;
+mod inspect;
 mod new;
 mod packages;
 mod project;
 mod run;
+mod table;
 mod test;
 mod toolchain;
 mod vectors;
@@ -29,6 +32,10 @@ pub(crate) enum AuthorCommand {
     Test(test::TestArgs),
     /// Decode one frame and print it as JSON.
     Run(run::RunArgs),
+    /// Measure time, memory and fuel of a decode, over the vectors.
+    Bench(bench::BenchArgs),
+    /// Show what a component is: world, imports, keys and units, size, vectors.
+    Inspect(inspect::InspectArgs),
     /// Compile standard input to standard output, for a server that does not want to.
     #[command(hide = true)]
     CompileForServer {
@@ -49,6 +56,8 @@ pub(crate) fn run(command: AuthorCommand) -> anyhow::Result<()> {
         AuthorCommand::Check(args) => check::run(&args),
         AuthorCommand::Test(args) => test::run(&args),
         AuthorCommand::Run(args) => run::run(&args),
+        AuthorCommand::Bench(args) => bench::run(&args),
+        AuthorCommand::Inspect(args) => inspect::run(&args),
         AuthorCommand::CompileForServer { wasi } => compile_for_server(wasi),
         AuthorCommand::Toolchain(args) => toolchain::run(&args),
     }

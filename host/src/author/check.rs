@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use wireglot_codec::{CodecEngine, CodecLimits, KeyDescription, KeyType, LoadedCodec, VectorFile};
+use wireglot_codec::{CodecEngine, CodecLimits, KeyDescription, LoadedCodec, VectorFile};
 use wireglot_model::CodecName;
 
+use super::inspect::type_name;
 use super::vectors;
 
 /// Validates a component as the server would.
@@ -42,13 +43,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
 }
 
 fn key_line(key: &KeyDescription) -> String {
-    let kind = match key.value_type {
-        KeyType::Boolean => "BOOLEAN",
-        KeyType::Long => "LONG",
-        KeyType::Double => "DOUBLE",
-        KeyType::String => "STRING",
-        KeyType::Json => "JSON",
-    };
+    let kind = type_name(key.value_type);
     let unit = key.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
     format!("{} {kind}{unit}", key.key)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value};
-use wireglot_codec::VectorFile;
+use wireglot_codec::{LoadedCodec, VectorFile};
 
 /// Where a crate keeps its vectors.
 pub(super) const FOLDER: &str = "vectors";
@@ -63,6 +63,26 @@ pub(super) fn named(path: &Path) -> anyhow::Result<Vec<VectorFile>> {
 pub(super) fn beside(component: &Path) -> anyhow::Result<Option<VectorFile>> {
     let file = file_beside(component);
     if file.is_file() { parse(&file).map(Some) } else { Ok(None) }
+}
+
+/// The vectors of a component: those that are named, else those inside it and beside it. At least one.
+pub(super) fn of_component(
+    codec: &LoadedCodec,
+    component: &Path,
+    wanted: Option<&Path>,
+) -> anyhow::Result<Vec<VectorFile>> {
+    let files = match wanted {
+        Some(path) => named(path)?,
+        None => codec.embedded_vectors().iter().cloned().chain(beside(component)?).collect(),
+    };
+    if files.iter().all(VectorFile::is_empty) {
+        bail!(
+            "there are no vectors for {}: neither inside it nor in {}; --vectors names others",
+            component.display(),
+            file_beside(component).display()
+        );
+    }
+    Ok(files)
 }
 
 /// `NAME.vectors.json` for `NAME.wasm`.
