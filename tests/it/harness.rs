@@ -9,8 +9,8 @@ mod tools;
 mod wait;
 
 pub(crate) use device::{Closed, Device};
-pub(crate) use folders::{guest, plugin, vectors};
+pub(crate) use folders::{binary, document, guest, plugin, scaffold, tool, vectors};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{node, python, shell};
-pub(crate) use wait::{TIMEOUT, eventually, pause};
+pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};

@@ -7,6 +7,7 @@
 mod harness;
 
 mod attributes;
+mod authors;
 mod clients;
 mod codecs;
 mod connect;
