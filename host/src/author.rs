@@ -4,11 +4,17 @@ use std::fmt;
 use std::io::Write as _;
 
 use anyhow::Context as _;
+use wireglot_codec::{CodecEngine, CodecLimits, compile_for_another_process};
 
+mod bench;
 mod build;
 mod check;
+mod inspect;
 mod new;
+mod packages;
+mod project;
 mod run;
+mod table;
 mod test;
 mod toolchain;
 mod vectors;
@@ -18,7 +24,7 @@ mod vectors;
 pub(crate) enum AuthorCommand {
     /// Make the folder of a new codec: builds, has vectors, and decodes something real from the start.
     New(new::NewArgs),
-    /// Compile a codec crate to a component.
+    /// Compile a codec to a component.
     Build(build::BuildArgs),
     /// Validate a component as the server would, and show what it is.
     Check(check::CheckArgs),
@@ -26,6 +32,17 @@ pub(crate) enum AuthorCommand {
     Test(test::TestArgs),
     /// Decode one frame and print it as JSON.
     Run(run::RunArgs),
+    /// Measure time, memory and fuel of a decode, over the vectors.
+    Bench(bench::BenchArgs),
+    /// Show what a component is: world, imports, keys and units, size, vectors.
+    Inspect(inspect::InspectArgs),
+    /// Compile standard input to standard output, for a server that does not want to.
+    #[command(hide = true)]
+    CompileForServer {
+        /// For the engine of components that import WASI.
+        #[arg(long)]
+        wasi: bool,
+    },
     /// Print one line that changes with the compiler that would build the crate.
     #[command(hide = true)]
     Toolchain(toolchain::ToolchainArgs),
@@ -39,8 +56,17 @@ pub(crate) fn run(command: AuthorCommand) -> anyhow::Result<()> {
         AuthorCommand::Check(args) => check::run(&args),
         AuthorCommand::Test(args) => test::run(&args),
         AuthorCommand::Run(args) => run::run(&args),
+        AuthorCommand::Bench(args) => bench::run(&args),
+        AuthorCommand::Inspect(args) => inspect::run(&args),
+        AuthorCommand::CompileForServer { wasi } => compile_for_server(wasi),
         AuthorCommand::Toolchain(args) => toolchain::run(&args),
     }
+}
+
+fn compile_for_server(wasi: bool) -> anyhow::Result<()> {
+    let engine = CodecEngine::open(CodecLimits::default())?;
+    compile_for_another_process(&engine, wasi, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
+        .context("the component cannot be compiled")
 }
 
 /// Progress and remarks; not part of any result.

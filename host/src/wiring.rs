@@ -201,6 +201,7 @@ fn open_codecs(config: &Config) -> anyhow::Result<(CodecTable, CodecFolder)> {
     };
     let places = CodecConfig { limits, ..CodecConfig::new(&config.data_dir, config.codecs.clone()) };
     let table = CodecTable::open(places).context("The codec engine cannot be started.")?;
+    table.engine().compile_large_with(std::env::current_exe().context("This program cannot be found.")?);
     Ok((table.clone(), CodecFolder::new(table)))
 }
 

@@ -11,8 +11,8 @@ mod trace;
 mod wait;
 
 pub(crate) use device::{Closed, Device};
-pub(crate) use folders::{guest, plugin, root, vectors};
+pub(crate) use folders::{binary, document, guest, plugin, root, scaffold, tool, vectors};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{documented, node, operator, python, shell, wireglot};
-pub(crate) use wait::{TIMEOUT, eventually, pause};
+pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};

@@ -7,6 +7,7 @@
 mod harness;
 
 mod attributes;
+mod authors;
 mod candidates;
 mod clients;
 mod codecs;
@@ -20,5 +21,6 @@ mod limits;
 mod observe;
 mod profile_limits;
 mod reload;
+mod scripts;
 mod telemetry;
 mod versions;

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::plugins::{self, Plugin};
 use crate::process::{built, cargo, program, report, root, run, say, succeeds, target};
-use crate::{demo, docs, setup, tidy};
+use crate::{demo, docs, scaffolds, setup, tidy};
 
 /// Long enough for every simulated device to have published something.
 const DEMO_SECONDS: &str = "20";
@@ -21,7 +21,7 @@ struct Step {
     run: fn() -> anyhow::Result<()>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "set-up", run: setup::run_all },
     Step { name: "format", run: format },
     Step { name: "tidy", run: tidy::run },
@@ -30,6 +30,7 @@ const STEPS: [Step; 12] = [
     Step { name: "unit tests", run: unit_tests },
     Step { name: "plugins, natively", run: native_plugin_tests },
     Step { name: "plugins, as components", run: component_tests },
+    Step { name: "new codecs in every language", run: scaffolds::test_all },
     Step { name: "system tests", run: system_tests },
     Step { name: "generated documentation", run: docs::check },
     Step { name: "cargo deny", run: deny },
@@ -115,7 +116,7 @@ fn component_tests() -> anyhow::Result<()> {
     for plugin in plugins::build_all()? {
         test_component(&plugin)?;
     }
-    scaffolded_codec()
+    Ok(())
 }
 
 fn test_component(plugin: &Plugin) -> anyhow::Result<()> {
@@ -125,23 +126,6 @@ fn test_component(plugin: &Plugin) -> anyhow::Result<()> {
         .arg(&plugin.component)
         .arg("--vectors")
         .arg(&plugin.vectors))
-}
-
-/// What `codec new` makes must build and pass its own vectors, outside this repository.
-fn scaffolded_codec() -> anyhow::Result<()> {
-    let folder = tempfile::TempDir::with_prefix("wireglot-new-")?;
-    let wireglot = || {
-        let mut command = program(built("wireglot"));
-        command.arg("codec").current_dir(folder.path());
-        command
-    };
-    run(wireglot().args(["new", "soil-probe"]))?;
-    run(wireglot()
-        .args(["build", "soil-probe", "--output", ".", "--target-dir"])
-        .arg(target().join("guest-build")))?;
-    run(wireglot().args(["check", "soil-probe.wasm"]))?;
-    run(wireglot().args(["test", "soil-probe.wasm"]))?;
-    run(wireglot().args(["run", "soil-probe.wasm", "--hex", "0100d7290c58"]))
 }
 
 fn system_tests() -> anyhow::Result<()> {

@@ -6,8 +6,10 @@ mod demo;
 mod docs;
 mod plugins;
 mod process;
+mod scaffolds;
 mod setup;
 mod tidy;
+mod wasm_c;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,7 @@ const HELP: &str = "\
 cargo xtask demo [--seconds N]   the server with simulated devices, until Ctrl-C or for N seconds
 cargo xtask test                 everything that CI checks, with its set-up (`ci` is the same)
 cargo xtask plugins              every codec to target/codecs, every test codec to target/guests
+cargo xtask scaffolds            what `codec new` makes, in every language, to target/scaffolds
 cargo xtask bench [ROW …]        the benchmark table
 cargo xtask tidy                 the rules of the source that no compiler knows
 cargo xtask docs                 writes the generated documentation";
@@ -30,6 +33,9 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "test" | "ci" => no_arguments(rest).and_then(|()| ci::run_all()),
         "plugins" => no_arguments(rest).and_then(|()| plugins::build_all().map(drop)),
+        "scaffolds" => {
+            no_arguments(rest).and_then(|()| plugins::build_wireglot()).and_then(|()| scaffolds::test_all())
+        }
         "bench" => plugins::build_all().and_then(|_| bench::run(rest)),
         "tidy" => no_arguments(rest).and_then(|()| tidy::run()),
         "docs" => no_arguments(rest).and_then(|()| docs::write()),

@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::process::{built, cargo, output_of, program, root, run, say, target};
+use crate::wasm_c;
 
 /// What every codec is built from, besides its own folder.
-const SHARED_SOURCES: [&str; 3] = ["plugins/sdk", "wit", "host/src/author/build.rs"];
+const SHARED_SOURCES: [&str; 4] = ["plugins/sdk", "wit", "host/src/author/build.rs", "host/src/author/build"];
 
 /// A codec of the repository.
 pub(crate) struct Plugin {
@@ -21,6 +22,8 @@ pub(crate) struct Plugin {
     pub(crate) vectors: PathBuf,
     kind: Kind,
     folder: PathBuf,
+    /// Its crates compile C.
+    needs_c: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +101,7 @@ fn find() -> anyhow::Result<Vec<Plugin>> {
                 name,
                 kind,
                 folder,
+                needs_c: manifest.contains("needs-c = true"),
             });
         }
     }
@@ -121,6 +125,9 @@ fn build(plugin: &Plugin, toolchain: &str) -> anyhow::Result<bool> {
     if plugin.kind == Kind::Guest {
         command.arg("--unchecked");
     }
+    if plugin.needs_c {
+        wasm_c::provide(&mut command)?;
+    }
     run(&mut command)?;
     std::fs::write(&stamp, hash).with_context(|| format!("{} cannot be written", stamp.display()))?;
     Ok(true)
@@ -132,6 +139,20 @@ fn sources_hash(plugin: &Plugin, toolchain: &str) -> anyhow::Result<String> {
     for source in SHARED_SOURCES.iter().chain(plugin.kind.sources()) {
         collect_files(&root().join(source), &mut files)?;
     }
+    let c = if plugin.needs_c { wasm_c::ZIG } else { "" };
+    hash_of(files, &format!("{toolchain}{c}"))
+}
+
+/// Changes whenever one of these files and folders of the repository does.
+pub(crate) fn hash_of_files(sources: &[&str]) -> anyhow::Result<String> {
+    let mut files = Vec::new();
+    for source in sources {
+        collect_files(&root().join(source), &mut files)?;
+    }
+    hash_of(files, "")
+}
+
+fn hash_of(mut files: Vec<PathBuf>, toolchain: &str) -> anyhow::Result<String> {
     files.sort();
     files.dedup();
     let mut hasher = Sha256::new();

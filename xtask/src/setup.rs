@@ -19,10 +19,15 @@ struct Need {
     packages: &'static [&'static str],
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need { name: "mosquitto_pub", is_there: || on_path("mosquitto_pub"), packages: &["mosquitto-clients"] },
     Need { name: "mosquitto", is_there: || on_path("mosquitto"), packages: &["mosquitto"] },
     Need { name: "Python with venv", is_there: python_can_venv, packages: &["python3", "python3-venv"] },
+    Need {
+        name: "pip",
+        is_there: || succeeds(program("python3").args(["-m", "pip", "--version"])),
+        packages: &["python3-pip"],
+    },
     Need {
         name: "Node with npm",
         is_there: || on_path("node") && on_path("npm"),
@@ -39,7 +44,17 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
 }
 
 fn system_packages() -> anyhow::Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+    install(&NEEDS)
+}
+
+/// Brings a Python that can make environments, which bring everything else from PyPI.
+pub(crate) fn python() -> anyhow::Result<()> {
+    let python = NEEDS.iter().find(|need| need.packages.contains(&"python3"));
+    install(std::slice::from_ref(python.expect("it is in the list")))
+}
+
+fn install(needs: &[Need]) -> anyhow::Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -47,12 +62,12 @@ fn system_packages() -> anyhow::Result<()> {
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     let line = format!("apt-get install --no-install-recommends {}", packages.join(" "));
     if !on_path("apt-get") || !rustix::process::geteuid().is_root() {
-        bail!("the tests need {names}; on Debian, as root: {line}");
+        bail!("{names} must be installed; on Debian, as root: {line}");
     }
     say(format_args!("Installing {names}: {line}"))?;
     run(apt_get().args(["update", "-qq"]))?;
     run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))?;
-    match NEEDS.iter().find(|need| !(need.is_there)()) {
+    match needs.iter().find(|need| !(need.is_there)()) {
         None => Ok(()),
         Some(need) => bail!("{} is still missing after `{line}`", need.name),
     }
@@ -90,12 +105,14 @@ fn node_client() -> anyhow::Result<()> {
     remember(&folder, MQTT_JS)
 }
 
-fn up_to_date(folder: &Path, version: &str) -> anyhow::Result<bool> {
+/// Whether a folder holds this version, as `remember` noted.
+pub(crate) fn up_to_date(folder: &Path, version: &str) -> anyhow::Result<bool> {
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     Ok(std::fs::read_to_string(note(folder)).is_ok_and(|noted| noted == version))
 }
 
-fn remember(folder: &Path, version: &str) -> anyhow::Result<()> {
+/// Notes which version a folder holds.
+pub(crate) fn remember(folder: &Path, version: &str) -> anyhow::Result<()> {
     std::fs::write(note(folder), version)
         .with_context(|| format!("{} cannot be written to", folder.display()))
 }

@@ -124,11 +124,12 @@ fn digest_of(code: &[u8]) -> String {
     hex::encode(Sha256::digest(code))
 }
 
-#[expect(unsafe_code, reason = "native code is run as it is; its digest was checked by the caller")]
-fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, String> {
-    // SAFETY: `code` is byte for byte what `Component::serialize` gave us: its SHA-256 is the one that was stored
-    // apart when it was written, in a folder that only this user can write. wasmtime itself checks that version and
-    // settings fit this engine.
+/// Takes compiled code in, which must be our own: from the cache with its digest checked, or from our own program.
+#[expect(unsafe_code, reason = "native code is run as it is; the callers know where it is from")]
+pub(crate) fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, String> {
+    // SAFETY: `code` is byte for byte what wasmtime gave us. From the cache: its SHA-256 is the one that was stored
+    // apart when it was written, in a folder that only this user can write. From `compiler.rs`: it came over a pipe
+    // from this very program. wasmtime itself checks that version and settings fit this engine.
     unsafe { Component::deserialize(engine, code) }.map_err(|error| format!("{error:#}"))
 }
 

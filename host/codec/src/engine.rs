@@ -3,23 +3,25 @@
 //! It guards the host: fuel and deadline, memory, stack and result size are set here, for every call of every codec.
 //! Not here: what is loaded (`load.rs`), when an instance is made or thrown away (`instance.rs`).
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
-use wasmtime::component::Linker;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
     UpdateDeadline,
 };
-use wireglot_model::{ProfileLimits, limits};
+use wireglot_model::{ProfileLimits, Timestamp, limits};
 
+use crate::compiler::ApartCompiler;
 use crate::error::OpenError;
+use crate::wasi::Surroundings;
 
 /// Address space of one linear memory. With all 4 GiB that a 32-bit codec can name reserved, compiled code needs no
 /// bounds checks; only what is used costs memory.
@@ -107,23 +109,61 @@ impl CodecLimits {
     }
 }
 
+impl CodecLimits {
+    /// What scripts get of these: an interpreter takes more memory than what it interprets, and more time.
+    pub(crate) fn of_scripts(&self) -> Self {
+        Self {
+            memory_bytes_max: self.memory_bytes_max.saturating_mul(limits::CODEC_SCRIPT_MEMORY_FACTOR),
+            fuel_per_call: self.fuel_per_call.saturating_mul(limits::CODEC_SCRIPT_TIME_FACTOR),
+            deadline_ticks: self.deadline_ticks.saturating_mul(limits::CODEC_SCRIPT_TIME_FACTOR),
+            ..*self
+        }
+    }
+}
+
 /// The codec engine of a process. Cloning shares it.
 #[derive(Clone)]
 pub struct CodecEngine(pub(crate) Arc<EngineParts>);
 
 pub(crate) struct EngineParts {
     pub(crate) engine: Engine,
-    pub(crate) linker: Linker<GuestState>,
     pub(crate) limits: CodecLimits,
+    pub(crate) shared: Arc<SharedParts>,
+    pub(crate) is_wasi: bool,
+    /// The engine for components that import WASI, from the first one on.
+    wasi: OnceLock<Arc<EngineParts>>,
+    _ticker: Ticker,
+}
+
+/// What the engines of a process have in common.
+#[derive(Default)]
+pub(crate) struct SharedParts {
     /// Held while compiling: a compilation may take gigabytes and all cores, so there is one at a time.
     pub(crate) compiling: Mutex<()>,
     pub(crate) live_instances: AtomicUsize,
-    _ticker: Ticker,
+    pub(crate) compiler: OnceLock<ApartCompiler>,
 }
 
 impl CodecEngine {
     /// Sets up the compiler, reserves the address space of the pool and starts the ticker.
     pub fn open(limits: CodecLimits) -> Result<Self, OpenError> {
+        EngineParts::open(limits, Arc::default(), false).map(|parts| Self(Arc::new(parts)))
+    }
+
+    /// From now on large components are compiled by this program, which must be of this version of this server.
+    pub fn compile_large_with(&self, program: PathBuf) {
+        // Whoever comes second names the same program: there is one.
+        self.0.shared.compiler.get_or_init(|| ApartCompiler { program });
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> &CodecLimits {
+        &self.0.limits
+    }
+}
+
+impl EngineParts {
+    fn open(limits: CodecLimits, shared: Arc<SharedParts>, is_wasi: bool) -> Result<Self, OpenError> {
         let engine = match Engine::new(&pooled(&limits)) {
             Ok(engine) => engine,
             Err(error) => {
@@ -134,19 +174,25 @@ impl CodecEngine {
             }
         };
         let ticker = Ticker::start(engine.clone()).map_err(|error| OpenError::Engine(error.to_string()))?;
-        Ok(Self(Arc::new(EngineParts {
-            linker: Linker::new(&engine),
-            engine,
-            limits,
-            compiling: Mutex::new(()),
-            live_instances: AtomicUsize::new(0),
-            _ticker: ticker,
-        })))
+        Ok(Self { engine, limits, shared, is_wasi, wasi: OnceLock::new(), _ticker: ticker })
     }
 
-    /// The bounds in force.
-    pub fn limits(&self) -> &CodecLimits {
-        &self.0.limits
+    /// The engine for components that import WASI. They bring a whole language with them, so there may be fewer, and
+    /// each may take more.
+    pub(crate) fn wasi(&self) -> Result<Arc<Self>, OpenError> {
+        if let Some(parts) = self.wasi.get() {
+            return Ok(Arc::clone(parts));
+        }
+        let limits = CodecLimits {
+            memory_bytes_max: self.limits.memory_bytes_max.max(limits::CODEC_WASI_MEMORY_BYTES_MAX),
+            fuel_per_call: self.limits.fuel_per_call.max(limits::CODEC_WASI_FUEL_PER_CALL),
+            deadline_ticks: self.limits.deadline_ticks.max(limits::CODEC_WASI_DEADLINE_TICKS),
+            instances_max: self.limits.instances_max.min(limits::CODEC_WASI_INSTANCES_MAX),
+            ..self.limits
+        };
+        let parts = Arc::new(Self::open(limits, Arc::clone(&self.shared), true)?);
+        // Of two that were opened at once, one is dropped unused.
+        Ok(Arc::clone(self.wasi.get_or_init(|| parts)))
     }
 }
 
@@ -193,7 +239,7 @@ fn on_demand(limits: &CodecLimits) -> Config {
     let mut config = base(limits);
     config
         // A profile that allows more gets it by moving the memory: address space is what is scarce here.
-        .memory_reservation(limits.memory_bytes_max as u64)
+        .memory_reservation(limits.of_scripts().memory_bytes_max as u64)
         .memory_reservation_for_growth(0)
         .memory_guard_size(64 * 1024)
         .allocation_strategy(InstanceAllocationStrategy::OnDemand);
@@ -238,6 +284,8 @@ impl Drop for Ticker {
 pub(crate) struct GuestState {
     pub(crate) memory_bytes: usize,
     memory_bytes_max: usize,
+    /// All that a component sees that imports WASI.
+    pub(crate) surroundings: Surroundings,
     /// The thread's time when the running call had used up half of its deadline.
     slow_since: Option<Duration>,
 }
@@ -293,7 +341,12 @@ impl ResourceLimiter for GuestState {
 /// A store with these bounds in place; `arm` must precede every call.
 pub(crate) fn bounded_store(parts: &EngineParts, limits: &CodecLimits) -> Store<GuestState> {
     let memory_bytes_max = limits.memory_bytes_max;
-    let state = GuestState { memory_bytes: 0, memory_bytes_max, slow_since: None };
+    let state = GuestState {
+        memory_bytes: 0,
+        memory_bytes_max,
+        surroundings: Surroundings::default(),
+        slow_since: None,
+    };
     let mut store = Store::new(&parts.engine, state);
     store.limiter(|state| state);
     store.set_hostcall_fuel(limits.result_bytes_max);
@@ -327,11 +380,13 @@ pub(crate) fn thread_time() -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Gives the next call its fuel and its deadline.
-pub(crate) fn arm(store: &mut Store<GuestState>, limits: &CodecLimits) {
+/// Gives the next call its fuel, its deadline and its time.
+pub(crate) fn arm(store: &mut Store<GuestState>, limits: &CodecLimits, now: Timestamp) {
     store.set_fuel(limits.fuel_per_call).expect("`base` switches fuel on for every engine");
     store.set_epoch_deadline(half_deadline(limits));
-    store.data_mut().slow_since = None;
+    let state = store.data_mut();
+    state.slow_since = None;
+    state.surroundings = Surroundings::at(now.0);
 }
 
 #[cfg(test)]
@@ -341,7 +396,12 @@ mod tests {
     /// Ten ticks are half of the deadline; `times` is what the thread's clock shows, in ms, at each look.
     #[track_caller]
     fn check(times: &[u64], interrupted_at: Option<usize>) {
-        let mut state = GuestState { memory_bytes: 0, memory_bytes_max: 0, slow_since: None };
+        let mut state = GuestState {
+            memory_bytes: 0,
+            memory_bytes_max: 0,
+            surroundings: Surroundings::default(),
+            slow_since: None,
+        };
         let looks = times.iter().map(|ms| overdue(&mut state, Duration::from_millis(*ms), 10));
         let found =
             looks.collect::<Vec<_>>().iter().position(|look| matches!(look, UpdateDeadline::Interrupt));

@@ -64,13 +64,11 @@ pub enum LoadError {
     /// Anything else than a whole component.
     #[error("this is not a whole WebAssembly component: {0}")]
     NotAComponent(String),
-    /// It wants something from the host; the world imports nothing.
+    /// It wants something from the host that is not WASI; the world imports nothing.
     #[error("the component imports {}, and a codec may import nothing", .imports.join(", "))]
     Imports {
         /// What it imports.
         imports: Vec<String>,
-        /// Nothing but WASI.
-        only_wasi: bool,
     },
     /// Its exports are not those of the world `wireglot:codec/codec@1`.
     #[error("the component does not fit the contract wireglot:codec@1: {0}")]
@@ -97,6 +95,20 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
+    /// The script does not compile, or has no function that decodes.
+    #[error("the script cannot be run: {0}")]
+    Script(String),
+    /// There is no engine to run a script on.
+    #[error("a script runs on the codec `js`, and no js.wasm is live in the codecs folder")]
+    NoScriptEngine,
+    /// A component and a script of the same name.
+    #[error("{component} and {script} both want to be this codec, so neither is taken up")]
+    Twins {
+        /// The one file.
+        component: String,
+        /// The other.
+        script: String,
+    },
     /// The file's name cannot name a codec.
     #[error("{0}")]
     Name(String),
@@ -115,10 +127,7 @@ impl LoadError {
             Self::NotAComponent(_) => {
                 "If the file was still being copied, wait: it is read again as soon as it changes. Otherwise build it again."
             }
-            Self::Imports { only_wasi: true, .. } => {
-                "The imports are WASI only: build for wasm32-unknown-unknown, or let your toolchain stub WASI out."
-            }
-            Self::Imports { only_wasi: false, .. } => {
+            Self::Imports { .. } => {
                 "Remove what needs the outside world: a codec has no clock, files, network or randomness."
             }
             Self::Contract(_) => {
@@ -134,6 +143,13 @@ impl LoadError {
             }
             Self::Unreadable(_) => "Make it a regular file that the server may read.",
             Self::Name(_) => "Rename the file.",
+            Self::Script(_) => {
+                "Correct the script; `wireglot codec check NAME.js` beside js.wasm takes the same steps."
+            }
+            Self::NoScriptEngine => {
+                "Put js.wasm into the same folder (`cargo xtask plugins` builds it); the script is taken up as soon as it is live."
+            }
+            Self::Twins { .. } => "Remove or rename one of them.",
         }
     }
 }

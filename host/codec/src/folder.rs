@@ -7,6 +7,7 @@
 
 mod candidates;
 mod file;
+mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -25,9 +26,11 @@ use crate::files::write_whole;
 use crate::history::{Arrival, CodecOutcome, HistoryEntry, HistoryEvent};
 use crate::load::hash_of;
 use crate::rollback::held_back;
+use crate::script::{SCRIPT_ENGINE, engine_file};
 use crate::swap::CodecTable;
 use crate::vectors::VectorFile;
 use file::{FileId, Reading, read_stable};
+use scripts::{Beside, Company};
 
 /// What the stem of a candidate's file ends in.
 const CANDIDATE_SUFFIX: &str = ".next";
@@ -63,11 +66,12 @@ struct Seen {
     rejected: bool,
 }
 
-/// A component and the vectors beside it, by their time stamps.
+/// A component or a script and the vectors beside it, by their time stamps.
 #[derive(Clone, PartialEq, Eq)]
 struct Pair {
     component: Result<FileId, String>,
-    vectors: Option<FileId>,
+    vectors: Option<Beside>,
+    company: Company,
 }
 
 /// The same, by content; `None` where it was not read.
@@ -116,6 +120,11 @@ pub enum UploadError {
     Folder(#[source] io::Error),
 }
 
+/// The file of vectors beside a codec's file, where there is one.
+pub fn vectors_of(file: &Path) -> Option<PathBuf> {
+    Beside::find(file).map(|beside| beside.path)
+}
+
 /// The codecs folder of a table. Cloning shares it; calls wait for each other.
 #[derive(Clone)]
 pub struct CodecFolder {
@@ -161,13 +170,35 @@ impl CodecFolder {
         by: Actor,
         now: Timestamp,
     ) -> Result<CodecStamp, UploadError> {
-        let bytes_max = self.table.0.config.limits.module_bytes_max;
+        self.upload_file(format!("{name}.wasm").into(), name, bytes, by, now)
+    }
+
+    /// Does what dropping `NAME.js` into the folder does, and says how it went.
+    pub fn upload_script(
+        &self,
+        name: &CodecName,
+        source: &[u8],
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<CodecStamp, UploadError> {
+        self.upload_file(format!("{name}.js").into(), name, source, by, now)
+    }
+
+    fn upload_file(
+        &self,
+        file: OsString,
+        name: &CodecName,
+        bytes: &[u8],
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<CodecStamp, UploadError> {
+        scripts::check_upload(self.path(), &file).map_err(UploadError::Rejected)?;
+        let bytes_max = scripts::bytes_max(&file, &self.table.0.config.limits);
         if bytes.len() > bytes_max {
             let (bytes, bytes_max) = (bytes.len() as u64, bytes_max as u64);
             return Err(UploadError::Rejected(LoadError::TooLarge { bytes, bytes_max }));
         }
         let mut scan = self.begin(now, Some(by));
-        let file = OsString::from(format!("{name}.wasm"));
         write_whole(&self.path().join(&file), bytes).map_err(UploadError::Folder)?;
         // Whoever uploads a version that was rolled back wants it back.
         self.table.0.history.lock().release(name);
@@ -191,13 +222,13 @@ impl CodecFolder {
     }
 }
 
-/// The names of all components, hidden ones left out: uploads and editors write under such names.
+/// The names of all components and scripts, hidden ones left out: uploads and editors write under such names.
 fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let bytes = name.as_encoded_bytes();
-        if bytes.ends_with(b".wasm") && !bytes.starts_with(b".") {
+        if (bytes.ends_with(b".wasm") || scripts::is_script(&name)) && !bytes.starts_with(b".") {
             names.insert(name);
         }
     }
@@ -214,6 +245,11 @@ fn codec_of(file: &OsStr) -> Result<(CodecName, Role), LoadError> {
         Some(name) => (name, Role::Candidate),
         None => (stem, Role::Live),
     };
+    if role == Role::Candidate && scripts::is_script(file) {
+        return Err(LoadError::Name(
+            "a script cannot be a candidate yet: names that end in .next.js are kept for that".to_owned(),
+        ));
+    }
     if name.ends_with(CANDIDATE_SUFFIX) {
         return Err(LoadError::Name(format!("a codec's name does not end in {CANDIDATE_SUFFIX}")));
     }
@@ -238,8 +274,11 @@ impl Scan<'_> {
             info!(folder = %self.table.0.config.folder.display(), "The codecs folder can be read again.");
         }
         self.forget_missing(names);
+        // The engine first: whatever it is now, the scripts run on it.
+        let (engine, others): (Vec<&OsString>, Vec<&OsString>) =
+            names.iter().partition(|name| ***name == *engine_file());
         let mut told = Instant::now();
-        for (done, name) in names.iter().enumerate() {
+        for (done, name) in engine.into_iter().chain(others).enumerate() {
             self.visit(name);
             MutexGuard::bump(&mut self.state);
             if told.elapsed() >= PROGRESS {
@@ -292,10 +331,13 @@ impl Scan<'_> {
         let seen = match self.state.files.get_mut(file) {
             Some(seen) if seen.id == id => seen,
             _ => {
-                let rejected = self.state.files.get(file).is_some_and(|seen| seen.rejected);
-                let fresh = Seen { id: id.clone(), since: now, judged: None, rejected };
+                let before = self.state.files.get(file);
+                let rejected = before.is_some_and(|seen| seen.rejected);
+                // A change beside the file is none of the file.
+                let since = before.filter(|seen| seen.id.is_same_file(&id)).map_or(now, |seen| seen.since);
+                let fresh = Seen { id: id.clone(), since, judged: None, rejected };
                 self.state.files.insert(file.to_owned(), fresh);
-                if !id.settled(now) {
+                if now.0.saturating_sub(since.0) < CODEC_FILE_STABLE_MS && !id.settled(now) {
                     self.report.pending += 1;
                     return;
                 }
@@ -325,7 +367,8 @@ impl Scan<'_> {
         let path = self.table.0.config.folder.join(file);
         Pair {
             component: FileId::of(&path).map_err(|error| error.to_string()),
-            vectors: FileId::of(&self.vectors_of(file)).ok(),
+            vectors: self.beside(file),
+            company: Company::of(&path, self.table),
         }
     }
 
@@ -371,26 +414,26 @@ impl Scan<'_> {
         let (name, role) = codec_of(file)?;
         let component = id.component.as_ref().map_err(|error| LoadError::Unreadable(error.clone()))?;
         let path = self.table.0.config.folder.join(file);
-        let bytes_max = self.table.0.config.limits.module_bytes_max as u64;
+        id.company.check(file)?;
+        let bytes_max = scripts::bytes_max(file, &self.table.0.config.limits) as u64;
         if component.bytes > bytes_max {
             return Err(LoadError::TooLarge { bytes: component.bytes, bytes_max });
         }
         let Some(bytes) = read_whole(&path, component, bytes_max)? else { return Ok(None) };
         let vectors = match &id.vectors {
             None => None,
-            Some(vectors) if vectors.bytes > CODEC_VECTORS_BYTES_MAX as u64 => {
-                return Err(LoadError::Vectors(format!("the file beside it has {} bytes", vectors.bytes)));
+            Some(Beside { id, .. }) if id.bytes > CODEC_VECTORS_BYTES_MAX as u64 => {
+                return Err(LoadError::Vectors(format!("the file beside it has {} bytes", id.bytes)));
             }
-            Some(vectors) => {
-                match read_whole(&self.vectors_of(file), vectors, CODEC_VECTORS_BYTES_MAX as u64)? {
-                    Some(content) => Some(content),
-                    None => return Ok(None),
-                }
-            }
+            Some(Beside { path, id }) => match read_whole(path, id, CODEC_VECTORS_BYTES_MAX as u64)? {
+                Some(content) => Some((path.clone(), content)),
+                None => return Ok(None),
+            },
         };
+        let bytes = id.company.version_of(file, bytes)?;
         Ok(Some(Found {
             hash: hash_of(&bytes),
-            vectors_hash: vectors.as_deref().map(hash_of),
+            vectors_hash: vectors.as_ref().map(|(_, content)| hash_of(content)),
             name,
             role,
             bytes,
@@ -402,11 +445,7 @@ impl Scan<'_> {
     fn judge(&mut self, file: &OsStr, candidate: &Found) -> Result<(), LoadError> {
         let shown = file.to_string_lossy();
         let beside = match &candidate.vectors {
-            Some(content) => {
-                let vectors = self.vectors_of(file);
-                let label = vectors.file_name().unwrap_or_default().to_string_lossy();
-                vec![VectorFile::parse(&label, content)?]
-            }
+            Some((path, content)) => vec![VectorFile::read(path, content)?],
             None => Vec::new(),
         };
         if candidate.role == Role::Candidate {
@@ -430,8 +469,7 @@ impl Scan<'_> {
             }
             Some(_) | None => {}
         }
-        let engine = self.table.engine();
-        let loaded = engine.load_cached(&candidate.name, &candidate.bytes, Some(&self.table.0.cache))?;
+        let loaded = self.table.load(&candidate.name, &candidate.bytes)?;
         let proven = loaded.decode_vectors(&beside)?;
         let stamp = proven.codec().stamp().clone();
         let arrival = Arrival {
@@ -536,7 +574,7 @@ impl Scan<'_> {
             if self.table.live(&name).is_some() {
                 continue;
             }
-            let has_file = names.contains(OsStr::new(&format!("{name}.wasm")));
+            let has_file = scripts::has_file(names, &name);
             if !entry.live || !(has_file || in_use(&name)) {
                 if entry.live {
                     self.retired(&name, &entry.version, entry.hash);
@@ -571,12 +609,14 @@ impl Scan<'_> {
     }
 
     fn retired(&self, name: &CodecName, version: &str, hash: CodecHash) {
+        let file = self.table.status(name).and_then(|status| status.file);
+        let file = file.unwrap_or_else(|| format!("{name}.wasm"));
         let event = HistoryEvent {
             at: self.now,
             outcome: CodecOutcome::Retired,
             hash: Some(hash),
             version: Some(version.to_owned()),
-            by: Actor::File(format!("{name}.wasm")),
+            by: Actor::File(file),
             reason: "its file is gone and no profile uses it".to_owned(),
         };
         if self.table.0.history.lock().retire(name, event.clone()) {
@@ -586,11 +626,11 @@ impl Scan<'_> {
 
     fn retire_missing(&mut self, names: &BTreeSet<OsString>, in_use: &dyn Fn(&CodecName) -> bool) {
         for name in self.table.live_names() {
-            if names.contains(OsStr::new(&format!("{name}.wasm"))) {
+            if scripts::has_file(names, &name) {
                 self.state.orphans.remove(&name);
                 continue;
             }
-            if in_use(&name) {
+            if in_use(&name) || (name.as_str() == SCRIPT_ENGINE && self.table.has_scripts()) {
                 if self.state.orphans.insert(name.clone()) {
                     warn!(codec = %name, "The codec's file is gone; its last version serves on because a profile uses it.");
                     let note = "its file is gone; the last version serves on because a profile uses it";
@@ -628,20 +668,21 @@ struct Found {
     role: Role,
     bytes: Vec<u8>,
     hash: CodecHash,
-    vectors: Option<Vec<u8>>,
+    vectors: Option<(PathBuf, Vec<u8>)>,
     vectors_hash: Option<CodecHash>,
 }
 
 impl Pair {
+    fn is_same_file(&self, other: &Self) -> bool {
+        self.component == other.component && self.vectors == other.vectors
+    }
+
     /// Left alone for so long that nobody is writing it any more.
     fn settled(&self, now: Timestamp) -> bool {
         let settled = |id: &FileId| now.0.saturating_sub(id.modified_ms()) >= SETTLED_MS;
-        self.component.as_ref().is_ok_and(settled) && self.vectors.as_ref().is_none_or(settled)
+        self.component.as_ref().is_ok_and(settled)
+            && self.vectors.as_ref().is_none_or(|beside| settled(&beside.id))
     }
-}
-
-fn vectors_path(component: &Path) -> PathBuf {
-    component.with_extension("vectors.json")
 }
 
 fn read_whole(path: &Path, id: &FileId, bytes_max: u64) -> Result<Option<Vec<u8>>, LoadError> {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wireglot_model::{Decoded, Downlink, FailureStage, Timestamp};
 
 use crate::bindings::wireglot::codec::types as wit;
@@ -14,7 +14,11 @@ use crate::bindings::{Codec, CodecPre};
 use crate::convert::{self, Invalid};
 use crate::engine::{CodecLimits, EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
 use crate::error::bounded;
+use crate::wasi::Denied;
 use crate::{Frame, Outgoing};
+
+/// The time while there is no message.
+const NO_MESSAGE: Timestamp = Timestamp(0);
 
 /// A live instance.
 pub(crate) struct Guest {
@@ -57,9 +61,9 @@ impl Guest {
         limits: &CodecLimits,
     ) -> Result<Self, CallFailure> {
         let mut store = bounded_store(parts, limits);
-        arm(&mut store, limits);
+        arm(&mut store, limits, NO_MESSAGE);
         let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, limits))?;
-        parts.live_instances.fetch_add(1, Ordering::Relaxed);
+        parts.shared.live_instances.fetch_add(1, Ordering::Relaxed);
         let memory_at_start = store.data().memory_bytes;
         Ok(Self { store, codec, parts: Arc::clone(parts), limits: *limits, memory_at_start })
     }
@@ -72,7 +76,7 @@ impl Guest {
         limits: &CodecLimits,
     ) -> Result<Self, StartFailure> {
         let mut guest = Self::start(parts, pre, limits).map_err(StartFailure::Call)?;
-        arm(&mut guest.store, limits);
+        arm(&mut guest.store, limits, NO_MESSAGE);
         match guest.codec.call_configure(&mut guest.store, settings) {
             Ok(Ok(())) => {
                 guest.memory_at_start = guest.memory_bytes();
@@ -85,13 +89,13 @@ impl Guest {
 
     /// What the codec says of itself.
     pub(crate) fn describe(&mut self) -> Result<wit::Metadata, CallFailure> {
-        arm(&mut self.store, &self.limits);
+        arm(&mut self.store, &self.limits, NO_MESSAGE);
         self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.limits))
     }
 
     /// Translates one frame.
     pub(crate) fn decode(&mut self, frame: &Frame<'_>) -> Result<Decoded, CallFailure> {
-        arm(&mut self.store, &self.limits);
+        arm(&mut self.store, &self.limits, frame.received);
         let metadata = borrowed(frame.metadata);
         let uplink = convert::uplink(frame, &metadata);
         match self.codec.call_decode(&mut self.store, uplink) {
@@ -110,7 +114,7 @@ impl Guest {
         now: Timestamp,
     ) -> Result<Vec<Outgoing>, CallFailure> {
         let Some(parts) = convert::command(downlink) else { return Ok(Vec::new()) };
-        arm(&mut self.store, &self.limits);
+        arm(&mut self.store, &self.limits, now);
         let downlink = wit::Downlink {
             device: None,
             command: parts.command(),
@@ -131,6 +135,11 @@ impl Guest {
         self.store.data().memory_bytes
     }
 
+    pub(crate) fn fuel_used(&self) -> u64 {
+        let left = self.store.get_fuel().expect("`base` switches fuel on for every engine");
+        self.limits.fuel_per_call.saturating_sub(left)
+    }
+
     /// More than half of the memory that was free at first is taken: time for a fresh instance.
     pub(crate) fn past_memory_mark(&self) -> bool {
         let room = self.limits.memory_bytes_max.saturating_sub(self.memory_at_start);
@@ -140,7 +149,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.parts.live_instances.fetch_sub(1, Ordering::Relaxed);
+        self.parts.shared.live_instances.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -158,6 +167,13 @@ fn classify(error: &wasmtime::Error, limits: &CodecLimits) -> CallFailure {
         (FailureStage::Trapped, limit.to_string())
     } else if let Some(limit) = error.downcast_ref::<TableLimit>() {
         (FailureStage::Trapped, limit.to_string())
+    } else if let Some(denied) = error.downcast_ref::<Denied>() {
+        (FailureStage::Trapped, denied.to_string())
+    } else if error.is::<PoolConcurrencyLimitError>() {
+        (
+            FailureStage::NoCodec,
+            format!("all {} instances that there may be are in use", limits.instances_max),
+        )
     } else {
         match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => {

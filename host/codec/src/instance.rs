@@ -197,7 +197,7 @@ impl Slot {
             hash: shared.hash,
         };
         let shard = table.0.counters.shard(shared);
-        let limits = version.parts.limits.under(&binding.limits);
+        let limits = version.limits().under(&binding.limits);
         Self {
             binding: binding.clone(),
             limits,
@@ -258,8 +258,7 @@ impl Slot {
             Some(guest) => Ok(guest),
             empty @ None => {
                 self.calls = 0;
-                let settings = &self.binding.settings;
-                let fresh = Guest::configured(&version.parts, &version.pre, settings, &self.limits)?;
+                let fresh = version.start(&self.binding.settings, &self.limits)?;
                 self.shard.holds(1);
                 Ok(empty.insert(fresh))
             }

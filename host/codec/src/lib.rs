@@ -1,11 +1,11 @@
 //! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
-//! (`guest`), how a file becomes a codec (`load`, `vectors`, `folder`), how it goes live (`swap`), which versions there
-//! were (`history`, `versions`, `rollback`, `pins`), how workers call it (`instance`, `breaker`), how a new version is
-//! tried beside it (`shadow`, `canary`, `candidate`), and what is counted (`counters`) and told of a codec's keys
-//! (`described`). `native` reads the built-in JSON payloads, without WASM; `envelope` takes frames out of what network
-//! servers publish.
+//! (`guest`), what answers a component that insists on WASI (`wasi`), how a file becomes a codec (`load`, `vectors`,
+//! `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`, `rollback`, `pins`), how
+//! workers call it (`instance`, `breaker`), how a new version is tried beside it (`shadow`, `canary`, `candidate`), and
+//! what is counted (`counters`) and told of a codec's keys (`described`). `native` reads the built-in JSON payloads,
+//! without WASM; `envelope` takes frames out of what network servers publish.
 //!
 //! The sandbox is the trust border: a codec can waste its own budget and nothing else.
 #![warn(missing_docs)]
@@ -15,12 +15,14 @@ mod breaker;
 mod cache;
 mod canary;
 mod candidate;
+mod compiler;
 mod convert;
 mod counters;
 mod described;
 mod engine;
 pub mod envelope;
 mod error;
+mod examples;
 mod files;
 pub mod folder;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -32,10 +34,12 @@ mod load;
 pub mod native;
 mod pins;
 mod rollback;
+mod script;
 mod shadow;
 mod swap;
 mod vectors;
 mod versions;
+mod wasi;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +49,7 @@ use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
 
 pub use canary::{CanaryNumbers, CanaryPlan, CanaryState, CanaryStatus, OnSuccess, Share};
 pub use candidate::{CandidateError, CandidateState, CandidateStatus};
+pub use compiler::compile_for_another_process;
 pub use counters::{
     CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, FileCounts, LiveVersion, VersionCounts,
 };
@@ -54,13 +59,14 @@ pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};
 pub use history::{CodecOutcome, HistoryEntry, HistoryEvent};
 pub use instance::{CodecBinding, WorkerCodecs};
-pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION};
+pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION, WORLD};
 pub use rollback::{RollbackError, RolledBack};
+pub use script::SCRIPT_ENGINE;
 pub use shadow::{
     DifferenceCounts, Example, FrameCounts, ShadowReport, ShadowSide, SideReport, compare as compare_versions,
 };
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable, Observer};
-pub use vectors::{VectorFile, VectorOutcome};
+pub use vectors::{Difference, VectorFile, VectorOutcome};
 pub use versions::VersionError;
 
 /// One frame of a device and what is known about it: all that a codec sees.
@@ -115,6 +121,16 @@ impl Session {
     ) -> Result<Vec<Outgoing>, DecodeFailure> {
         let result = self.guest.encode(downlink, device, profile, now);
         result.map_err(|failure| self.failure(failure))
+    }
+
+    /// Linear memory of the instance. It never shrinks.
+    pub fn memory_bytes(&self) -> usize {
+        self.guest.memory_bytes()
+    }
+
+    /// What the last call took of the fuel that a call has.
+    pub fn fuel_used(&self) -> u64 {
+        self.guest.fuel_used()
     }
 
     fn failure(&self, failure: guest::CallFailure) -> DecodeFailure {

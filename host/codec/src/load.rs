@@ -7,23 +7,27 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 use wasmparser::{Encoding, Parser, Payload};
-use wasmtime::component::{Component, types::ComponentItem};
-use wireglot_model::limits::CODEC_KEYS_DESCRIBED_MAX;
+use wasmtime::component::{Component, Linker, types::ComponentItem};
+use wireglot_model::limits::{CODEC_COMPILED_IN_PLACE_BYTES_MAX, CODEC_KEYS_DESCRIBED_MAX};
 use wireglot_model::{CodecHash, CodecName, CodecStamp, ProfileLimits};
 
 use crate::bindings::CodecPre;
 use crate::bindings::wireglot::codec::types as wit;
 use crate::breaker::Breakers;
 use crate::cache::CompiledCache;
-use crate::engine::{CodecEngine, EngineParts, GuestState};
+use crate::engine::{CodecEngine, CodecLimits, EngineParts, GuestState};
 use crate::error::{LoadError, bounded, too_many_keys};
 use crate::guest::{Guest, StartFailure};
+use crate::script::{SCRIPT_ENGINE, Script};
 use crate::vectors::{VectorFile, VectorOutcome, run_vectors};
-use crate::{DecodeFailure, Session};
+use crate::{DecodeFailure, Session, wasi};
 
 /// The custom section that a component may carry its vectors in.
 pub const VECTORS_SECTION: &str = "wireglot:vectors";
+/// What every codec is.
+pub const WORLD: &str = "wireglot:codec/codec@1.0.0";
 /// Longest version text; it becomes a label of metrics.
 const VERSION_BYTES_MAX: usize = 64;
 
@@ -84,7 +88,10 @@ pub struct LoadedCodec {
     stamp: CodecStamp,
     metadata: CodecMetadata,
     bytes: usize,
+    imports: Vec<String>,
     embedded_vectors: Vec<VectorFile>,
+    /// What the engine behind `pre` is to run; none where the component is the codec itself.
+    script: Option<Script>,
 }
 
 /// A codec version that gave, for every one of its vectors, the values that the vector says.
@@ -106,37 +113,75 @@ impl CodecEngine {
         if bytes.len() > bytes_max {
             return Err(LoadError::TooLarge { bytes: bytes.len() as u64, bytes_max: bytes_max as u64 });
         }
-        let embedded_vectors = read_sections(bytes)?;
+        let Sections { vectors: embedded_vectors, needs_wasi } = read_sections(bytes)?;
         let hash = hash_of(bytes);
-        let component = self.component(bytes, &hash, cache)?;
-        let pre = self.link(&component)?;
-        let metadata = describe(&self.0, &pre)?;
+        let parts = if needs_wasi {
+            self.0.wasi().map_err(|error| LoadError::Compile(error.to_string()))?
+        } else {
+            Arc::clone(&self.0)
+        };
+        let component = parts.component(bytes, &hash, cache)?;
+        let (pre, imports) = parts.link(&component)?;
+        let metadata = describe(&parts, &pre)?;
         let version: Arc<str> = metadata.version.as_str().into();
         Ok(LoadedCodec {
-            parts: Arc::clone(&self.0),
+            parts,
             pre,
+            imports,
             breakers: Breakers::default(),
             stamp: CodecStamp { name: name.clone(), version, hash },
             metadata,
             bytes: bytes.len(),
             embedded_vectors,
+            script: None,
         })
     }
 
+    /// A codec that is a script. It shares the compiled engine with all others.
+    pub(crate) fn load_script(&self, name: &CodecName, script: Script) -> Result<LoadedCodec, LoadError> {
+        let engine = script.engine();
+        let codec = LoadedCodec {
+            parts: Arc::clone(&engine.parts),
+            pre: engine.pre.clone(),
+            breakers: Breakers::default(),
+            stamp: CodecStamp {
+                name: name.clone(),
+                version: script.version().into(),
+                hash: hash_of(&script.to_kept()),
+            },
+            metadata: script.describe(name),
+            bytes: script.source().len(),
+            imports: engine.imports.clone(),
+            embedded_vectors: Vec::new(),
+            script: Some(script),
+        };
+        // Compiles the script and looks for the functions of the conventions.
+        match codec.start("{}", &codec.limits()) {
+            Ok(_) => Ok(codec),
+            Err(StartFailure::Settings(reason)) => Err(LoadError::Script(reason)),
+            Err(StartFailure::Call(failure)) => Err(LoadError::Script(failure.reason)),
+        }
+    }
+}
+
+impl EngineParts {
     fn component(
         &self,
         bytes: &[u8],
         hash: &CodecHash,
         cache: Option<&CompiledCache>,
     ) -> Result<Component, LoadError> {
-        let engine = &self.0.engine;
+        let engine = &self.engine;
         if let Some(component) = cache.and_then(|cache| cache.get(engine, hash)) {
             return Ok(component);
         }
         let component = {
-            let _one_at_a_time = self.0.compiling.lock();
-            Component::from_binary(engine, bytes)
-                .map_err(|error| LoadError::Compile(bounded(format!("{error:#}"))))?
+            let _one_at_a_time = self.shared.compiling.lock();
+            match self.compiled_apart(bytes) {
+                Some(component) => component,
+                None => Component::from_binary(engine, bytes)
+                    .map_err(|error| LoadError::Compile(bounded(format!("{error:#}"))))?,
+            }
         };
         if let Some(cache) = cache {
             cache.put(engine, hash, &component);
@@ -144,14 +189,28 @@ impl CodecEngine {
         Ok(component)
     }
 
-    fn link(&self, component: &Component) -> Result<CodecPre<GuestState>, LoadError> {
-        let imports = imports_of(&self.0.engine, component);
-        if !imports.is_empty() {
-            let only_wasi = imports.iter().all(|import| import.starts_with("wasi:"));
-            return Err(LoadError::Imports { imports, only_wasi });
+    /// A large component, compiled by another process. Where that fails it is compiled here, which tells why.
+    fn compiled_apart(&self, bytes: &[u8]) -> Option<Component> {
+        let compiler =
+            self.shared.compiler.get().filter(|_| bytes.len() > CODEC_COMPILED_IN_PLACE_BYTES_MAX)?;
+        let result = compiler.compile(self, bytes);
+        result
+            .inspect_err(|error| {
+                warn!(error, "A large codec could not be compiled in a process of its own; it is compiled in the server.");
+            })
+            .ok()
+    }
+
+    fn link(&self, component: &Component) -> Result<(CodecPre<GuestState>, Vec<String>), LoadError> {
+        let imports = imports_of(&self.engine, component);
+        if imports.iter().any(|import| !import.starts_with(wasi::PREFIX)) {
+            return Err(LoadError::Imports { imports });
         }
+        let mut linker = Linker::new(&self.engine);
+        wasi::define(&self.engine, component, &mut linker)?;
         let contract = |error: wasmtime::Error| LoadError::Contract(bounded(format!("{error:#}")));
-        CodecPre::new(self.0.linker.instantiate_pre(component).map_err(contract)?).map_err(contract)
+        let pre = CodecPre::new(linker.instantiate_pre(component).map_err(contract)?).map_err(contract)?;
+        Ok((pre, imports))
     }
 }
 
@@ -181,15 +240,23 @@ pub(crate) fn hash_of(bytes: &[u8]) -> CodecHash {
     CodecHash(Sha256::digest(bytes).into())
 }
 
-/// Walks all sections, so that a truncated file is told as such, and takes the vectors on the way.
-fn read_sections(bytes: &[u8]) -> Result<Vec<VectorFile>, LoadError> {
+/// What is known of a component before it is compiled.
+struct Sections {
+    vectors: Vec<VectorFile>,
+    /// Which engine it is for.
+    needs_wasi: bool,
+}
+
+/// Walks all sections, so that a truncated file is told as such, and takes what it needs on the way.
+fn read_sections(bytes: &[u8]) -> Result<Sections, LoadError> {
     if !bytes.starts_with(b"\0asm") {
         return Err(LoadError::NotAComponent("it does not start as WebAssembly does".to_owned()));
     }
-    let mut vectors = Vec::new();
+    let broken = |error: wasmparser::BinaryReaderError| LoadError::NotAComponent(bounded(error.to_string()));
+    let (mut vectors, mut needs_wasi) = (Vec::new(), false);
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|error| LoadError::NotAComponent(bounded(error.to_string())))? {
+        match payload.map_err(broken)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
                 return Err(LoadError::CoreModule);
             }
@@ -198,10 +265,15 @@ fn read_sections(bytes: &[u8]) -> Result<Vec<VectorFile>, LoadError> {
             Payload::CustomSection(section) if section.name() == VECTORS_SECTION => {
                 vectors.push(VectorFile::parse("the component's own vectors", section.data())?);
             }
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    needs_wasi |= import.map_err(broken)?.name.name.starts_with(wasi::PREFIX);
+                }
+            }
             _ => {}
         }
     }
-    Ok(vectors)
+    Ok(Sections { vectors, needs_wasi })
 }
 
 fn describe(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<CodecMetadata, LoadError> {
@@ -255,6 +327,11 @@ impl LoadedCodec {
         self.bytes
     }
 
+    /// The interfaces of WASI that it imports.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
     /// The vectors that the component carries in itself.
     pub fn embedded_vectors(&self) -> &[VectorFile] {
         &self.embedded_vectors
@@ -267,9 +344,34 @@ impl LoadedCodec {
 
     /// The same under the limits of a profile, for frames that are decoded again.
     pub fn session_under(&self, settings: &str, limits: &ProfileLimits) -> Result<Session, DecodeFailure> {
-        Guest::configured(&self.parts, &self.pre, settings, &self.parts.limits.under(limits))
+        self.start(settings, &self.limits().under(limits))
             .map(|guest| Session { guest, stamp: self.stamp.clone() })
             .map_err(|failure| self.start_failure(failure))
+    }
+
+    /// An instance with a profile's settings.
+    pub(crate) fn start(&self, settings: &str, limits: &CodecLimits) -> Result<Guest, StartFailure> {
+        match &self.script {
+            None => Guest::configured(&self.parts, &self.pre, settings, limits),
+            Some(script) => {
+                let settings = script.settings(&self.stamp.name, settings).map_err(StartFailure::Settings)?;
+                Guest::configured(&self.parts, &self.pre, &settings, limits)
+            }
+        }
+    }
+
+    /// The bounds of its calls: an interpreter gets more.
+    pub(crate) fn limits(&self) -> CodecLimits {
+        if self.stamp.name.as_str() == SCRIPT_ENGINE || self.script.is_some() {
+            self.parts.limits.of_scripts()
+        } else {
+            self.parts.limits
+        }
+    }
+
+    /// It is a script, and not a component of its own.
+    pub fn is_script(&self) -> bool {
+        self.script.is_some()
     }
 
     pub(crate) fn start_failure(&self, failure: StartFailure) -> DecodeFailure {

@@ -25,6 +25,7 @@ use crate::history::{Arrival, History, HistoryEvent};
 use crate::instance::{CodecBinding, WorkerCodecs};
 use crate::load::{CodecMetadata, LoadedCodec, ProvenCodec};
 use crate::pins::Pins;
+use crate::script::{HeldEngines, split_kept};
 use crate::versions::HeldVersions;
 
 /// Where codecs come from and what they may use.
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) pins: Mutex<Pins>,
     observer: OnceLock<Observer>,
     pub(crate) trials: Trials,
+    pub(crate) held_engines: HeldEngines,
     live: Arc<ArcSwap<LiveMap>>,
     /// What is told of each codec; also held while the map is replaced, so that two swaps cannot lose one.
     facts: Mutex<BTreeMap<CodecName, Facts>>,
@@ -190,6 +192,7 @@ impl CodecTable {
             pins: Mutex::default(),
             observer: OnceLock::new(),
             trials: Trials::open(&config.versions_dir),
+            held_engines: HeldEngines::default(),
             config,
             counters: CounterBook::default(),
             workers: AtomicUsize::new(0),
@@ -249,11 +252,15 @@ impl CodecTable {
         facts.get(name)?.status(name, &self.0.live.load())
     }
 
-    /// The component of a codec's live version, byte for byte. Reads a file: not for workers.
+    /// The component or the script of a codec's live version, byte for byte. Reads a file: not for workers.
     pub fn component_bytes(&self, name: &CodecName) -> io::Result<Option<Vec<u8>>> {
         match self.live(name) {
             Some(codec) => {
-                crate::history::read_version(&self.0.config.versions_dir, &codec.stamp().hash).map(Some)
+                let kept = crate::history::read_version(&self.0.config.versions_dir, &codec.stamp().hash)?;
+                Ok(Some(match split_kept(&kept) {
+                    Some((_, source)) => source.to_vec(),
+                    None => kept,
+                }))
             }
             None => Ok(None),
         }
@@ -263,7 +270,7 @@ impl CodecTable {
     pub fn counters(&self) -> CodecCounters {
         CodecCounters {
             versions: self.0.counters.rows(),
-            live_instances: self.0.engine.0.live_instances.load(Ordering::Relaxed),
+            live_instances: self.0.engine.0.shared.live_instances.load(Ordering::Relaxed),
             files: self.0.counters.files(),
             live: self.live_versions(),
             without_codec: self.0.counters.without_codec.load(Ordering::Relaxed),

@@ -7,8 +7,10 @@ mod limits;
 mod pins;
 mod profile_limits;
 mod rollback;
+mod scripts;
 mod swap;
 mod versions;
+mod wasi;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,9 +4,11 @@
 //! equal within 1e-9 of its size; an integer means a LONG, or a DOUBLE of the same value.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value as Json};
 use wireglot_model::limits::{CODEC_VECTORS_BYTES_MAX, CODEC_VECTORS_MAX};
@@ -14,10 +16,11 @@ use wireglot_model::profile::TELEMETRY_TOPIC;
 use wireglot_model::{Decoded, FailureStage, Measurement, Sample, Timestamp, UplinkBody, Value};
 
 use crate::error::{LoadError, bounded, too_many_vectors};
+use crate::examples;
 use crate::load::LoadedCodec;
 use crate::{DecodeFailure, Frame, Session};
 
-/// When every vector is received.
+/// When a vector is received that does not say.
 const RECEIVED: Timestamp = Timestamp(1_700_000_000_000);
 /// Differences told of one vector.
 const DIFFERENCES_MAX: usize = 20;
@@ -37,6 +40,7 @@ struct Vector {
     settings: Option<String>,
     payload: Vec<u8>,
     metadata: Vec<(String, String)>,
+    received: Timestamp,
     expected: Expected,
 }
 
@@ -58,6 +62,7 @@ struct RawVector {
     device: String,
     fport: Option<u16>,
     topic: Option<String>,
+    received: Option<i64>,
     settings: Option<Box<RawValue>>,
     hex: String,
     #[serde(default)]
@@ -104,6 +109,22 @@ impl VectorFile {
         Ok(Self { label: label.to_owned(), settings, vectors })
     }
 
+    /// Reads the file that lies beside a codec's: in our own format, or a vendor's examples.
+    pub fn read(path: &Path, content: &[u8]) -> Result<Self, LoadError> {
+        let label = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        if content.len() > CODEC_VECTORS_BYTES_MAX {
+            return Self::parse(&label, content);
+        }
+        let examples = match path.extension().and_then(OsStr::to_str) {
+            Some("yaml" | "yml") => examples::from_yaml(content),
+            _ if label.ends_with(".examples.json") => examples::from_json(content),
+            _ => return Self::parse(&label, content),
+        };
+        let document =
+            examples.map_err(|problem| LoadError::Vectors(bounded(format!("{label}: {problem}"))))?;
+        Self::parse(&label, document.to_string().as_bytes())
+    }
+
     /// How many vectors there are.
     pub fn len(&self) -> usize {
         self.vectors.len()
@@ -112,6 +133,18 @@ impl VectorFile {
     /// Each vector's device and payload, in the order of the file.
     pub fn payloads(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.vectors.iter().map(|vector| (vector.device.as_str(), vector.payload.as_slice()))
+    }
+
+    /// Each vector's frame, with the settings that it is decoded with.
+    pub fn frames(&self) -> impl Iterator<Item = (&str, Frame<'_>)> {
+        self.vectors
+            .iter()
+            .map(|vector| (vector.settings.as_deref().unwrap_or(&self.settings), vector.frame()))
+    }
+
+    /// Where it is from.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// No vector at all.
@@ -132,6 +165,7 @@ impl RawVector {
         Ok(Vector {
             topic: self.topic.unwrap_or_else(|| TELEMETRY_TOPIC.to_owned()),
             settings: self.settings.map(|settings| settings.get().to_owned()),
+            received: self.received.map_or(RECEIVED, Timestamp),
             metadata: self.fport.map(|port| ("fPort".to_owned(), port.to_string())).into_iter().collect(),
             device,
             payload,
@@ -141,14 +175,38 @@ impl RawVector {
 }
 
 /// How one vector went.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct VectorOutcome {
     /// The file it is from.
     pub file: String,
     /// Its device, which names it.
     pub device: String,
-    /// What differs, a line each; none: it passed.
-    pub differences: Vec<String>,
+    /// What differs; nothing: it passed.
+    pub differences: Vec<Difference>,
+}
+
+/// One thing that is not as a vector says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Difference {
+    /// The key, with its measurement where there are several; empty where the whole result is another.
+    pub key: String,
+    /// What the vector says, as JSON or in words.
+    pub expected: String,
+    /// What the codec gave, with its type, or in words.
+    pub got: String,
+}
+
+impl Difference {
+    fn new(key: impl Into<String>, expected: impl fmt::Display, got: impl Into<String>) -> Self {
+        Self { key: key.into(), expected: expected.to_string(), got: got.into() }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.key.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}expected {}, got {}", self.key, self.expected, self.got)
+    }
 }
 
 impl VectorOutcome {
@@ -163,7 +221,8 @@ impl fmt::Display for VectorOutcome {
         if self.passed() {
             write!(f, "{}: ok", self.device)
         } else {
-            write!(f, "{}: {}", self.device, self.differences.join("; "))
+            let lines: Vec<String> = self.differences.iter().map(Difference::to_string).collect();
+            write!(f, "{}: {}", self.device, lines.join("; "))
         }
     }
 }
@@ -200,33 +259,26 @@ impl Vector {
         Frame {
             payload: &self.payload,
             topic: &self.topic,
-            received: RECEIVED,
+            received: self.received,
             device: &self.device,
             profile: "vectors",
             metadata: &self.metadata,
         }
     }
 
-    fn differences(&self, result: Result<Decoded, DecodeFailure>) -> Vec<String> {
+    fn differences(&self, result: Result<Decoded, DecodeFailure>) -> Vec<Difference> {
+        let refusal = |kind: RawRefusal| format!("a refusal ({})", kind.word());
         match (&self.expected, result) {
             (Expected::Values { telemetry, attributes }, Ok(decoded)) => {
                 compare(telemetry, attributes.as_ref(), decoded)
             }
-            (Expected::Values { .. }, Err(failure)) => {
-                vec![format!("expected values, but {}", failure.reason)]
-            }
-            (Expected::Refusal(kind), Ok(_)) => {
-                vec![format!("expected a refusal ({}), got values", kind.word())]
-            }
+            (Expected::Values { .. }, Err(failure)) => vec![Difference::new("", "values", failure.reason)],
+            (Expected::Refusal(kind), Ok(_)) => vec![Difference::new("", refusal(*kind), "values")],
             (Expected::Refusal(kind), Err(failure)) => {
                 // `convert::refusal` puts the kind first.
                 let refused =
                     failure.stage == FailureStage::Refused && failure.reason.starts_with(kind.word());
-                if refused {
-                    Vec::new()
-                } else {
-                    vec![format!("expected a refusal ({}), but {}", kind.word(), failure.reason)]
-                }
+                if refused { Vec::new() } else { vec![Difference::new("", refusal(*kind), failure.reason)] }
             }
         }
     }
@@ -245,7 +297,7 @@ fn compare(
     expected: &[RawMeasurement],
     attributes: Option<&Map<String, Json>>,
     decoded: Decoded,
-) -> Vec<String> {
+) -> Vec<Difference> {
     let (mut measurements, mut client_attributes): (Vec<Measurement>, Vec<Sample>) = (Vec::new(), Vec::new());
     for uplink in decoded.uplinks {
         match uplink.body {
@@ -261,14 +313,14 @@ fn compare(
     measurements.retain(|measurement| !measurement.samples.is_empty());
     let mut differences = Vec::new();
     if expected.len() != measurements.len() {
-        differences.push(format!("expected {} measurements, got {}", expected.len(), measurements.len()));
+        differences.push(Difference::new("measurements", expected.len(), measurements.len().to_string()));
     }
     for (index, (expected, got)) in expected.iter().zip(&measurements).enumerate() {
         let place =
             if measurements.len() > 1 { format!("measurement {}: ", index + 1) } else { String::new() };
         let got_ts = got.ts.map(|ts| ts.0);
         if expected.ts != got_ts {
-            differences.push(format!("{place}expected ts {}, got {}", shown(expected.ts), shown(got_ts)));
+            differences.push(Difference::new(format!("{place}ts"), shown(expected.ts), shown(got_ts)));
         }
         compare_samples(&place, &expected.values, &got.samples, &mut differences);
     }
@@ -282,21 +334,24 @@ fn shown(ts: Option<i64>) -> String {
     ts.map_or_else(|| "none".to_owned(), |ts| ts.to_string())
 }
 
-fn compare_samples(place: &str, expected: &Map<String, Json>, got: &[Sample], differences: &mut Vec<String>) {
+fn compare_samples(
+    place: &str,
+    expected: &Map<String, Json>,
+    got: &[Sample],
+    differences: &mut Vec<Difference>,
+) {
     // Of two samples with one key the later wins, as it does in the store.
     let got: BTreeMap<&str, &Value> = got.iter().map(|sample| (sample.key.as_str(), &sample.value)).collect();
     for (key, expected) in expected {
         match got.get(key.as_str()) {
-            None => differences.push(format!("{place}{key}: expected {expected}, got nothing")),
+            None => differences.push(Difference::new(format!("{place}{key}"), expected, "nothing")),
             Some(value) if fits(expected, value) => {}
-            Some(value) => {
-                differences.push(format!("{place}{key}: expected {expected}, got {}", typed(value)))
-            }
+            Some(value) => differences.push(Difference::new(format!("{place}{key}"), expected, typed(value))),
         }
     }
     for (key, value) in got {
         if !expected.contains_key(key) {
-            differences.push(format!("{place}{key}: not expected, got {}", typed(value)));
+            differences.push(Difference::new(format!("{place}{key}"), "nothing", typed(value)));
         }
     }
 }
@@ -402,13 +457,15 @@ mod tests {
             }],
             warnings: vec![],
         };
+        let found: Vec<String> =
+            compare(&expected, None, decoded).iter().map(Difference::to_string).collect();
         assert_eq!(
-            compare(&expected, None, decoded),
+            found,
             [
-                "expected ts 5, got none",
+                "ts: expected 5, got none",
                 "a: expected 1, got 7 (LONG)",
                 "b: expected 2, got nothing",
-                "c: not expected, got true (BOOLEAN)",
+                "c: expected nothing, got true (BOOLEAN)",
             ]
         );
     }

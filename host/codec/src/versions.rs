@@ -12,6 +12,7 @@ use wireglot_model::{CodecHash, CodecName};
 use crate::error::LoadError;
 use crate::history::{HistoryEntry, read_version};
 use crate::load::LoadedCodec;
+use crate::script::split_kept;
 use crate::swap::CodecTable;
 
 /// Fewest digits of a hash that name a version.
@@ -73,7 +74,7 @@ impl CodecTable {
         self.load_kept(name, &entry)
     }
 
-    /// The component of a kept version, byte for byte, and its hash. Reads a file: not for workers.
+    /// The component or the script of a kept version, byte for byte, and its hash. Reads a file: not for workers.
     pub fn version_bytes(
         &self,
         name: &CodecName,
@@ -84,7 +85,8 @@ impl CodecTable {
             let reason = LoadError::Unreadable(error.to_string());
             VersionError::Broken { codec: name.clone(), version: shown(&entry), reason }
         })?;
-        Ok((entry.hash, bytes))
+        let source = split_kept(&bytes).map(|(_, source)| source.to_vec());
+        Ok((entry.hash, source.unwrap_or(bytes)))
     }
 
     /// Which kept version is meant.
@@ -128,7 +130,7 @@ impl CodecTable {
     ) -> Result<LoadedCodec, LoadError> {
         let bytes = read_version(&self.0.config.versions_dir, &entry.hash)
             .map_err(|error| LoadError::Unreadable(error.to_string()))?;
-        self.engine().load_cached(name, &bytes, Some(&self.0.cache))
+        self.load(name, &bytes)
     }
 }
 

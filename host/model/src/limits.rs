@@ -54,6 +54,16 @@ pub const JSON_EXPONENT_MAX: u32 = 400;
 
 /// Longest codec name.
 pub const CODEC_NAME_BYTES_MAX: usize = 64;
+/// Largest script that is a codec.
+pub const CODEC_SCRIPT_BYTES_MAX: usize = 1024 * 1024;
+/// How many times the memory of a compiled codec a script may take: 32 MiB.
+pub const CODEC_SCRIPT_MEMORY_FACTOR: usize = 2;
+/// How many times the fuel and the deadline of a compiled codec a script may take: 100 ms.
+pub const CODEC_SCRIPT_TIME_FACTOR: u64 = 5;
+/// Versions of the script engine that are kept for the scripts that ran on them.
+pub const CODEC_ENGINES_KEPT_MAX: usize = 8;
+/// Nesting of the examples in a vendor's file.
+pub const EXAMPLES_DEPTH_MAX: usize = 64;
 /// Largest component file.
 pub const CODEC_MODULE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Linear memory of one codec instance.
@@ -80,6 +90,18 @@ pub const WORKER_STACK_BYTES: usize = 8 * 1024 * 1024;
 pub const CODEC_CALLS_PER_INSTANCE_MAX: u32 = 10_000;
 /// Live instances in the whole process.
 pub const CODEC_INSTANCES_MAX: u32 = 4_096;
+/// Linear memory of one instance of a codec that imports WASI: it brings a whole language with it.
+pub const CODEC_WASI_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Fuel of one call of such a codec.
+pub const CODEC_WASI_FUEL_PER_CALL: u64 = 100_000_000;
+/// Deadline of one call of such a codec, in ticks of 1 ms.
+pub const CODEC_WASI_DEADLINE_TICKS: u64 = 100;
+/// Live instances of such codecs in the whole process.
+pub const CODEC_WASI_INSTANCES_MAX: u32 = 256;
+/// Random bytes that such a codec may ask for at once.
+pub const CODEC_RANDOM_BYTES_MAX: usize = 64 * 1024;
+/// Largest component that is compiled in the server's own process.
+pub const CODEC_COMPILED_IN_PLACE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Codecs that may be live at the same time.
 pub const CODECS_MAX: usize = 1_024;
 /// Core instances in one component: what the largest of the tried toolchains needs.

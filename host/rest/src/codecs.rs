@@ -1,6 +1,7 @@
 //! Codecs: what is live, upload, download, the kept versions, what happened, rollback.
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -27,16 +28,23 @@ pub(crate) async fn read(State(api): State<Api>, Path(name): Path<String>) -> Re
     Ok(Json(write(&find(&api, &codec_name(&name)?)?)))
 }
 
-/// `PUT /api/codecs/{name}`: does what dropping the file into the codecs folder does.
+/// `PUT /api/codecs/{name}`: does what dropping the file into the codecs folder does, `NAME.js` where the body is
+/// JavaScript.
 pub(crate) async fn upload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = codec_name(&name)?;
     let (folder, target, by) = (api.folder.clone(), name.clone(), caller.actor());
-    let uploaded = tokio::task::spawn_blocking(move || folder.upload(&target, &body.0, by, now())).await;
+    let is_script = is_script(&headers);
+    let upload = move || match is_script {
+        true => folder.upload_script(&target, &body.0, by, now()),
+        false => folder.upload(&target, &body.0, by, now()),
+    };
+    let uploaded = tokio::task::spawn_blocking(upload).await;
     match uploaded.map_err(|broken| ApiError::internal(&broken))? {
         Ok(_stamp) => Ok(Json(write(&find(&api, &name)?))),
         Err(UploadError::Rejected(reason)) => Err(ApiError::unprocessable(crate::error::chain(&reason))),
@@ -44,7 +52,13 @@ pub(crate) async fn upload(
     }
 }
 
-/// `GET /api/codecs/{name}/component?version`: the bytes of the live version, or of a kept one.
+fn is_script(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["text/javascript", "application/javascript"].iter().any(|script| kind.eq_ignore_ascii_case(script))
+}
+
+/// `GET /api/codecs/{name}/component?version`: the bytes of the live version, or of a kept one: a component or a script.
 pub(crate) async fn download(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -56,10 +70,14 @@ pub(crate) async fn download(
     let (codecs, wanted) = (api.codecs.clone(), name.clone());
     let read = tokio::task::spawn_blocking(move || codecs.version_bytes(&wanted, &selector)).await;
     let (hash, bytes) = read.map_err(|broken| ApiError::internal(&broken))?.map_err(version_refused)?;
+    // A version is either a component, which begins so, or a script.
+    let is_component = bytes.starts_with(b"\0asm");
+    let (kind, ending) =
+        if is_component { ("application/wasm", "wasm") } else { ("text/javascript; charset=utf-8", "js") };
     let headers = [
-        (CONTENT_TYPE, "application/wasm".to_owned()),
+        (CONTENT_TYPE, kind.to_owned()),
         // The alphabet of codec names needs no quoting.
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.wasm\"")),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.{ending}\"")),
         (ETAG, format!("\"{hash}\"")),
     ];
     Ok((headers, bytes).into_response())

@@ -1,9 +1,13 @@
-//! `wireglot codec build`: a guest crate to a component that a server takes.
+//! `wireglot codec build`: a codec's folder to a component that a server takes.
 //!
-//! cargo compiles the crate to a core module; the module carries its world in a custom section that wit-bindgen
-//! wrote; `wit-component` makes the component from both, in this process, so that no other tool is needed.
+//! It guards the server: a component is loaded as a server would before it is written anywhere.
+//! Not here: what each language's toolchain is and does (`build/rust.rs`, `build/c.rs`, `build/scripts.rs`).
 
-use std::io::{BufRead as _, BufReader, Write as _};
+mod c;
+mod rust;
+mod scripts;
+
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -11,10 +15,10 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 use wireglot_codec::VECTORS_SECTION;
-use wireglot_model::CodecName;
 use wit_component::ComponentEncoder;
 
-use super::toolchain::{Toolchain, ToolchainChoice};
+use super::project::{Language, Project};
+use super::toolchain::ToolchainChoice;
 use super::{check, note, vectors};
 
 /// Where the vectors of the crate go.
@@ -28,22 +32,22 @@ pub(crate) enum VectorsPlace {
     None,
 }
 
-/// Compiles a codec crate and makes a component of it.
+/// Compiles a codec's folder to a component.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BuildArgs {
-    /// The folder of the crate.
+    /// The folder of the codec.
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Where the component goes: a file, or a folder for NAME.wasm. Default: the folder of the crate.
+    /// Where the component goes: a file, or a folder for NAME.wasm. Default: the codec's folder.
     #[arg(short, long)]
     pub(crate) output: Option<PathBuf>,
     /// Where the vectors in DIR/vectors go.
     #[arg(long, value_enum, default_value = "inside")]
     pub(crate) vectors: VectorsPlace,
-    /// Which Rust builds it.
+    /// Which toolchain builds it.
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) toolchain: ToolchainChoice,
-    /// Where cargo keeps its intermediate files; crates that share one share the compiled dependencies.
+    /// Where intermediate files go; crates that share one share the compiled dependencies.
     #[arg(long, value_name = "DIR")]
     pub(crate) target_dir: Option<PathBuf>,
     /// The folder that file names in panic messages are relative to. Default: the folder of the crate.
@@ -58,19 +62,21 @@ pub(crate) struct BuildArgs {
 /// Builds and writes the component; gives the file.
 pub(super) fn run(args: &BuildArgs) -> anyhow::Result<PathBuf> {
     let started = Instant::now();
-    let guest = GuestCrate::open(&args.dir)?;
-    let file = guest.output_file(args.output.as_deref())?;
+    let project = Project::open(&args.dir)?;
+    let file = project.output_file(args.output.as_deref())?;
     let vectors = match args.vectors {
         VectorsPlace::None => None,
-        VectorsPlace::Inside | VectorsPlace::Beside => vectors::collect(&guest.dir)?,
+        VectorsPlace::Inside | VectorsPlace::Beside => vectors::collect(&project.dir)?,
     };
 
-    let toolchain = Toolchain::find(args.toolchain, &guest.dir)?;
-    let module = guest.compile(toolchain, args)?;
-    let module = std::fs::read(&module).with_context(|| format!("{} cannot be read", module.display()))?;
-    let mut component = encode(&module)?;
+    let mut component = match project.language {
+        Language::Rust => rust::component(&project, args)?,
+        Language::C => c::component(&project, args)?,
+        Language::Js => scripts::javascript(&project, args)?,
+        Language::Python => scripts::python(&project, args)?,
+    };
     if !args.unchecked {
-        check::load(&guest.name, &component).context("a server would refuse the component")?;
+        check::load(&project.name, &component).context("a server would refuse the component")?;
     }
 
     let beside = vectors::file_beside(&file);
@@ -92,120 +98,36 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-/// A crate that is to become a codec.
-struct GuestCrate {
-    dir: PathBuf,
-    name: CodecName,
+/// The folder of intermediate files.
+fn work_folder(project: &Project, args: &BuildArgs) -> anyhow::Result<PathBuf> {
+    let folder = match &args.target_dir {
+        Some(dir) => std::path::absolute(dir)?,
+        None => project.dir.join("target"),
+    };
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(folder)
 }
 
-impl GuestCrate {
-    fn open(dir: &Path) -> anyhow::Result<Self> {
-        let manifest = dir.join("Cargo.toml");
-        let text = std::fs::read_to_string(&manifest).with_context(|| {
-            format!("{} cannot be read: is {} the folder of a codec?", manifest.display(), dir.display())
-        })?;
-        let table: toml::Table =
-            text.parse().with_context(|| format!("{} is not valid TOML", manifest.display()))?;
-        let name = table
-            .get("package")
-            .and_then(|package| package.get("name"))
-            .and_then(toml::Value::as_str)
-            .with_context(|| format!("{} names no package", manifest.display()))?;
-        let name = CodecName::parse(name).with_context(|| {
-            format!("the package name `{name}` in {} cannot name a codec", manifest.display())
-        })?;
-        let dir = dir.canonicalize().with_context(|| format!("{} cannot be resolved", dir.display()))?;
-        Ok(Self { dir, name })
+/// Runs a compiler with its complaints shown; what it prints besides is shown only where it fails.
+fn run_compiler(command: &mut Command, what: &str) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("`{program}` cannot be started"))?;
+    if !output.status.success() {
+        std::io::stderr().lock().write_all(&output.stdout).context("the terminal cannot be written to")?;
+        bail!("{what} failed ({})", output.status);
     }
-
-    fn output_file(&self, wanted: Option<&Path>) -> anyhow::Result<PathBuf> {
-        let file = match wanted {
-            None => self.dir.join(format!("{}.wasm", self.name)),
-            Some(path) if path.is_dir() => path.join(format!("{}.wasm", self.name)),
-            Some(path) => path.to_owned(),
-        };
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            bail!("the folder {} does not exist", folder.display());
-        }
-        Ok(file)
-    }
-
-    /// Runs cargo with its progress shown; gives the core module.
-    fn compile(&self, toolchain: Toolchain, args: &BuildArgs) -> anyhow::Result<PathBuf> {
-        let remark = match toolchain {
-            Toolchain::Path => "",
-            Toolchain::Debian => {
-                " with Debian's Rust; the first build compiles the standard library (about 30 s)"
-            }
-        };
-        note(format_args!("Building {}{remark} …", self.name))?;
-        let mut child = self.cargo(toolchain, args)?.spawn().context("cargo cannot be started")?;
-        let stdout = child.stdout.take().expect("it was asked for above");
-        let mut module = None;
-        for line in BufReader::new(stdout).lines() {
-            let line = line.context("cargo's messages cannot be read")?;
-            module = self.module_in(&line).or(module);
-        }
-        let status = child.wait().context("cargo's end cannot be awaited")?;
-        if !status.success() {
-            bail!("cargo could not build {} ({status})", self.dir.display());
-        }
-        module.with_context(|| {
-            format!(
-                "{} builds, but to no module: its Cargo.toml needs [lib] with crate-type = [\"cdylib\"]",
-                self.dir.display()
-            )
-        })
-    }
-
-    fn cargo(&self, toolchain: Toolchain, args: &BuildArgs) -> anyhow::Result<Command> {
-        let target_dir = match &args.target_dir {
-            Some(dir) => std::path::absolute(dir)?,
-            None => self.dir.join("target"),
-        };
-        let source_root = match &args.source_root {
-            Some(root) => root.canonicalize().with_context(|| format!("{} is no folder", root.display()))?,
-            None => self.dir.clone(),
-        };
-        let mut cargo = toolchain.cargo_build();
-        cargo
-            .arg("--target-dir")
-            .arg(&target_dir)
-            .arg("--message-format=json-render-diagnostics")
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        if let Some(flags) = remap_flags(&source_root) {
-            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags);
-        }
-        Ok(cargo)
-    }
-
-    /// The module that one of cargo's JSON messages announces, if it is this crate's.
-    fn module_in(&self, line: &str) -> Option<PathBuf> {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        if message.get("reason")?.as_str()? != "compiler-artifact" {
-            return None;
-        }
-        if Path::new(message.get("manifest_path")?.as_str()?) != self.dir.join("Cargo.toml") {
-            return None;
-        }
-        let files = message.get("filenames")?.as_array()?;
-        files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
-    }
+    Ok(())
 }
 
-/// Panic messages carry file names: keeps the author's folders out of the component, and makes it the same
-/// wherever it is built. Flags are split at spaces, so a path with one cannot be remapped.
-fn remap_flags(source_root: &Path) -> Option<String> {
-    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let cargo_home = cargo_home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
-    let source_root = source_root.to_str().filter(|path| !path.contains(char::is_whitespace))?;
-    let cargo_home = cargo_home.to_str().filter(|path| !path.contains(char::is_whitespace))?;
-    Some(format!("--remap-path-prefix={source_root}=. --remap-path-prefix={cargo_home}=cargo"))
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
+/// Makes a component of a module that carries its world in a custom section.
 fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     // wit-bindgen leaves the world in such a section; without one the encoder makes an empty component.
     let describes_world = wasmparser::Parser::new(0).parse_all(module).any(|payload| {
@@ -242,41 +164,6 @@ fn replace_file(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn guest() -> GuestCrate {
-        GuestCrate { dir: "/code/soil".into(), name: CodecName::parse("soil").unwrap() }
-    }
-
-    #[track_caller]
-    fn check_message(line: &str, module: Option<&str>) {
-        assert_eq!(guest().module_in(line), module.map(PathBuf::from), "{line}");
-    }
-
-    #[test]
-    fn the_module_is_found_among_cargo_s_messages() {
-        let artifact = |manifest: &str, file: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","manifest_path":"{manifest}","filenames":["/t/x.rlib","{file}"]}}"#
-            )
-        };
-        check_message(&artifact("/code/soil/Cargo.toml", "/t/soil.wasm"), Some("/t/soil.wasm"));
-        check_message(&artifact("/code/soil/Cargo.toml", "/t/soil.rlib"), None);
-        check_message(&artifact("/code/other/Cargo.toml", "/t/other.wasm"), None);
-        check_message(r#"{"reason":"build-finished","success":true}"#, None);
-        check_message("warning: not JSON", None);
-    }
-
-    #[test]
-    fn the_component_goes_where_the_author_says() {
-        let folder = std::env::temp_dir();
-        let check = |wanted: Option<&Path>, expected: PathBuf| {
-            assert_eq!(guest().output_file(wanted).unwrap(), expected, "{wanted:?}");
-        };
-        check(Some(&folder), folder.join("soil.wasm"));
-        check(Some(&folder.join("other.wasm")), folder.join("other.wasm"));
-        check(Some(Path::new("other.wasm")), "other.wasm".into());
-        assert!(guest().output_file(Some(Path::new("/no/such/folder/x.wasm"))).is_err());
-    }
 
     #[test]
     fn a_module_without_a_world_is_told_as_such() {

@@ -2,11 +2,13 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use wireglot_codec::{CodecEngine, CodecLimits, KeyDescription, KeyType, LoadedCodec, VectorFile};
+use wireglot_codec::{CodecEngine, CodecLimits, KeyDescription, LoadedCodec, SCRIPT_ENGINE, VectorFile};
 use wireglot_model::CodecName;
 
+use super::inspect::type_name;
 use super::vectors;
 
 /// Validates a component as the server would.
@@ -42,27 +44,43 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
 }
 
 fn key_line(key: &KeyDescription) -> String {
-    let kind = match key.value_type {
-        KeyType::Boolean => "BOOLEAN",
-        KeyType::Long => "LONG",
-        KeyType::Double => "DOUBLE",
-        KeyType::String => "STRING",
-        KeyType::Json => "JSON",
-    };
+    let kind = type_name(key.value_type);
     let unit = key.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
     format!("{} {kind}{unit}", key.key)
 }
 
-/// Compiles, links and describes the component in `file`, under the limits of a server.
+/// Compiles, links and describes the component in `file`, or compiles the script in it, under the limits of a server.
 pub(super) fn load_file(file: &Path) -> anyhow::Result<LoadedCodec> {
+    let extension = file.extension().and_then(|extension| extension.to_str());
     let stem = file.file_stem().and_then(|stem| stem.to_str());
-    let Some(stem) = stem.filter(|_| file.extension().is_some_and(|extension| extension == "wasm")) else {
-        bail!("{} is no .wasm file", file.display());
+    let Some(stem) = stem.filter(|_| matches!(extension, Some("wasm" | "js"))) else {
+        bail!("{} is no .wasm or .js file", file.display());
     };
     let name = CodecName::parse(stem)
         .with_context(|| format!("a server names a codec by its file, and `{stem}` cannot be a name"))?;
     let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    load(&name, &bytes).with_context(|| file.display().to_string())
+    let loaded = if extension == Some("js") { load_script(file, &name, &bytes) } else { load(&name, &bytes) };
+    loaded.with_context(|| file.display().to_string())
+}
+
+/// A script runs on the engine that lies beside it, as in a server's folder, or in the folder `codecs`.
+fn load_script(file: &Path, name: &CodecName, source: &[u8]) -> anyhow::Result<LoadedCodec> {
+    let engine_file = format!("{SCRIPT_ENGINE}.wasm");
+    let places = [file.with_file_name(&engine_file), Path::new("codecs").join(&engine_file)];
+    let [beside, _] = &places;
+    let Some(place) = places.iter().find(|place| place.is_file()) else {
+        bail!(
+            "a script runs on the script engine, and there is no {}; `cargo xtask plugins` builds it as \
+             target/codecs/{engine_file}: copy it there",
+            beside.display()
+        );
+    };
+    let component = std::fs::read(place).with_context(|| format!("{} cannot be read", place.display()))?;
+    let engine_name = CodecName::parse(SCRIPT_ENGINE)?;
+    let codecs = CodecEngine::open(CodecLimits::default())?;
+    let engine = codecs.load(&engine_name, &component).map_err(|error| told(&error));
+    let engine = engine.with_context(|| place.display().to_string())?;
+    codecs.load_js(name, &Arc::new(engine), source).map_err(|error| told(&error))
 }
 
 pub(super) fn load(name: &CodecName, bytes: &[u8]) -> anyhow::Result<LoadedCodec> {

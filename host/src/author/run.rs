@@ -1,4 +1,4 @@
-//! `wireglot codec run`: decodes one frame and prints what it means as JSON.
+//! `wireglot codec run`: decodes one frame and shows what it means.
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
@@ -9,11 +9,12 @@ use base64::Engine as _;
 use serde_json::{Map, Value as Json, json};
 use wireglot_codec::Frame;
 use wireglot_model::profile::TELEMETRY_TOPIC;
-use wireglot_model::{Decoded, Measurement, Sample, Timestamp, Uplink, UplinkBody};
+use wireglot_model::{Decoded, Measurement, Sample, Timestamp, Uplink, UplinkBody, Value};
 
 use super::check;
+use super::table::aligned;
 
-/// Decodes one frame and prints it as JSON.
+/// Decodes one frame and shows what it means.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("payload").required(true))]
 pub(crate) struct RunArgs {
@@ -24,7 +25,7 @@ pub(crate) struct RunArgs {
     pub(crate) hex: Option<String>,
     /// The frame in Base64.
     #[arg(long, group = "payload")]
-    pub base64: Option<String>,
+    pub(crate) base64: Option<String>,
     /// The frame as text.
     #[arg(long, group = "payload")]
     pub(crate) text: Option<String>,
@@ -46,6 +47,12 @@ pub(crate) struct RunArgs {
     /// The LoRaWAN port.
     #[arg(long)]
     pub(crate) fport: Option<u8>,
+    /// A further fact, NAME=VALUE; may be given again.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = fact)]
+    pub(crate) metadata: Vec<(String, String)>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
     /// When it was received, in milliseconds since 1970. Default: now.
     #[arg(long)]
     pub(crate) received_ms: Option<i64>,
@@ -55,10 +62,12 @@ impl RunArgs {
     fn payload(&self) -> anyhow::Result<Vec<u8>> {
         if let Some(digits) = &self.hex {
             let digits: String = digits.chars().filter(|digit| !digit.is_whitespace()).collect();
-            return hex::decode(digits).context("--hex");
+            return hex::decode(digits).context("--hex takes two hexadecimal digits for each byte");
         }
         if let Some(text) = &self.base64 {
-            return base64::engine::general_purpose::STANDARD.decode(text.trim()).context("--base64");
+            return base64::engine::general_purpose::STANDARD
+                .decode(text.trim())
+                .context("--base64 takes Base64");
         }
         if let Some(text) = &self.text {
             return Ok(text.clone().into_bytes());
@@ -79,8 +88,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
         Some(ms) => ms,
         None => i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
     };
-    let metadata: Vec<(String, String)> =
-        args.fport.map(|port| ("fPort".to_owned(), port.to_string())).into_iter().collect();
+    let port = args.fport.map(|port| ("fPort".to_owned(), port.to_string()));
+    let metadata: Vec<(String, String)> = port.into_iter().chain(args.metadata.iter().cloned()).collect();
     let frame = Frame {
         payload: &payload,
         topic: &args.topic,
@@ -92,11 +101,73 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let codec = check::load_file(&args.file)?;
     let mut session = codec.session(&args.settings).map_err(|failure| anyhow!(failure.reason))?;
     let decoded = session.decode(&frame).map_err(|failure| anyhow!(failure.reason))?;
-    let shown = serde_json::to_string_pretty(&shown(decoded)?)?;
-    writeln!(std::io::stdout().lock(), "{shown}").context("standard output is closed")
+    let text = if args.json {
+        serde_json::to_string_pretty(&for_machines(decoded)?)? + "\n"
+    } else {
+        for_people(&decoded)
+    };
+    std::io::stdout().lock().write_all(text.as_bytes()).context("standard output is closed")
 }
 
-fn shown(decoded: Decoded) -> anyhow::Result<Json> {
+fn fact(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a fact is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn for_people(decoded: &Decoded) -> String {
+    let mut out = String::new();
+    for uplink in &decoded.uplinks {
+        let device = uplink.child.as_ref().map(|child| format!(" of {child}")).unwrap_or_default();
+        match &uplink.body {
+            UplinkBody::Telemetry(measurements) => {
+                for measurement in measurements {
+                    let time =
+                        measurement.ts.map_or("the time of receipt".to_owned(), |ts| format!("{} ms", ts.0));
+                    out.push_str(&format!("telemetry{device} at {time}\n{}", samples(&measurement.samples)));
+                }
+            }
+            UplinkBody::Attributes(more) => {
+                out.push_str(&format!("attributes{device}\n{}", samples(more)));
+            }
+            UplinkBody::RpcResponse { id, payload } => {
+                out.push_str(&format!("answer{device} to command {id}: {payload}\n"));
+            }
+            UplinkBody::AttributeRequest { id, client_keys, shared_keys } => {
+                let keys = [client_keys.join(", "), shared_keys.join(", ")];
+                let [client, shared] = keys.map(|keys| if keys.is_empty() { "-".to_owned() } else { keys });
+                out.push_str(&format!(
+                    "request {id}{device} for attributes: client {client}, shared {shared}\n"
+                ));
+            }
+            UplinkBody::ClientRpc { id, method, params } => {
+                out.push_str(&format!("call {id}{device}: {method} {params}\n"));
+            }
+        }
+    }
+    if decoded.uplinks.is_empty() {
+        out.push_str("nothing worth keeping\n");
+    }
+    decoded.warnings.iter().for_each(|warning| out.push_str(&format!("warning: {warning}\n")));
+    out
+}
+
+fn samples(samples: &[Sample]) -> String {
+    let row = |sample: &Sample| {
+        let mut text = String::new();
+        sample.value.write_json(&mut text);
+        let kind = match &sample.value {
+            Value::Bool(_) => "BOOLEAN",
+            Value::Long(_) => "LONG",
+            Value::Double(_) => "DOUBLE",
+            Value::Text(_) => "STRING",
+            Value::Json(_) => "JSON",
+        };
+        vec![sample.key.clone(), kind.to_owned(), text]
+    };
+    aligned(&samples.iter().map(row).collect::<Vec<_>>(), 2)
+}
+
+fn for_machines(decoded: Decoded) -> anyhow::Result<Json> {
     let messages: Vec<Json> = decoded.uplinks.into_iter().map(message).collect::<anyhow::Result<_>>()?;
     Ok(json!({ "messages": messages, "warnings": decoded.warnings }))
 }
@@ -149,7 +220,6 @@ fn document(text: &str) -> anyhow::Result<Json> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wireglot_model::Value;
 
     #[test]
     fn every_kind_of_message_is_shown() {
@@ -175,6 +245,13 @@ mod tests {
             {"attributeRequest":{"id":8,"clientKeys":["a"],"sharedKeys":[]}},
             {"clientRpc":{"id":9,"method":"now","params":null}}
         ],"warnings":["odd"]}"#;
-        assert_eq!(shown(decoded).unwrap(), serde_json::from_str::<Json>(expected).unwrap());
+        let people = for_people(&decoded);
+        assert_eq!(for_machines(decoded).unwrap(), serde_json::from_str::<Json>(expected).unwrap());
+        assert_eq!(
+            people,
+            "telemetry at 5 ms\n  t  DOUBLE  21.5\n  n  LONG    -1\nattributes of probe\n  fw  STRING  \"1.2\"\n\
+             answer to command 7: {\"ok\":true}\nrequest 8 for attributes: client a, shared -\ncall 9: now null\n\
+             warning: odd\n"
+        );
     }
 }

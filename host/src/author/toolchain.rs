@@ -130,7 +130,7 @@ impl Toolchain {
 }
 
 /// A command in an environment as it would be in a plain shell.
-fn clean_command(program: &str) -> Command {
+pub(super) fn clean_command(program: &str) -> Command {
     let mut command = Command::new(program);
     for name in LEAKING {
         command.env_remove(name);
@@ -144,7 +144,7 @@ fn clean_command(program: &str) -> Command {
     command
 }
 
-fn output_of(command: &mut Command) -> anyhow::Result<String> {
+pub(super) fn output_of(command: &mut Command) -> anyhow::Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
@@ -245,7 +245,7 @@ fn may_install() -> bool {
     output_of(clean_command("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub(super) fn on_path(program: &str) -> Option<PathBuf> {
     let path: OsString = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

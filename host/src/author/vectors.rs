@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value};
-use wireglot_codec::VectorFile;
+use wireglot_codec::{LoadedCodec, VectorFile};
 
 /// Where a crate keeps its vectors.
 pub(super) const FOLDER: &str = "vectors";
@@ -59,10 +59,29 @@ pub(super) fn named(path: &Path) -> anyhow::Result<Vec<VectorFile>> {
     files.iter().map(|file| parse(file)).collect()
 }
 
-/// The vectors beside a component, where there are any.
+/// The vectors beside a component or a script, where there are any.
 pub(super) fn beside(component: &Path) -> anyhow::Result<Option<VectorFile>> {
-    let file = file_beside(component);
-    if file.is_file() { parse(&file).map(Some) } else { Ok(None) }
+    wireglot_codec::folder::vectors_of(component).map(|file| parse(&file)).transpose()
+}
+
+/// The vectors of a component: those that are named, else those inside it and beside it. At least one.
+pub(super) fn of_component(
+    codec: &LoadedCodec,
+    component: &Path,
+    wanted: Option<&Path>,
+) -> anyhow::Result<Vec<VectorFile>> {
+    let files = match wanted {
+        Some(path) => named(path)?,
+        None => codec.embedded_vectors().iter().cloned().chain(beside(component)?).collect(),
+    };
+    if files.iter().all(VectorFile::is_empty) {
+        bail!(
+            "there are no vectors for {}: neither inside it nor in {}; --vectors names others",
+            component.display(),
+            file_beside(component).display()
+        );
+    }
+    Ok(files)
 }
 
 /// `NAME.vectors.json` for `NAME.wasm`.
@@ -71,8 +90,7 @@ pub(super) fn file_beside(component: &Path) -> PathBuf {
 }
 
 fn parse(file: &Path) -> anyhow::Result<VectorFile> {
-    VectorFile::parse(&file.display().to_string(), &read(file)?)
-        .map_err(|error| anyhow!("{error}\n{}", error.advice()))
+    VectorFile::read(file, &read(file)?).map_err(|error| anyhow!("{error}\n{}", error.advice()))
 }
 
 fn json_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

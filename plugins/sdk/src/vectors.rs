@@ -9,7 +9,7 @@ use serde_json::{json, Map, Value as Json};
 
 use crate::{Codec, Decoded, Message, Refusal, Sample, Settings, Uplink, Value};
 
-/// The time of receipt in every vector.
+/// The time of receipt in a vector that names none.
 pub const RECEIVED_MS: i64 = 1_700_000_000_000;
 
 /// Adds tests to a plugin: its vectors in `vectors/*.json` decode as they say; every key is described; frames that are
@@ -49,6 +49,7 @@ struct Vector {
     device: String,
     fport: Option<Json>,
     topic: String,
+    received_ms: i64,
     payload: Vec<u8>,
     expected: Json,
     attributes: Option<Json>,
@@ -60,7 +61,7 @@ impl Vector {
         Uplink {
             payload,
             topic: self.topic.clone(),
-            received_ms: RECEIVED_MS,
+            received_ms: self.received_ms,
             device: self.device.clone(),
             profile: String::from("vectors"),
             metadata: self.fport.iter().map(|port| (String::from("fPort"), port.to_string())).collect(),
@@ -278,6 +279,7 @@ fn read_vector(path: &Path, file: &Json, index: usize, vector: &Json) -> Vector 
             .unwrap_or_else(|e| panic!("{name}: {e}")),
         payload: bytes(&text("hex").unwrap_or_else(|| panic!("{name}: no \"hex\""))),
         topic: text("topic").unwrap_or_else(|| String::from("v1/devices/me/telemetry")),
+        received_ms: vector["received"].as_i64().unwrap_or(RECEIVED_MS),
         fport: vector.get("fport").cloned(),
         expected: vector["expected"].clone(),
         attributes: vector.get("attributes").cloned(),

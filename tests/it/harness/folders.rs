@@ -30,6 +30,18 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
     component("guests", name)
 }
 
+/// What `codec new` makes of a language, as a component with its vectors inside.
+pub(crate) fn scaffold(language: &str) -> PathBuf {
+    let file = root().join("target/scaffolds").join(format!("soil-{language}.wasm"));
+    needed(file, "cargo xtask scaffolds")
+}
+
+/// A page of `docs/`.
+pub(crate) fn document(name: &str) -> String {
+    let path = root().join("docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 fn component(kind: &str, name: &str) -> Vec<u8> {
     let path = root().join("target").join(kind).join(format!("{name}.wasm"));
     let path = needed(path, "cargo xtask plugins");

@@ -92,6 +92,11 @@ impl Rest {
         self.call(Method::PUT, &format!("/api/codecs/{name}"), component, "application/wasm")
     }
 
+    /// Uploads a script as a codec.
+    pub(crate) fn put_script(&self, name: &str, script: &str) -> Answer {
+        self.call(Method::PUT, &format!("/api/codecs/{name}"), script.as_bytes(), "text/javascript")
+    }
+
     /// One codec of the list.
     pub(crate) fn codec(&self, name: &str) -> Option<Value> {
         let list = self.get("/api/codecs").expect("the list of codecs");

@@ -14,6 +14,8 @@ pub(super) struct Tools {
     pub(super) consumer: PathBuf,
     pub(super) decode_rows: PathBuf,
     pub(super) many_codecs: PathBuf,
+    /// The script engine.
+    pub(super) engine: PathBuf,
     pub(super) ingest: PathBuf,
     pub(super) mosquitto: PathBuf,
     /// Codecs that differ only in the version that they stamp on every value.
@@ -40,6 +42,7 @@ impl Tools {
             consumer: released("sqlite-consumer"),
             decode_rows: released("decode-rows"),
             many_codecs: released("many-codecs"),
+            engine: target().join("codecs/js.wasm"),
             ingest: released("examples/ingest"),
             mosquitto: mosquitto()?,
             stamps,

@@ -196,21 +196,31 @@ fn swap_until(bench: &Bench, server: &Server, over: &AtomicBool) -> Result<usize
 
 fn decode(bench: &Bench) -> Result<Vec<Line>> {
     let mut command = Command::new(&bench.tools.decode_rows);
-    command.arg(&bench.tools.stamps[0]).arg(bench.folder.join("decode")).arg(bench.rounds.to_string());
+    command
+        .arg(&bench.tools.stamps[0])
+        .arg(&bench.tools.engine)
+        .arg(bench.folder.join("decode"))
+        .arg(bench.rounds.to_string());
     let report: Value = serde_json::from_str(&output_of(&mut command)?)?;
     let figure = |name: &str| report.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
-    Ok(vec![Line {
+    let codec = short(figure("codec_ns"));
+    let native = Line {
         measure: "decode ÷ native Rust with `String` keys",
         value: figure("ratio"),
         unit: "",
         must: Bar::AtMost(8.0),
         aim: Bar::AtMost(5.0),
-        note: format!(
-            "{} ns by the codec, {} ns native",
-            short(figure("codec_ns")),
-            short(figure("native_ns"))
-        ),
-    }])
+        note: format!("{codec} ns by the codec, {} ns native", short(figure("native_ns"))),
+    };
+    let script = Line {
+        measure: "decode ÷ QuickJS with a kept context",
+        value: figure("script_ratio"),
+        unit: "",
+        must: Bar::AtMost(0.2),
+        aim: Bar::AtMost(0.1),
+        note: format!("{codec} ns by the codec, {} ns by the same as a script", short(figure("script_ns"))),
+    };
+    Ok(vec![native, script])
 }
 
 /// A thousand codecs, each with its own code: prepared by one process, met by another.

@@ -14,7 +14,8 @@ use tracing::info;
 use wireglot_model::limits::CANDIDATES_MAX;
 use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp, Timestamp};
 
-use super::{CANDIDATE_SUFFIX, CodecFolder, Found, Pair, Scan, Seen, UploadError, vectors_path};
+use super::scripts::Beside;
+use super::{CANDIDATE_SUFFIX, CodecFolder, Found, Pair, Scan, Seen, UploadError};
 use crate::canary::CanaryState;
 use crate::candidate::{Candidate, CandidateError, RENAMED};
 use crate::error::LoadError;
@@ -123,13 +124,12 @@ impl CodecFolder {
 
 impl Scan<'_> {
     /// The vectors that a file is proven by. A candidate without its own has to give what those of the codec say.
-    pub(super) fn vectors_of(&self, file: &OsStr) -> PathBuf {
-        let own = vectors_path(&self.table.0.config.folder.join(file));
-        let of_codec = || {
-            let stem = Path::new(file).file_stem()?.to_str()?.strip_suffix(CANDIDATE_SUFFIX)?;
-            Some(own.with_file_name(format!("{stem}.vectors.json")))
-        };
-        if own.exists() { own } else { of_codec().unwrap_or(own) }
+    pub(super) fn beside(&self, file: &OsStr) -> Option<Beside> {
+        let path = self.table.0.config.folder.join(file);
+        Beside::find(&path).or_else(|| {
+            let stem = path.file_stem()?.to_str()?.strip_suffix(CANDIDATE_SUFFIX)?;
+            Beside::find(&path.with_file_name(format!("{stem}.wasm")))
+        })
     }
 
     pub(super) fn judge_candidate(
@@ -148,7 +148,7 @@ impl Scan<'_> {
                 "{CANDIDATES_MAX} candidates are tried, and more are not allowed"
             )));
         }
-        let loaded = table.engine().load_cached(&found.name, &found.bytes, Some(&table.0.cache))?;
+        let loaded = table.load(&found.name, &found.bytes)?;
         let proven = loaded.decode_vectors(beside)?;
         table.0.trials.wake(&table.0).map_err(|error| {
             LoadError::Unreadable(format!("no thread can be started for candidates: {error}"))
@@ -201,6 +201,11 @@ impl Scan<'_> {
         self.state.orphans.remove(&stamp.name);
         self.report.published.push(stamp.clone());
     }
+}
+
+/// A component's vectors beside it.
+fn vectors_path(file: &Path) -> PathBuf {
+    file.with_extension("vectors.json")
 }
 
 /// The name that a candidate's file has after its promotion.

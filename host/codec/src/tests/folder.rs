@@ -14,7 +14,7 @@ use crate::{CodecState, ScanReport};
 
 impl Fixture {
     /// Scans twice, with as much time in between as a file needs to be stable.
-    fn scan(&self) -> ScanReport {
+    pub(super) fn scan(&self) -> ScanReport {
         self.scan_used(&|_| false)
     }
 

@@ -1,7 +1,7 @@
 //! Components for the tests: a core module in the text format, whose memory holds the results ready-made.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 /// What `decode` does is chosen by the first byte of the payload.
 pub(super) const GOOD: &[u8] = &[0];
@@ -72,6 +72,55 @@ pub(super) fn imports(interface: &str) -> Vec<u8> {
     .unwrap()
 }
 
+/// What the tests ask of WASI, with the shapes of its release 0.2.0 as far as they go.
+const WASI: [&str; 4] = [
+    "package wasi:clocks@0.2.0;
+    interface wall-clock { record datetime { seconds: u64, nanoseconds: u32 } now: func() -> datetime; }
+    interface monotonic-clock { now: func() -> u64; }",
+    "package wasi:random@0.2.0;
+    interface random { get-random-bytes: func(len: u64) -> list<u8>; get-random-u64: func() -> u64; }
+    interface insecure-seed { insecure-seed: func() -> tuple<u64, u64>; }",
+    "package wasi:filesystem@0.2.0;
+    interface types { enum error-code { would-block, access, io } open: func() -> result<_, error-code>; }
+    interface preopens { get-directories: func() -> list<tuple<u32, string>>; }",
+    "package wasi:cli@0.2.0;
+    interface environment { get-environment: func() -> list<tuple<string, string>>; }
+    interface exit { exit: func(status: result); }",
+];
+const WASI_WORLD: &str = "package test:wasi;
+    world probing {
+        include wireglot:codec/codec@1.0.0;
+        import wasi:clocks/wall-clock@0.2.0;
+        import wasi:clocks/monotonic-clock@0.2.0;
+        import wasi:random/random@0.2.0;
+        import wasi:random/insecure-seed@0.2.0;
+        import wasi:filesystem/types@0.2.0;
+        import wasi:filesystem/preopens@0.2.0;
+        import wasi:cli/environment@0.2.0;
+        import wasi:cli/exit@0.2.0;
+    }";
+
+/// A codec whose value is what `$probe`, a function of the module, finds out by WASI.
+pub(super) fn wasi(probe: &str) -> Vec<u8> {
+    let text = module("1.0.0", 0, "i32.const 1024")
+        .replacen("(module", &format!("(module {probe}"), 1)
+        .replace("(i64.const 0))\n    (block", "(call $probe))\n    (block");
+    assert!(text.contains("(call $probe))"), "the module stores what was found");
+    let mut resolve = Resolve::default();
+    resolve.push_dir("../../wit").unwrap();
+    for package in WASI {
+        resolve.push_str("wasi.wit", package).unwrap();
+    }
+    let package = resolve.push_str("world.wit", WASI_WORLD).unwrap();
+    let world = resolve.select_world(&[package], Some("probing")).unwrap();
+    encoded(&text, &resolve, world)
+}
+
+/// The same component, longer than `bytes`.
+pub(super) fn padded(component: &[u8], bytes: usize) -> Vec<u8> {
+    with_section(component, "padding", &" ".repeat(bytes))
+}
+
 /// A component of quite another world.
 pub(super) fn other_world() -> Vec<u8> {
     wat::parse_str("(component)").unwrap()
@@ -79,10 +128,13 @@ pub(super) fn other_world() -> Vec<u8> {
 
 /// The same codec with vectors inside.
 pub(super) fn with_vectors(component: &[u8], vectors: &str) -> Vec<u8> {
-    let name = "wireglot:vectors";
+    with_section(component, "wireglot:vectors", vectors)
+}
+
+fn with_section(component: &[u8], name: &str, text: &str) -> Vec<u8> {
     let mut section = leb(name.len());
     section.extend_from_slice(name.as_bytes());
-    section.extend_from_slice(vectors.as_bytes());
+    section.extend_from_slice(text.as_bytes());
     let mut bytes = component.to_vec();
     bytes.push(0);
     bytes.extend(leb(section.len()));
@@ -104,11 +156,15 @@ fn leb(mut value: usize) -> Vec<u8> {
 }
 
 fn component(text: &str) -> Vec<u8> {
-    let mut module = wat::parse_str(text).unwrap();
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir("../../wit").unwrap();
     let world = resolve.select_world(&[package], Some("codec")).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    encoded(text, &resolve, world)
+}
+
+fn encoded(text: &str, resolve: &Resolve, world: WorldId) -> Vec<u8> {
+    let mut module = wat::parse_str(text).unwrap();
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false).unwrap();
     ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
 }
 

@@ -1,15 +1,15 @@
-//! `decode-rows`: what a decode costs in a codec, and what the same costs in native code.
+//! `decode-rows`: what a decode costs in a codec, what the same costs in native code, and what as JavaScript.
 //!
-//! Both sides give eight samples with `String` keys from the same frame, and take turns, since the speed of a shared
-//! machine drifts. The codec is called as a worker calls it, with every limit on.
+//! All sides give eight samples with `String` keys from the same frame, and take turns, since the speed of a shared
+//! machine drifts. The codec and the script are called as a worker calls them, with every limit on; the script's QuickJS
+//! keeps its context from frame to frame.
 
 use std::hint::black_box;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use serde_json::json;
 use wireglot_codec::{CodecBinding, CodecConfig, CodecTable, Frame, WorkerCodecs};
@@ -19,13 +19,27 @@ use wireglot_model::{
 };
 
 const CALLS: u32 = 200_000;
+/// A script is slower: as many take about as long.
+const SCRIPT_CALLS: u32 = 20_000;
 const KEYS: [&str; 7] = ["version", "v1", "v2", "v3", "v4", "v5", "v6"];
-const PROFILE: &str = "00000000-0000-4000-8000-000000000001";
+const PROFILES: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
+/// What the codec does, as a vendor writes it.
+const SCRIPT: &str = r#"
+function decodeUplink(input) {
+  var bytes = input.bytes;
+  if (bytes.length !== 32) return { errors: ["32 bytes expected"] };
+  var data = { seq: ((bytes[0] << 24) | (bytes[1] << 16) | (bytes[2] << 8) | bytes[3]) >>> 0, version: 1 };
+  for (var index = 1; index <= 6; index++) data["v" + index] = 1;
+  return { data: data };
+}
+"#;
 
 #[derive(Parser)]
 struct Flags {
     /// The stamping codec, as a component.
     component: PathBuf,
+    /// The script engine, as a component.
+    engine: PathBuf,
     /// A folder for the compile cache.
     folder: PathBuf,
     #[arg(default_value_t = 5)]
@@ -34,53 +48,89 @@ struct Flags {
 
 fn main() -> Result<()> {
     let flags = Flags::parse();
-    let (codecs, binding) = open(&flags)?;
-    let (mut by_codec, mut native) = (Vec::new(), Vec::new());
+    let (codecs, compiled, script) = open(&flags)?;
+    let (mut by_codec, mut native, mut by_script) = (Vec::new(), Vec::new(), Vec::new());
+    agree(&codecs, &compiled, &script)?;
     // The first round warms up.
     for round in 0..=flags.rounds {
-        let (codec_ns, native_ns) = (time_codec(&codecs, &binding)?, time_native()?);
+        let (codec_ns, native_ns) = (time_codec(&codecs, &compiled, CALLS)?, time_native()?);
+        let script_ns = time_codec(&codecs, &script, SCRIPT_CALLS)?;
         if round > 0 {
             by_codec.push(codec_ns);
             native.push(native_ns);
+            by_script.push(script_ns);
         }
     }
-    let ratios = by_codec.iter().zip(&native).map(|(codec, native)| codec / native).collect();
-    let report =
-        json!({ "codec_ns": median(by_codec), "native_ns": median(native), "ratio": median(ratios) });
+    let ratios =
+        |others: &[f64]| median(by_codec.iter().zip(others).map(|(one, other)| one / other).collect());
+    let report = json!({
+        "ratio": ratios(&native),
+        "script_ratio": ratios(&by_script),
+        "codec_ns": median(by_codec.clone()),
+        "native_ns": median(native.clone()),
+        "script_ns": median(by_script.clone()),
+    });
     writeln!(stdout(), "{report}")?;
     Ok(())
 }
 
-fn open(flags: &Flags) -> Result<(WorkerCodecs, CodecBinding)> {
+/// The codecs of a worker, and the bindings of the compiled codec and of the script.
+fn open(flags: &Flags) -> Result<(WorkerCodecs, CodecBinding, CodecBinding)> {
     let config = CodecConfig::new(&flags.folder, flags.folder.join("codecs"));
     std::fs::create_dir_all(&flags.folder)?;
     let table = CodecTable::open(config)?;
-    let codec = CodecName::parse("stamp").map_err(|error| anyhow!("{error}"))?;
-    let component = std::fs::read(&flags.component).context("the component")?;
-    let proven = table.engine().load(&codec, &component)?.decode_vectors(&[])?;
-    table.publish(proven, Timestamp(0), None);
-    let profile = ProfileId(PROFILE.parse().context("a fixed id")?);
-    let (settings, limits) = (Arc::from("{}"), Arc::default());
-    let binding = CodecBinding { profile, codec, version: None, settings, isolate_messages: false, limits };
-    Ok((table.worker(), binding))
+    let settings = ["{}".to_owned(), json!({ "script": SCRIPT }).to_string()];
+    let files = [("stamp", &flags.component), ("js", &flags.engine)];
+    let mut bindings = Vec::new();
+    for (((name, file), settings), profile) in files.into_iter().zip(settings).zip(PROFILES) {
+        let codec = CodecName::parse(name).map_err(|error| anyhow!("{error}"))?;
+        let component = std::fs::read(file).with_context(|| file.display().to_string())?;
+        let proven = table.engine().load(&codec, &component)?.decode_vectors(&[])?;
+        table.publish(proven, Timestamp(0), None);
+        let profile = ProfileId(profile.parse().context("a fixed id")?);
+        let (settings, limits) = (settings.into(), Arc::default());
+        bindings.push(CodecBinding {
+            profile,
+            codec,
+            version: None,
+            settings,
+            isolate_messages: false,
+            limits,
+        });
+    }
+    let [compiled, script] = <[_; 2]>::try_from(bindings).map_err(|_| anyhow!("two bindings were made"))?;
+    Ok((table.worker(), compiled, script))
 }
 
-fn time_codec(codecs: &WorkerCodecs, binding: &CodecBinding) -> Result<f64> {
+/// A comparison of two that do not do the same says nothing.
+fn agree(codecs: &WorkerCodecs, compiled: &CodecBinding, script: &CodecBinding) -> Result<()> {
+    let payload = frame::frame(7_000_000);
+    let one = decode_by(codecs, compiled, &payload)?;
+    let other = decode_by(codecs, script, &payload)?;
+    ensure!(one.uplinks == other.uplinks, "the codec gives {one:?}, the script {other:?}");
+    Ok(())
+}
+
+fn time_codec(codecs: &WorkerCodecs, binding: &CodecBinding, calls: u32) -> Result<f64> {
     let start = Instant::now();
-    for counter in 0..CALLS {
+    for counter in 0..calls {
         let payload = frame::frame(counter);
-        let frame = Frame {
-            payload: black_box(&payload),
-            topic: "v1/devices/me/telemetry",
-            received: Timestamp(1_700_000_000_000),
-            device: "load-1",
-            profile: "stamped",
-            metadata: &[],
-        };
-        let decoded = codecs.decode(binding, &frame).map_err(|failure| anyhow!("{}", failure.reason))?;
-        black_box(decoded);
+        black_box(decode_by(codecs, binding, black_box(&payload))?);
     }
-    Ok(nanoseconds_each(start))
+    Ok(nanoseconds_each(start, calls))
+}
+
+fn decode_by(codecs: &WorkerCodecs, binding: &CodecBinding, payload: &[u8]) -> Result<Decoded> {
+    let frame = Frame {
+        payload,
+        topic: "v1/devices/me/telemetry",
+        received: Timestamp(1_700_000_000_000),
+        device: "load-1",
+        profile: "stamped",
+        metadata: &[],
+    };
+    let decoded = codecs.decode(binding, &frame).map_err(|failure| anyhow!("{}", failure.reason))?;
+    Ok(decoded.0)
 }
 
 fn time_native() -> Result<f64> {
@@ -89,7 +139,7 @@ fn time_native() -> Result<f64> {
         let payload = frame::frame(counter);
         black_box(decode(black_box(&payload)).context("a whole frame")?);
     }
-    Ok(nanoseconds_each(start))
+    Ok(nanoseconds_each(start, CALLS))
 }
 
 /// What the codec does, as somebody would write it into a server.
@@ -107,8 +157,8 @@ fn decode(payload: &[u8]) -> Option<Decoded> {
     Some(Decoded { uplinks: vec![Uplink { child: None, body: telemetry }], warnings: Vec::new() })
 }
 
-fn nanoseconds_each(start: Instant) -> f64 {
-    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
+fn nanoseconds_each(start: Instant, calls: u32) -> f64 {
+    start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
