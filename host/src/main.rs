@@ -50,6 +50,8 @@ enum Command {
     Login(operator::LoginArgs),
     /// Shows who changed what on a running server.
     Audit(operator::AuditArgs),
+    /// Decodes again what a running server has kept: dead letters, or raw frames.
+    Replay(operator::ReplayArgs),
     /// Devices for trying things out.
     #[command(subcommand)]
     Device(DeviceCommand),
@@ -139,6 +141,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Codec(CodecCommand::Author(command)) => author::run(command),
         Command::Codec(CodecCommand::Operator(command)) => operator::run(command),
         Command::Login(args) => operator::run_login(&args),
+        Command::Replay(args) => operator::run_replay(&args),
         Command::Audit(args) => operator::run_audit(&args),
         Command::Device(DeviceCommand::Simulate(simulation)) => {
             runtime()?.block_on(simulate::run(simulation))

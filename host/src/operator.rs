@@ -1,4 +1,5 @@
-//! The operator's tools, over REST: `wireglot login`, `wireglot codec list|history|…` and `wireglot audit`.
+//! The operator's tools, over REST: `wireglot login`, `wireglot codec list|history|…`, `wireglot replay` and
+//! `wireglot audit`.
 //!
 //! They know nothing of the server's files: what they can do, any client of REST can. Results go to standard output,
 //! as a table for people or as JSON for programs.
@@ -11,12 +12,15 @@ use client::{Client, ServerArgs};
 use serde_json::json;
 
 mod audit;
+mod candidates;
 mod client;
 mod codecs;
 mod pins;
+mod replay;
 mod table;
 
 pub(crate) use audit::AuditArgs;
+pub(crate) use replay::ReplayArgs;
 
 /// What an operator can do with the codecs of a running server.
 #[derive(clap::Subcommand, Debug)]
@@ -37,6 +41,14 @@ pub(crate) enum OperatorCommand {
     Pin(pins::PinArgs),
     /// Let a profile follow the live version of its codec again.
     Unpin(pins::UnpinArgs),
+    /// Show how the candidate of a codec compares with the live version.
+    Candidate(candidates::CandidateArgs),
+    /// Make the candidate the live version.
+    Promote(candidates::CandidateArgs),
+    /// Remove the candidate and its files.
+    Discard(candidates::CandidateArgs),
+    /// Let the candidate serve a share of the devices, show how that goes, or stop it.
+    Canary(candidates::CanaryArgs),
 }
 
 /// Runs one of them.
@@ -50,6 +62,10 @@ pub(crate) fn run(command: OperatorCommand) -> anyhow::Result<()> {
         OperatorCommand::Download(args) => codecs::download(&args),
         OperatorCommand::Pin(args) => pins::pin(&args),
         OperatorCommand::Unpin(args) => pins::unpin(&args),
+        OperatorCommand::Candidate(args) => candidates::candidate(&args),
+        OperatorCommand::Promote(args) => candidates::promote(&args),
+        OperatorCommand::Discard(args) => candidates::discard(&args),
+        OperatorCommand::Canary(args) => candidates::canary(&args),
     }
 }
 
@@ -72,6 +88,11 @@ pub(crate) fn run_login(args: &LoginArgs) -> anyhow::Result<()> {
 /// Shows the audit log.
 pub(crate) fn run_audit(args: &AuditArgs) -> anyhow::Result<()> {
     audit::run(args)
+}
+
+/// Decodes again what was kept.
+pub(crate) fn run_replay(args: &ReplayArgs) -> anyhow::Result<()> {
+    replay::run(args)
 }
 
 /// One line of a result.

@@ -247,7 +247,7 @@ fn codec_of(file: &OsStr) -> Result<(CodecName, Role), LoadError> {
     };
     if role == Role::Candidate && scripts::is_script(file) {
         return Err(LoadError::Name(
-            "a script cannot be a candidate yet: names that end in .next.js are kept for that".to_owned(),
+            "names that end in .next.js are kept for candidates, and a script cannot be one".to_owned(),
         ));
     }
     if name.ends_with(CANDIDATE_SUFFIX) {

@@ -398,6 +398,7 @@ fn a_network_server_may_listen_for_commands_of_its_own() {
         codec: CodecName::parse("elsys").unwrap(),
         settings: "{}".into(),
         isolate_messages: false,
+        pin: None,
         wrapping: Some(wrapping),
     };
     let wrapped = ProfileTopics::new(&MqttTransport { payload, ..MqttTransport::json() });

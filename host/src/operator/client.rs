@@ -90,8 +90,17 @@ impl Client {
         json_of(&self.call(Method::POST, path, body.to_string().as_bytes())?)
     }
 
-    pub(crate) fn put(&self, path: &str, body: &[u8]) -> anyhow::Result<Value> {
-        json_of(&self.call(Method::PUT, path, body)?)
+    /// Where the answer has no body.
+    pub(crate) fn post_for_nothing(&self, path: &str, body: &Value) -> anyhow::Result<()> {
+        self.call(Method::POST, path, body.to_string().as_bytes()).map(drop)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        json_of(&self.call(Method::DELETE, path, &[])?)
+    }
+
+    pub(crate) fn put(&self, path: &str, kind: &str, body: &[u8]) -> anyhow::Result<Value> {
+        json_of(&self.send(Method::PUT, path, body, Some(kind))?)
     }
 
     pub(crate) fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
@@ -99,7 +108,14 @@ impl Client {
     }
 
     fn call(&self, method: Method, path: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.send(method, path, body, None)
+    }
+
+    fn send(&self, method: Method, path: &str, body: &[u8], kind: Option<&str>) -> anyhow::Result<Vec<u8>> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(kind) = kind {
+            request = request.header("Content-Type", kind);
+        }
         if !self.token.is_empty() {
             request = request.header("X-Authorization", format!("Bearer {}", self.token));
         }

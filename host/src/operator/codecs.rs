@@ -39,11 +39,14 @@ pub(crate) struct RollbackArgs {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct UploadArgs {
-    /// The component.
+    /// The component, or a script that ends in `.js`.
     file: PathBuf,
-    /// The codec's name. Default: the file's name without `.wasm`.
+    /// The codec's name. Default: the file's name without its ending.
     #[arg(long)]
     name: Option<String>,
+    /// Try it beside the live version first, as dropping it as `NAME.next.wasm` does.
+    #[arg(long)]
+    candidate: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -143,11 +146,15 @@ pub(crate) fn upload(args: &UploadArgs) -> anyhow::Result<()> {
     let bytes =
         std::fs::read(&args.file).with_context(|| format!("{} cannot be read", args.file.display()))?;
     let client = Client::connect(&args.server)?;
-    let codec = client.put(&path(&name, ""), &bytes)?;
+    let is_script = args.file.extension().is_some_and(|extension| extension == "js");
+    let kind = if is_script { "text/javascript" } else { "application/wasm" };
+    let place = if args.candidate { "/candidate" } else { "" };
+    let codec = client.put(&path(&name, place), kind, &bytes)?;
     if args.server.json {
         return print(format_args!("{codec}"));
     }
-    print(format_args!("{name}: version {} ({}) is live.", cell(&codec, "version"), hash(&codec)))
+    let what = if args.candidate { "is tried beside the live one" } else { "is live" };
+    print(format_args!("{name}: version {} ({}) {what}.", cell(&codec, "version"), hash(&codec)))
 }
 
 pub(crate) fn download(args: &DownloadArgs) -> anyhow::Result<()> {

@@ -96,7 +96,7 @@ fn a_new_engine_is_taken_by_the_scripts_that_it_proves() {
             && fixture.shown_version("bound").starts_with("1.0.0+")
     );
     assert!(fixture.reason("bound").contains("1 of its 1 vectors fail"));
-    assert_eq!(fixture.folder().history(&name("free")).len(), 2);
+    assert_eq!(fixture.folder().versions(&name("free")).len(), 2);
     // An engine that is no codec at all harms nobody.
     write(&fixture.path("js.wasm"), &guests::traps_in_describe());
     assert_eq!(fixture.scan().rejected.len(), 1);
@@ -153,13 +153,16 @@ fn a_component_and_a_script_of_one_name_are_both_refused() {
     fixture.scan();
     assert!(fixture.reason("soil").contains("soil.wasm and soil.js both"));
     assert_eq!(fixture.answers("soil"), Some(Value::Long(7)), "what served before serves on");
-    let upload = |codec: &str| fixture.folder().upload(&name(codec), b"\0asm", super::now());
+    let upload = |codec: &str| {
+        fixture.folder().upload(&name(codec), b"\0asm", wireglot_model::Actor::Server, super::now())
+    };
     assert!(matches!(upload("soil"), Err(UploadError::Rejected(LoadError::Twins { .. }))));
     fs::remove_file(fixture.path("soil.js")).unwrap();
     fixture.scan();
     assert_eq!(fixture.answers("soil"), Some(Value::Long(9)));
     assert!(!fixture.path("soil.rejected.txt").exists());
-    let script = fixture.folder().upload_script(&name("soil"), SCRIPT, super::now());
+    let script =
+        fixture.folder().upload_script(&name("soil"), SCRIPT, wireglot_model::Actor::Server, super::now());
     assert!(matches!(script, Err(UploadError::Rejected(LoadError::Twins { .. }))));
     assert!(!fixture.path("soil.js").exists(), "nothing was written");
 }
@@ -183,10 +186,17 @@ fn what_is_no_script_is_refused() {
     check("js.js", SCRIPT, "js is the script engine");
     fixture.put_engine("1.0.0", 7);
     fixture.scan();
-    let uploaded = fixture.folder().upload_script(&name("soil"), SCRIPT, super::now()).unwrap();
+    let uploaded = fixture
+        .folder()
+        .upload_script(&name("soil"), SCRIPT, wireglot_model::Actor::Server, super::now())
+        .unwrap();
     assert!(uploaded.version.starts_with("1.0.0+"));
-    let large =
-        fixture.folder().upload_script(&name("l"), &vec![b' '; CODEC_SCRIPT_BYTES_MAX + 1], super::now());
+    let large = fixture.folder().upload_script(
+        &name("l"),
+        &vec![b' '; CODEC_SCRIPT_BYTES_MAX + 1],
+        wireglot_model::Actor::Server,
+        super::now(),
+    );
     assert!(matches!(large, Err(UploadError::Rejected(LoadError::TooLarge { .. }))));
 }
 

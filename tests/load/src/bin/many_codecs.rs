@@ -123,7 +123,8 @@ fn measure(flags: &Flags) -> Result<Value> {
 fn binding(profile: u32, codec: u32) -> Result<CodecBinding> {
     let profile = ProfileId(format!("00000000-0000-4000-8000-{profile:012x}").parse().context("a fixed id")?);
     let codec = CodecName::parse(&format!("c{codec}")).map_err(|error| anyhow!("{error}"))?;
-    Ok(CodecBinding { profile, codec, version: None, settings: Arc::from("{}"), isolate_messages: false })
+    let (settings, limits) = (Arc::from("{}"), Arc::default());
+    Ok(CodecBinding { profile, codec, version: None, settings, isolate_messages: false, limits })
 }
 
 fn decode(codecs: &WorkerCodecs, binding: &CodecBinding, calls: u32) -> Result<()> {
