@@ -186,6 +186,9 @@ fn the_operators_page_does_as_it_says() {
     let server = Server::spawn();
     two_versions(&server);
     fs::write(server.scratch().join("stamp.wasm"), guest("stamp-b")).expect("a file");
+    // Another component, by a custom section more.
+    let next = [guest("stamp-b"), vec![0, 3, 1, b'n', 3]].concat();
+    fs::write(server.scratch().join("stamp-3.wasm"), next).expect("a file");
     server.codec_profile("thermometers", "stamp");
     let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let lines: Vec<&str> = blocks.filter(|block| block.contains("wireglot ")).collect();
