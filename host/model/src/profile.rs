@@ -63,6 +63,7 @@ impl Default for DeadLetterBounds {
 }
 
 /// The transport of a profile.
+#[expect(clippy::large_enum_variant, reason = "there is one per profile, and none on the way of a message")]
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum TransportKind {
     /// Default topics and JSON.

@@ -60,7 +60,7 @@ fn message(number: i64) -> Batch {
 }
 
 fn put(batch: &mut Batch, number: i64, text: String) {
-    let samples = vec![Sample { key: format!("key {}", number % 3), value: Value::Text(text.into()) }];
+    let samples = vec![Sample { key: format!("key {}", number % 3), value: Value::Text(text) }];
     batch.telemetry(id(), Timestamp(number), Some(&codec()), &[Measurement { ts: None, samples }]);
 }
 
