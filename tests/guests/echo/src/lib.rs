@@ -4,7 +4,9 @@
 
 use wireglot_sdk::ValueType::{Long, Text};
 use wireglot_sdk::{hex, keys, malformed};
-use wireglot_sdk::{AddressedMessage, AttributeRequest, Codec, Decoded, Message, Metadata, Refusal, Samples, Settings, Uplink};
+use wireglot_sdk::{
+    AddressedMessage, AttributeRequest, Codec, Decoded, Message, Metadata, Refusal, Samples, Settings, Uplink,
+};
 
 struct Echo;
 
