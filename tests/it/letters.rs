@@ -148,9 +148,17 @@ fn wrongly_decoded_history_is_decoded_again() {
     assert_eq!(device.publish_qos1(TOPIC, [9; 3]), 0x99);
     let before = server.rest().messages("wrong-1");
     assert!(before.iter().all(|message| message.only_version() == 1));
-    server.install_codec("stamp", &guest("stamp-b"));
     // Only frames that have settled are decoded again.
     pause(Duration::from_secs(11));
+    let by_candidate =
+        json!({ "deviceProfileName": "wrong", "all": true, "codec": "stamp@next", "dryRun": true });
+    let refusal = server.rest().post("/api/replay", &by_candidate).expect_err("there is none");
+    assert!(refusal.mentions("no candidate"), "{refusal:?}");
+    server.drop_codec("stamp.next", &guest("stamp-b"));
+    eventually("the candidate is tried", || server.rest().get("/api/codecs/stamp/candidate").ok());
+    let report = replay(&server, &by_candidate)["report"].clone();
+    assert_eq!((&report["changed"], &report["same"]), (&json!(80 * 7), &json!(80)), "{report}");
+    server.rest().post("/api/codecs/stamp/candidate/promote", &json!({})).expect("it is promoted");
     device.telemetry(frame(41));
     let order = json!({ "deviceProfileName": "wrong", "all": true, "codec": "stamp@2.0.0" });
     let mut dry = order.clone();

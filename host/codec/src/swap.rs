@@ -401,6 +401,11 @@ impl CodecTable {
         self.0.live.load().pinned.keys().cloned().collect()
     }
 
+    /// The version that is tried beside the live one, for what is decoded outside the table.
+    pub fn candidate_version(&self, name: &CodecName) -> Option<Arc<LoadedCodec>> {
+        self.candidate_of(name).map(|candidate| Arc::clone(&candidate.codec))
+    }
+
     pub(crate) fn candidate_of(&self, name: &CodecName) -> Option<Arc<Candidate>> {
         self.0.live.load().candidates.get(name).map(Arc::clone)
     }

@@ -9,6 +9,9 @@ use wireglot_route::{ProfileTopics, facts};
 
 use crate::order::{CodecChoice, ReplayOrder, StartError};
 
+/// How an order names the version that is tried beside the live one, as its file does.
+const CANDIDATE: &str = "next";
+
 /// The codec of a replay.
 pub(crate) struct Decoder {
     codec: Arc<LoadedCodec>,
@@ -42,6 +45,10 @@ impl Decoder {
         };
         let choice = order.codec.clone().or(of_profile).ok_or(StartError::NoCodecNamed)?;
         let codec = match &choice.version {
+            Some(version) if version == CANDIDATE => {
+                let candidate = codecs.candidate_version(&choice.name);
+                candidate.ok_or(StartError::NoCandidate(choice.name))?
+            }
             Some(version) => codecs.version(&choice.name, version)?,
             None => codecs.live(&choice.name).ok_or(StartError::NotLive(choice.name))?,
         };

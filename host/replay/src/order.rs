@@ -30,7 +30,7 @@ pub struct ReplayOrder {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CodecChoice {
     pub name: CodecName,
-    /// As the version describes itself, or the first digits of its hash; `None`: the live one.
+    /// As the version describes itself, or the first digits of its hash; `next` for the candidate; `None`: the live one.
     pub version: Option<String>,
 }
 
@@ -52,6 +52,8 @@ pub enum StartError {
     NoCodecNamed,
     #[error("codec {0} is not live; name one of its versions, as {0}@VERSION")]
     NotLive(CodecName),
+    #[error("codec {0} has no candidate")]
+    NoCandidate(CodecName),
     #[error(transparent)]
     Version(#[from] VersionError),
     #[error("the codec does not start with the profile's settings: {}", .0.reason)]

@@ -93,6 +93,7 @@ fn refusal(refused: &StartError) -> ApiError {
     match refused {
         StartError::Running => ApiError::conflict(refused.to_string()),
         StartError::NoCodecNamed
+        | StartError::NoCandidate(_)
         | StartError::NotLive(_)
         | StartError::Version(_)
         | StartError::Settings(_) => ApiError::bad_request(refused.to_string()),
