@@ -161,7 +161,7 @@ fn a_canary_promotes_itself_and_no_device_flips() {
 
 /// A canary of the wayward candidate on devices whose profile tells it this mistake.
 fn check_rollback(server: &Server, mistake: &str, plan: &Value, reason: &str) {
-    let settings = json!({ "settings": { "candidate": mistake }, "onFailure": "accept" });
+    let settings = json!({ "settings": { "candidate": mistake }, "onFailure": "accept", "limits": { "deadlineMs": 1_000 } });
     let profile = server.codec_profile_with(mistake, "stamp", settings);
     let swarm = Swarm::start(server, &profile, 20, 5, Pace::PerSecond(400));
     swarm.progress(100);
@@ -206,7 +206,7 @@ fn a_canary_rolls_itself_back_and_says_why() {
     };
     check_rollback(&server, "refuses", &plan(json!({ "maxErrorRate": 0.05 })), "errors: ");
     check_rollback(&server, "traps", &plan(json!({ "minMessages": 1_000_000 })), "trapped or were cut off");
-    check_rollback(&server, "dawdles", &plan(json!({ "maxLatencyRatio": 5 })), "latency: ");
+    check_rollback(&server, "dawdles", &plan(json!({ "maxLatencyRatio": 3 })), "latency: ");
     let profile = server.codec_profile("differs", "stamp");
     let swarm = Swarm::start(&server, &profile, 20, 5, Pace::PerSecond(400));
     server.rest().post(CANARY, &plan(json!({ "maxDifferenceRate": 0.1 }))).expect("a canary");

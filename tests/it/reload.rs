@@ -1,6 +1,6 @@
 //! Codecs are replaced under full load, and nobody notices but the values.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use wireglot_load::fleet::Pace;
 
@@ -56,10 +56,13 @@ fn worker_never_waits() {
     let profile = server.codec_profile("steady", "stamp");
     let swarm = Swarm::start(&server, &profile, 50, WINDOW, Pace::PerSecond(500));
     swarm.progress(500);
+    let mut compiling = Vec::new();
     for number in 0..20 {
         // Each is new to the compile cache, so each is compiled while the devices publish.
         let component = relabelled(&guest("stamp-b"), number);
+        let begin = Instant::now();
         server.rest().put_codec("compiled", &component).expect("the component is taken");
+        compiling.push(begin.elapsed());
         swarm.progress(50);
         server.rest().history("steady-0", "seq");
     }
@@ -68,9 +71,9 @@ fn worker_never_waits() {
     assert!(outcome.devices.iter().all(|device| device.closed.is_none()));
     // The compiler takes all cores at times, so the slowest may be slow; a worker that waited for it would be slow
     // for most.
-    let (p50, p99) = (outcome.p50, outcome.p99);
-    assert!(p50 < Duration::from_millis(100), "p50 was {p50:?} while codecs were compiled");
-    assert!(p99 < Duration::from_secs(2), "p99 was {p99:?} while codecs were compiled");
+    compiling.sort_unstable();
+    let (p50, compiled) = (outcome.p50, compiling[compiling.len() / 2]);
+    assert!(p50 < compiled / 4, "p50 was {p50:?} while codecs were compiled, each in {compiled:?}");
 }
 
 /// The same component with another content hash: a custom section more.

@@ -14,6 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
@@ -24,7 +25,7 @@ use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp, Timestamp};
 use crate::error::LoadError;
 use crate::files::write_whole;
 use crate::history::{Arrival, CodecOutcome, HistoryEntry, HistoryEvent};
-use crate::load::hash_of;
+use crate::load::{LoadedCodec, hash_of};
 use crate::rollback::held_back;
 use crate::script::{SCRIPT_ENGINE, engine_file};
 use crate::swap::CodecTable;
@@ -170,7 +171,8 @@ impl CodecFolder {
         by: Actor,
         now: Timestamp,
     ) -> Result<CodecStamp, UploadError> {
-        self.upload_file(format!("{name}.wasm").into(), name, bytes, by, now)
+        let mut scan = self.upload_file(format!("{name}.wasm").into(), bytes, by, now)?;
+        scan.outcome(self.table.live(name))
     }
 
     /// Does what dropping `NAME.js` into the folder does, and says how it went.
@@ -181,17 +183,18 @@ impl CodecFolder {
         by: Actor,
         now: Timestamp,
     ) -> Result<CodecStamp, UploadError> {
-        self.upload_file(format!("{name}.js").into(), name, source, by, now)
+        let mut scan = self.upload_file(format!("{name}.js").into(), source, by, now)?;
+        scan.outcome(self.table.live(name))
     }
 
+    /// Writes a file and judges it.
     fn upload_file(
         &self,
         file: OsString,
-        name: &CodecName,
         bytes: &[u8],
         by: Actor,
         now: Timestamp,
-    ) -> Result<CodecStamp, UploadError> {
+    ) -> Result<Scan<'_>, UploadError> {
         scripts::check_upload(self.path(), &file).map_err(UploadError::Rejected)?;
         let bytes_max = scripts::bytes_max(&file, &self.table.0.config.limits);
         if bytes.len() > bytes_max {
@@ -200,15 +203,12 @@ impl CodecFolder {
         }
         let mut scan = self.begin(now, Some(by));
         write_whole(&self.path().join(&file), bytes).map_err(UploadError::Folder)?;
-        // Whoever uploads a version that was rolled back wants it back.
-        self.table.0.history.lock().release(name);
-        scan.uploaded(&file);
-        match scan.report.rejected.pop() {
-            Some(rejected) => Err(UploadError::Rejected(rejected.error)),
-            None => self.table.live(name).map(|codec| codec.stamp().clone()).ok_or_else(|| {
-                UploadError::Rejected(LoadError::Unreadable("the file was replaced meanwhile".to_owned()))
-            }),
+        if let Ok((name, Role::Live)) = codec_of(&file) {
+            // Whoever uploads a version that was rolled back wants it back.
+            self.table.0.history.lock().release(&name);
         }
+        scan.uploaded(&file);
+        Ok(scan)
     }
 
     /// The versions of a codec that are kept; the one that went live last comes last.
@@ -351,6 +351,18 @@ impl Scan<'_> {
                 self.report.pending += 1;
             }
             None => self.read_and_judge(file, &id),
+        }
+    }
+
+    /// What an upload has come to; `now` is what there is in its place.
+    fn outcome(&mut self, now: Option<Arc<LoadedCodec>>) -> Result<CodecStamp, UploadError> {
+        match (self.report.rejected.pop(), now) {
+            (Some(rejected), _) => Err(UploadError::Rejected(rejected.error)),
+            (None, Some(codec)) => Ok(codec.stamp().clone()),
+            (None, None) => {
+                let reason = "the file was replaced meanwhile".to_owned();
+                Err(UploadError::Rejected(LoadError::Unreadable(reason)))
+            }
         }
     }
 

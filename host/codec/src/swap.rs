@@ -4,7 +4,6 @@
 //! message; the old version is freed when the last worker has let go of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,7 +24,7 @@ use crate::history::{Arrival, History, HistoryEvent};
 use crate::instance::{CodecBinding, WorkerCodecs};
 use crate::load::{CodecMetadata, LoadedCodec, ProvenCodec};
 use crate::pins::Pins;
-use crate::script::{HeldEngines, split_kept};
+use crate::script::HeldEngines;
 use crate::versions::HeldVersions;
 
 /// Where codecs come from and what they may use.
@@ -250,20 +249,6 @@ impl CodecTable {
     pub fn status(&self, name: &CodecName) -> Option<CodecStatus> {
         let facts = self.0.facts.lock();
         facts.get(name)?.status(name, &self.0.live.load())
-    }
-
-    /// The component or the script of a codec's live version, byte for byte. Reads a file: not for workers.
-    pub fn component_bytes(&self, name: &CodecName) -> io::Result<Option<Vec<u8>>> {
-        match self.live(name) {
-            Some(codec) => {
-                let kept = crate::history::read_version(&self.0.config.versions_dir, &codec.stamp().hash)?;
-                Ok(Some(match split_kept(&kept) {
-                    Some((_, source)) => source.to_vec(),
-                    None => kept,
-                }))
-            }
-            None => Ok(None),
-        }
     }
 
     /// All that is counted.

@@ -65,6 +65,21 @@ impl Devices {
         self.0.store.dead_letter_sequences(filter)
     }
 
+    /// Those of these dead letters that are still there and that the filter lets through. Reads the disk.
+    pub fn dead_letters_of(
+        &self,
+        filter: &LetterFilter,
+        sequences: &[u64],
+    ) -> Result<Vec<(u64, DeadLetter)>, DeviceError> {
+        let mut found = Vec::new();
+        for sequence in sequences {
+            if let Some(letter) = self.0.store.dead_letter(*sequence)?.filter(|letter| filter.holds(letter)) {
+                found.push((*sequence, letter));
+            }
+        }
+        Ok(found)
+    }
+
     /// One of them.
     pub fn dead_letter(&self, sequence: u64) -> Result<DeadLetter, DeviceError> {
         self.0.store.dead_letter(sequence)?.ok_or(DeviceError::NotFound)

@@ -22,20 +22,17 @@ impl Run {
             until: self.order.until,
         };
         let sequences = self.devices.dead_letter_sequences(&filter);
-        let skipped = self.order.last.map_or(0, |last| sequences.len().saturating_sub(last));
-        let sequences = sequences.get(skipped..).unwrap_or_default();
+        let sequences = match self.order.last {
+            None => sequences,
+            Some(last) => self.last_of(&filter, &sequences, last)?,
+        };
         for some in sequences.chunks(REPLAY_FRAMES_AT_ONCE) {
             if self.is_cancelled() {
                 break;
             }
             let mut stored = Vec::new();
-            for sequence in some {
-                match self.devices.dead_letter(*sequence) {
-                    Ok(letter) if filter.holds(&letter) => stored.extend(self.letter(*sequence, &letter)?),
-                    // Deleted meanwhile.
-                    Ok(_) | Err(DeviceError::NotFound) => {}
-                    Err(error) => return Err(error),
-                }
+            for (sequence, letter) in self.devices.dead_letters_of(&filter, some)? {
+                stored.extend(self.letter(sequence, &letter)?);
             }
             // Together, so that they share a sync.
             for outcome in futures_executor::block_on(join_all(stored)) {
@@ -44,6 +41,26 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// The last so many that the filter lets through.
+    fn last_of(
+        &self,
+        filter: &LetterFilter,
+        sequences: &[u64],
+        last: usize,
+    ) -> Result<Vec<u64>, DeviceError> {
+        let mut found = Vec::new();
+        for some in sequences.rchunks(REPLAY_FRAMES_AT_ONCE) {
+            if found.len() >= last {
+                break;
+            }
+            let letters = self.devices.dead_letters_of(filter, some)?;
+            found.extend(letters.into_iter().rev().map(|(sequence, _)| sequence));
+        }
+        found.truncate(last);
+        found.reverse();
+        Ok(found)
     }
 
     /// Decodes a letter and queues what it says; the future waits for the disk.

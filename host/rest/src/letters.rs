@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use wireglot_device::{DeviceError, Devices, LetterFilter};
+use wireglot_device::{DeviceError, LetterFilter};
 use wireglot_model::limits::PAGE_ITEMS_MAX;
 use wireglot_model::{CodecName, DeadLetter, FailureStage, Timestamp};
 
@@ -75,7 +75,7 @@ pub(crate) async fn delete_many(State(api): State<Api>, params: Params) -> Resul
         let mut deleted = 0;
         for some in devices.dead_letter_sequences(&filter).chunks(LETTERS_PER_BITE) {
             let (reader, filter, some) = (devices.clone(), filter.clone(), some.to_vec());
-            let read = tokio::task::spawn_blocking(move || matching(&reader, &filter, &some)).await;
+            let read = tokio::task::spawn_blocking(move || reader.dead_letters_of(&filter, &some)).await;
             let found = read.map_err(|broken| DeviceError::NotAccepted(broken.to_string()))??;
             let found: Vec<u64> = found.into_iter().map(|(sequence, _)| sequence).collect();
             devices.delete_dead_letters(&found).await?;
@@ -93,7 +93,7 @@ pub(crate) async fn export(State(api): State<Api>, params: Params) -> Result<Res
     let devices = api.devices.clone();
     tokio::task::spawn_blocking(move || {
         for some in devices.dead_letter_sequences(&filter).chunks(LETTERS_PER_BITE) {
-            let found = matching(&devices, &filter, some).map_err(|error| {
+            let found = devices.dead_letters_of(&filter, some).map_err(|error| {
                 tracing::error!(error = chain(&error), "An export of dead letters broke off.");
                 std::io::Error::other(error)
             });
@@ -119,23 +119,6 @@ pub(crate) async fn export(State(api): State<Api>, params: Params) -> Result<Res
         (CONTENT_DISPOSITION, "attachment; filename=\"dead-letters.ndjson\""),
     ];
     Ok((headers, HttpBody::from_stream(body)).into_response())
-}
-
-fn matching(
-    devices: &Devices,
-    filter: &LetterFilter,
-    sequences: &[u64],
-) -> Result<Vec<(u64, DeadLetter)>, DeviceError> {
-    let mut found = Vec::new();
-    for sequence in sequences {
-        match devices.dead_letter(*sequence) {
-            Ok(letter) if filter.holds(&letter) => found.push((*sequence, letter)),
-            // Deleted meanwhile.
-            Ok(_) | Err(DeviceError::NotFound) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
 }
 
 /// Which letters a request is about.

@@ -19,7 +19,6 @@ use super::{CANDIDATE_SUFFIX, CodecFolder, Found, Pair, Scan, Seen, UploadError}
 use crate::canary::CanaryState;
 use crate::candidate::{Candidate, CandidateError, RENAMED};
 use crate::error::LoadError;
-use crate::files::write_whole;
 use crate::history::{Arrival, CodecOutcome};
 use crate::vectors::VectorFile;
 
@@ -32,25 +31,9 @@ impl CodecFolder {
         by: Actor,
         now: Timestamp,
     ) -> Result<CodecStamp, UploadError> {
-        let bytes_max = self.table.0.config.limits.module_bytes_max;
-        if bytes.len() > bytes_max {
-            let (bytes, bytes_max) = (bytes.len() as u64, bytes_max as u64);
-            return Err(UploadError::Rejected(LoadError::TooLarge { bytes, bytes_max }));
-        }
-        let mut scan = self.begin(now, Some(by));
-        let file = OsString::from(format!("{name}{CANDIDATE_SUFFIX}.wasm"));
-        write_whole(&self.path().join(&file), bytes).map_err(UploadError::Folder)?;
-        scan.uploaded(&file);
-        match scan.report.rejected.pop() {
-            Some(rejected) => Err(UploadError::Rejected(rejected.error)),
-            None => self
-                .table
-                .candidate_of(name)
-                .map(|candidate| candidate.codec.stamp().clone())
-                .ok_or_else(|| {
-                    UploadError::Rejected(LoadError::Unreadable("the file was replaced meanwhile".to_owned()))
-                }),
-        }
+        let file = format!("{name}{CANDIDATE_SUFFIX}.wasm");
+        let mut scan = self.upload_file(file.into(), bytes, by, now)?;
+        scan.outcome(self.table.candidate_version(name))
     }
 
     /// Makes the candidate the live version, and its files those of the codec; with `hash` only if it is that one.

@@ -51,7 +51,7 @@ fn a_file_goes_live_once_it_is_stable() {
     fixture.check_live(Some("1.0.0"));
     let again = scan(CODEC_FILE_STABLE_MS + 1);
     assert!(again.published.is_empty() && again.pending == 0, "{again:?}");
-    let bytes = fixture.table.component_bytes(&name("c")).unwrap().unwrap();
+    let (_, bytes) = fixture.table.version_bytes(&name("c"), "1.0.0").unwrap();
     assert_eq!(bytes, guests::codec("1.0.0", 7));
 }
 
@@ -263,7 +263,7 @@ fn damaged_history_and_versions_are_put_aside() {
     write(&fixture.path("c.wasm"), &guests::codec("1.0.0", 7));
     fixture.scan();
     fixture.check_live(Some("1.0.0"));
-    assert!(fixture.table.component_bytes(&name("c")).unwrap().is_some());
+    assert!(fixture.table.version_bytes(&name("c"), "1.0.0").is_ok());
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(super) fn changed(version: &str, value: i64, part: &str, by: &str) -> Vec<u8
 /// What `decode` begins with.
 pub(super) const BEGIN: &str = "(global.set $calls (i64.add (global.get $calls) (i64.const 1)))";
 /// What a codec begins with instead that takes its time.
-pub(super) const SLOWLY: &str = "(global.set $calls (i64.const 100000))
+pub(super) const SLOWLY: &str = "(global.set $calls (i64.const 500000))
     (loop $again (global.set $calls (i64.sub (global.get $calls) (i64.const 1)))
       (br_if $again (i64.ne (global.get $calls) (i64.const 0))))";
 /// What a codec begins with that refuses frames whose second byte is 9.

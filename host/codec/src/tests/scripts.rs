@@ -58,7 +58,8 @@ fn a_script_is_taken_up_as_soon_as_there_is_an_engine() {
     assert!(fixture.shown_version("soil").starts_with("1.0.0+"), "{}", fixture.shown_version("soil"));
     let status = fixture.table.status(&name("soil")).unwrap();
     assert_eq!((status.state, status.error, status.bytes), (CodecState::Live, None, Some(SCRIPT.len())));
-    assert_eq!(fixture.table.component_bytes(&name("soil")).unwrap().unwrap(), SCRIPT);
+    let hash = fixture.table.live(&name("soil")).unwrap().stamp().hash.to_string();
+    assert_eq!(fixture.table.version_bytes(&name("soil"), &hash).unwrap().1, SCRIPT);
 }
 
 #[test]

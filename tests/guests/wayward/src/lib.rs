@@ -51,7 +51,7 @@ impl Codec for Wayward {
 
 fn dawdle() {
     let mut rounds = 0_u64;
-    while rounds < 200_000 {
+    while rounds < 1_000_000 {
         rounds = std::hint::black_box(rounds + 1);
     }
 }
