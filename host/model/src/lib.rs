@@ -11,6 +11,7 @@ pub mod downlink;
 pub mod fault;
 pub mod id;
 pub mod limits;
+pub mod ota;
 pub mod profile;
 mod profile_limits;
 pub mod record;
@@ -25,6 +26,7 @@ pub use fault::Fault;
 pub use id::{
     CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
 };
+pub use ota::OtaKind;
 pub use profile::{
     CarriedNames, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, TransportKind, VersionPin,
     Wrapping,

@@ -129,11 +129,17 @@ impl ProfileView {
         let worker = &session.worker;
         let format = match route {
             Route::Telemetry(format) | Route::Attributes(format) => format,
-            Route::AttributeRequest { family, .. } => family.format(),
+            Route::AttributeRequest { family, .. }
+            | Route::RpcRequest { family, .. }
+            | Route::RpcResponse { family, .. } => family.format(),
+            Route::Claim | Route::OtaChunk { .. } => Format::Profile,
         };
         let reads_this = |codec: &&CodecBinding| match route {
             Route::Telemetry(_) | Route::Attributes(_) => true,
-            Route::AttributeRequest { .. } => worker.encodes(codec),
+            Route::AttributeRequest { .. } | Route::RpcRequest { .. } | Route::RpcResponse { .. } => {
+                worker.encodes(codec)
+            }
+            Route::Claim | Route::OtaChunk { .. } => false,
         };
         if let Some(codec) = self.codec_for(format).filter(reads_this) {
             let frame = Frame {
@@ -162,6 +168,9 @@ fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
             let (client_keys, shared_keys) = native::attribute_request(payload).map_err(Unread::refused)?;
             UplinkBody::AttributeRequest { id, client_keys, shared_keys }
         }
+        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. } => {
+            return Err(Unread::refused("the call is not served"));
+        }
     };
     Ok(Decoded { uplinks: vec![Uplink { child: None, body }], warnings: Vec::new() })
 }
@@ -169,8 +178,10 @@ fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
 /// The family in which what `route` asks for is answered.
 pub(crate) fn family_of(route: Route) -> Family {
     match route {
-        Route::AttributeRequest { family, .. } => family,
+        Route::AttributeRequest { family, .. }
+        | Route::RpcRequest { family, .. }
+        | Route::RpcResponse { family, .. } => family,
         // A request inside a codec's frame is answered by the codec, on the default topic unless it names one.
-        Route::Telemetry(_) | Route::Attributes(_) => Family::V1,
+        Route::Telemetry(_) | Route::Attributes(_) | Route::Claim | Route::OtaChunk { .. } => Family::V1,
     }
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use ntex_mqtt::QoS;
 use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw};
 use wireglot_model::{CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, Timestamp};
-use wireglot_route::{Family, RouteError, uplink};
+use wireglot_route::{Family, Route, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::carried;
@@ -153,6 +153,12 @@ fn read(
     received: Timestamp,
 ) -> Result<(Decoded, Option<CodecStamp>, Family), Failure> {
     let route = uplink(&view.topics, incoming.topic)?; // 1
+    if matches!(
+        route,
+        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. }
+    ) {
+        return Err(Failure::UnknownTopic);
+    }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
     Ok((decoded, codec, family_of(route)))
 }

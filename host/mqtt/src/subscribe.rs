@@ -36,7 +36,7 @@ impl Subscriptions {
         let updates = match meaning {
             Subscription::AttributeUpdates(family) => Some(family),
             Subscription::AttributeUpdatesCustom => Some(Family::V1),
-            Subscription::Passive => None,
+            Subscription::Rpc(_) | Subscription::Passive => None,
         };
         let qos = requested.min(QoS::AtLeastOnce);
         let is_full = self.granted.len() >= SUBSCRIPTIONS_MAX;

@@ -14,6 +14,7 @@ pub use filter::matches;
 pub use subscribe::{Subscription, subscription};
 
 use filter::{NamedTopicFilter, TopicFilter};
+use wireglot_model::OtaKind;
 use wireglot_model::profile::{MqttTransport, PayloadKind};
 
 /// The topics of one profile, parsed once.
@@ -81,6 +82,23 @@ pub enum Route {
         id: i32,
         family: Family,
     },
+    /// The answer to a server-side RPC.
+    RpcResponse {
+        id: i32,
+        family: Family,
+    },
+    /// A client-side RPC.
+    RpcRequest {
+        id: i32,
+        family: Family,
+    },
+    /// The device lets whoever knows its secret claim it.
+    Claim,
+    /// One chunk of a firmware or software package; `ota_request_id` gives the id of the download.
+    OtaChunk {
+        kind: OtaKind,
+        chunk: u32,
+    },
 }
 
 /// Why a publish has no meaning.
@@ -139,9 +157,46 @@ pub fn attribute_response_topic(family: Family, id: i32) -> String {
     format!("{prefix}{id}")
 }
 
+/// Where a server-side RPC goes to a device that subscribed in this family.
+pub fn rpc_request_topic(family: Family, id: i32) -> String {
+    let prefix = match family {
+        Family::V1 => device_v1::RPC_REQUEST,
+        Family::V2 => device_v2::RPC_REQUEST,
+        Family::V2Json => device_v2::RPC_REQUEST_JSON,
+        Family::V2Protobuf => device_v2::RPC_REQUEST_PROTOBUF,
+    };
+    format!("{prefix}{id}")
+}
+
+/// Where the answer to a client-side RPC of this family goes.
+pub fn rpc_response_topic(family: Family, id: i32) -> String {
+    let prefix = match family {
+        Family::V1 => device_v1::RPC_RESPONSE,
+        Family::V2 => device_v2::RPC_RESPONSE,
+        Family::V2Json => device_v2::RPC_RESPONSE_JSON,
+        Family::V2Protobuf => device_v2::RPC_RESPONSE_PROTOBUF,
+    };
+    format!("{prefix}{id}")
+}
+
+/// The id that a device gave to its download, digits of any length, in a topic that is an `OtaChunk`.
+pub fn ota_request_id(topic: &str) -> &str {
+    device_v2::ota_request_id(topic)
+}
+
 fn attribute_request(id: &str, family: Family) -> Result<Route, RouteError> {
     let id = id.parse().map_err(|_| RouteError::InvalidId)?;
     Ok(Route::AttributeRequest { id, family })
+}
+
+fn rpc_request(id: &str, family: Family) -> Result<Route, RouteError> {
+    let id = id.parse().map_err(|_| RouteError::InvalidId)?;
+    Ok(Route::RpcRequest { id, family })
+}
+
+fn rpc_response(id: &str, family: Family) -> Result<Route, RouteError> {
+    let id = id.parse().map_err(|_| RouteError::InvalidId)?;
+    Ok(Route::RpcResponse { id, family })
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub enum Subscription {
     /// Shared-attribute updates by the profile's own filter. They go out on `v1/devices/me/attributes` all the
     /// same, and an UNSUBSCRIBE of this filter is not one of the allowed strings (§5.4).
     AttributeUpdatesCustom,
+    /// Server-side RPCs, on the topic of this family.
+    Rpc(Family),
     /// Only fixes the QoS of what is published there anyway.
     Passive,
 }
@@ -26,9 +28,10 @@ pub fn subscription(topics: &ProfileTopics, filter: &str) -> Option<Subscription
         device_v2::ATTRIBUTES => Subscription::AttributeUpdates(Family::V2),
         device_v2::ATTRIBUTES_JSON => Subscription::AttributeUpdates(Family::V2Json),
         device_v2::ATTRIBUTES_PROTOBUF => Subscription::AttributeUpdates(Family::V2Protobuf),
-        "v1/devices/me/rpc/request/+" | "v2/r/req/+" | "v2/r/req/j/+" | "v2/r/req/p/+" => {
-            Subscription::Passive
-        }
+        "v1/devices/me/rpc/request/+" => Subscription::Rpc(Family::V1),
+        "v2/r/req/+" => Subscription::Rpc(Family::V2),
+        "v2/r/req/j/+" => Subscription::Rpc(Family::V2Json),
+        "v2/r/req/p/+" => Subscription::Rpc(Family::V2Protobuf),
         "v1/devices/me/rpc/response/+" | "v2/r/res/+" | "v2/r/res/j/+" | "v2/r/res/p/+" => {
             Subscription::Passive
         }

@@ -102,18 +102,49 @@ fn unknown_topics() {
 }
 
 #[test]
-fn calls_that_are_not_served_are_unknown_topics() {
-    for topic in [
-        "v1/devices/me/rpc/response/1",
-        "v1/devices/me/rpc/request/1",
-        "v1/devices/me/claim",
-        "v2/fw/request/1/chunk/0",
-        "v2/sw/request/1/chunk/0",
-        "v2/r/res/1",
-        "v2/r/req/j/1",
-        "/provision",
-        "/provision/request",
+fn rpcs_carry_their_id_and_family() {
+    for (request, response, family) in [
+        ("v1/devices/me/rpc/request/", "v1/devices/me/rpc/response/", Family::V1),
+        ("v2/r/req/", "v2/r/res/", Family::V2),
+        ("v2/r/req/j/", "v2/r/res/j/", Family::V2Json),
+        ("v2/r/req/p/", "v2/r/res/p/", Family::V2Protobuf),
     ] {
+        assert_eq!(rpc_request_topic(family, 7), format!("{request}7"));
+        assert_eq!(rpc_response_topic(family, -1), format!("{response}-1"));
+        for id in [0, 42, -1, i32::MAX] {
+            check(&format!("{request}{id}"), Ok(Route::RpcRequest { id, family }));
+            check(&format!("{response}{id}"), Ok(Route::RpcResponse { id, family }));
+        }
+        for id in ["", "x", "2147483648", "1/2"] {
+            check(&format!("{request}{id}"), Err(RouteError::InvalidId));
+            check(&format!("{response}{id}"), Err(RouteError::InvalidId));
+        }
+    }
+}
+
+#[test]
+fn a_claim_and_chunks() {
+    check("v1/devices/me/claim", Ok(Route::Claim));
+    check("v1/devices/me/claim/", UNKNOWN);
+    for (prefix, kind) in [("v2/fw", OtaKind::Firmware), ("v2/sw", OtaKind::Software)] {
+        for (id, chunk) in [("1", 0), ("007", 3), ("99999999999999999999999", 2_147_483_647)] {
+            let topic = format!("{prefix}/request/{id}/chunk/{chunk}");
+            check(&topic, Ok(Route::OtaChunk { kind, chunk }));
+            assert_eq!(ota_request_id(&topic), id);
+        }
+        check(&format!("{prefix}/request/1/chunk/2147483648"), Err(RouteError::InvalidId));
+        for rest in
+            ["request/1/chunk/", "request//chunk/1", "request/a/chunk/1", "request/1/chunk/1/", "request/1"]
+        {
+            check(&format!("{prefix}/{rest}"), UNKNOWN);
+        }
+    }
+    check("x/v2/fw/request/1/chunk/0", UNKNOWN);
+}
+
+#[test]
+fn provisioning_is_not_for_devices() {
+    for topic in ["/provision", "/provision/request", "provision"] {
         check(topic, UNKNOWN);
     }
 }
@@ -265,11 +296,16 @@ fn the_23_allowed_filters_are_granted() {
         check_subscription(&default_topics(), filter, Some(Subscription::AttributeUpdates(family)));
         assert_eq!(attribute_update_topic(family), filter);
     }
+    let rpcs = [
+        ("v1/devices/me/rpc/request/+", Family::V1),
+        ("v2/r/req/+", Family::V2),
+        ("v2/r/req/j/+", Family::V2Json),
+        ("v2/r/req/p/+", Family::V2Protobuf),
+    ];
+    for (filter, family) in rpcs {
+        check_subscription(&default_topics(), filter, Some(Subscription::Rpc(family)));
+    }
     let passive = [
-        "v1/devices/me/rpc/request/+",
-        "v2/r/req/+",
-        "v2/r/req/j/+",
-        "v2/r/req/p/+",
         "v1/devices/me/rpc/response/+",
         "v2/r/res/+",
         "v2/r/res/j/+",
@@ -289,7 +325,7 @@ fn the_23_allowed_filters_are_granted() {
     for filter in passive {
         check_subscription(&default_topics(), filter, Some(Subscription::Passive));
     }
-    assert_eq!(updates.len() + passive.len(), 23);
+    assert_eq!(updates.len() + rpcs.len() + passive.len(), 23);
 }
 
 #[test]

@@ -19,5 +19,6 @@ pub use wireglot_codec::fuzzing;
 // A target names its subject as `crate::…`, which is the same path here and in the crate under test.
 pub use wireglot_route::{
     Family, Format, ProfileTopics, Route, RouteError, Subscription, attribute_response_topic,
-    attribute_update_topic, facts, matches, subscription, uplink,
+    attribute_update_topic, facts, matches, ota_request_id, rpc_request_topic, rpc_response_topic, subscription,
+    uplink,
 };

@@ -5,7 +5,8 @@ use wireglot_model::segments::NamedFilter;
 
 use crate::{
     Family, Format, ProfileTopics, Route, RouteError, Subscription, attribute_response_topic,
-    attribute_update_topic, facts, matches, subscription, uplink,
+    attribute_update_topic, facts, matches, ota_request_id, rpc_request_topic, rpc_response_topic,
+    subscription, uplink,
 };
 
 /// The definition takes time and memory of the product of both lengths.
@@ -53,9 +54,22 @@ fn check_uplink(mqtt: &MqttTransport, topic: &str, route: Result<Route, RouteErr
         };
         assert_eq!(topic.strip_prefix(prefix).map(str::parse), Some(Ok(id)));
         assert!(attribute_response_topic(family, id).ends_with(&format!("/{id}")));
+    } else if let Ok(Route::RpcRequest { id, family }) = route {
+        assert!(is_numbered(topic, &rpc_request_topic(family, id), id), "{topic}");
+    } else if let Ok(Route::RpcResponse { id, family }) = route {
+        assert!(is_numbered(topic, &rpc_response_topic(family, id), id), "{topic}");
+    } else if let Ok(Route::OtaChunk { chunk, .. }) = route {
+        assert_eq!(topic.split('/').nth(3), Some(ota_request_id(topic)));
+        assert_eq!(topic.rsplit('/').next().map(str::parse), Some(Ok(chunk)));
     } else if route.is_ok() {
-        assert!(topic.starts_with("v2/"));
+        assert!(topic.starts_with("v2/") || topic == "v1/devices/me/claim");
     }
+}
+
+/// Whether a topic is this one, but for the spelling of the number at its end.
+fn is_numbered(topic: &str, spelled: &str, id: i32) -> bool {
+    let prefix = spelled.strip_suffix(&id.to_string()).unwrap_or(spelled);
+    topic.strip_prefix(prefix).map(str::parse) == Some(Ok(id))
 }
 
 fn check_subscription(mqtt: &MqttTransport, filter: &str, granted: Option<Subscription>) {
@@ -63,6 +77,9 @@ fn check_subscription(mqtt: &MqttTransport, filter: &str, granted: Option<Subscr
         Some(Subscription::AttributeUpdates(family)) => assert_eq!(attribute_update_topic(family), filter),
         Some(Subscription::AttributeUpdatesCustom) => {
             assert!(matches(&mqtt.attributes_subscribe_topic, filter));
+        }
+        Some(Subscription::Rpc(family)) => {
+            assert_eq!(rpc_request_topic(family, 0).replace("/0", "/+"), filter);
         }
         Some(Subscription::Passive) => assert!(filter.starts_with("v1/") || filter.starts_with("v2/")),
         None => assert!(!matches(&mqtt.attributes_subscribe_topic, filter)),
