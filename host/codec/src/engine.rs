@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
+    Config, Engine, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
     UpdateDeadline,
 };
 use wireglot_model::{ProfileLimits, Timestamp, limits};
@@ -207,6 +207,8 @@ fn base(limits: &CodecLimits) -> Config {
         // The bits of a NaN are the one thing in which two machines may differ; a replay must not.
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
+        // Guests are made of small functions, and each call of one looks at fuel and epoch.
+        .compiler_inlining(Inlining::Yes)
         .wasm_memory64(false);
     config
 }

@@ -59,7 +59,9 @@ macro_rules! export {
                     settings: ::std::string::String,
                 ) -> ::std::result::Result<(), ::std::string::String> {
                     let codec = <$codec as Codec>::configure(&Settings::parse(&settings)?)?;
-                    CODEC.set(codec).map_err(|_| "configured twice".into())
+                    CODEC.set(codec).map_err(|_| "configured twice")?;
+                    $crate::open_arena();
+                    Ok(())
                 }
                 fn decode(uplink: Uplink) -> ::std::result::Result<Decoded, Refusal> {
                     codec().decode(uplink)

@@ -23,6 +23,9 @@ pub use bindings::wireglot::codec::types::{
     Uplink, Value, ValueType,
 };
 pub use codec::{fact, Codec};
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use heap::open_arena;
 pub use metadata::{key, keys};
 pub use reader::Reader;
 pub use refusal::{malformed, unsupported};
