@@ -37,6 +37,10 @@ fn entry(target: &str, event: &HistoryEvent) -> AuditEntry {
         CodecOutcome::Promoted => AuditAction::CodecPromoted,
         CodecOutcome::Restored => AuditAction::CodecRestored,
         CodecOutcome::Retired => AuditAction::CodecRetired,
+        CodecOutcome::CanaryStarted => AuditAction::CanaryStarted,
+        CodecOutcome::CanaryHeld => AuditAction::CanaryHeld,
+        CodecOutcome::CanaryRolledBack => AuditAction::CanaryRolledBack,
+        CodecOutcome::CanaryStopped => AuditAction::CanaryStopped,
     };
     let facts = [
         event.version.as_ref().map(|version| format!("version {version}")),

@@ -28,6 +28,7 @@ use crate::canary::{
 };
 use crate::counters::Shard;
 use crate::folder::CodecFolder;
+use crate::history::{CodecOutcome, HistoryEvent};
 use crate::load::LoadedCodec;
 use crate::shadow::{ShadowReport, ShadowSide, decode_both};
 use crate::swap::{CodecTable, Shared};
@@ -407,6 +408,7 @@ impl CodecTable {
         &self,
         name: &CodecName,
         plan: CanaryPlan,
+        by: Actor,
         now: Timestamp,
     ) -> Result<CanaryStatus, CandidateError> {
         let share = plan.checked().map_err(CandidateError::Invalid)?;
@@ -467,13 +469,20 @@ impl CodecTable {
             }
         };
         self.0.trials.keep(name, &status);
+        drop(trial);
+        self.tell_canary(name, &status, by, now);
         Ok(status)
     }
 
     /// Gives every device back to the live version.
-    pub fn stop_canary(&self, name: &CodecName, now: Timestamp) -> Result<CanaryStatus, CandidateError> {
+    pub fn stop_canary(
+        &self,
+        name: &CodecName,
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<CanaryStatus, CandidateError> {
         let candidate = self.candidate_of(name).ok_or(CandidateError::NoCanary)?;
-        self.end_canary(&candidate, CanaryState::Stopped, None, now).ok_or(CandidateError::NoCanary)
+        self.end_canary(&candidate, CanaryState::Stopped, None, by, now).ok_or(CandidateError::NoCanary)
     }
 
     /// Ends a candidate's canary, if one is running.
@@ -482,6 +491,7 @@ impl CodecTable {
         candidate: &Candidate,
         state: CanaryState,
         reason: Option<String>,
+        by: Actor,
         now: Timestamp,
     ) -> Option<CanaryStatus> {
         let mut trial = candidate.trial.lock();
@@ -490,7 +500,31 @@ impl CodecTable {
         let mut status = told(&canary, candidate.counted());
         (status.state, status.reason, status.ended_at) = (state, reason, Some(now));
         self.0.trials.keep(candidate.name(), &status);
+        drop(trial);
+        self.tell_canary(candidate.name(), &status, by, now);
         Some(status)
+    }
+
+    /// Puts where a canary stands into the codec's history and the audit log. A promotion is there already.
+    fn tell_canary(&self, name: &CodecName, status: &CanaryStatus, by: Actor, at: Timestamp) {
+        let outcome = match status.state {
+            CanaryState::Running => CodecOutcome::CanaryStarted,
+            CanaryState::Held => CodecOutcome::CanaryHeld,
+            CanaryState::RolledBack => CodecOutcome::CanaryRolledBack,
+            CanaryState::Stopped => CodecOutcome::CanaryStopped,
+            CanaryState::Promoted => return,
+        };
+        let asked = || format!("a share of {} of the devices", status.plan.share);
+        let reason = status.reason.clone().unwrap_or_else(asked);
+        let (hash, version) = (Some(status.hash), Some(status.version.clone()));
+        self.happened(name, HistoryEvent { at, outcome, hash, version, by, reason });
+    }
+
+    /// Notes something that happened to a codec without making a version live.
+    pub(crate) fn happened(&self, name: &CodecName, event: HistoryEvent) {
+        if self.0.history.lock().note(name, event.clone()) {
+            self.tell(name.as_str(), &event);
+        }
     }
 
     /// The file of a candidate, of one that was rejected as well.
@@ -504,7 +538,7 @@ impl CodecTable {
         self.0.trials.forget_rejected(name);
         let Some(candidate) = self.candidate_of(name) else { return };
         self.remove_candidate(name);
-        self.end_canary(&candidate, CanaryState::RolledBack, Some(reason.to_owned()), now);
+        self.end_canary(&candidate, CanaryState::RolledBack, Some(reason.to_owned()), Actor::Server, now);
         info!(codec = %name, version = %candidate.codec.stamp().version, reason, "The candidate is no longer tried.");
     }
 }
@@ -651,10 +685,10 @@ fn watch(table: &CodecTable, candidate: &Candidate) {
         (Verdict::GoOn, _) => {}
         (Verdict::Kept, _) if is_live => {
             let reason = Some(RENAMED.to_owned());
-            drop(table.end_canary(candidate, CanaryState::Promoted, reason, now));
+            drop(table.end_canary(candidate, CanaryState::Promoted, reason, Actor::Server, now));
         }
         (Verdict::Passed(reason), _) => {
-            drop(table.end_canary(candidate, CanaryState::RolledBack, Some(reason), now));
+            drop(table.end_canary(candidate, CanaryState::RolledBack, Some(reason), Actor::Server, now));
         }
         (Verdict::Kept, OnSuccess::Hold) => {
             hold(table, candidate, "all budgets were kept; promote it or end the canary");
@@ -683,9 +717,13 @@ fn is_held(candidate: &Candidate) -> bool {
 fn hold(table: &CodecTable, candidate: &Candidate, reason: &str) {
     let counted = candidate.counted();
     let mut trial = candidate.trial.lock();
-    if let Some(canary) = trial.canary.as_mut().filter(|canary| canary.status.state == CanaryState::Running) {
-        (canary.status.state, canary.status.reason) = (CanaryState::Held, Some(reason.to_owned()));
-        let status = told(canary, counted);
-        table.0.trials.keep(candidate.name(), &status);
-    }
+    let Some(canary) = trial.canary.as_mut().filter(|canary| canary.status.state == CanaryState::Running)
+    else {
+        return;
+    };
+    (canary.status.state, canary.status.reason) = (CanaryState::Held, Some(reason.to_owned()));
+    let status = told(canary, counted);
+    table.0.trials.keep(candidate.name(), &status);
+    drop(trial);
+    table.tell_canary(candidate.name(), &status, Actor::Server, Timestamp::from_system(SystemTime::now()));
 }

@@ -511,13 +511,6 @@ impl Scan<'_> {
         held_back(&CodecStamp { name: candidate.name.clone(), version: version.into(), hash: candidate.hash })
     }
 
-    /// Notes something that happened to a codec without making a version live.
-    fn happened(&self, name: &CodecName, event: HistoryEvent) {
-        if self.table.0.history.lock().note(name, event.clone()) {
-            self.table.tell(name.as_str(), &event);
-        }
-    }
-
     fn accepted(&mut self, file: &OsStr) {
         if let Some(seen) = self.state.files.get_mut(file) {
             seen.rejected = false;
@@ -545,11 +538,11 @@ impl Scan<'_> {
         match (&name, role) {
             (Some(name), Role::Live) => {
                 self.table.note(name, Some(&shown), Some(event.reason.clone()));
-                self.happened(name, event);
+                self.table.happened(name, event);
             }
             (Some(name), Role::Candidate) => {
                 self.reject_candidate(name, &shown, &error);
-                self.happened(name, event);
+                self.table.happened(name, event);
             }
             (None, _) => self.table.tell(&shown, &event),
         }
@@ -597,7 +590,7 @@ impl Scan<'_> {
             match self.restored(&name, &entry) {
                 Ok(stamp) => {
                     info!(codec = %name, version = %stamp.version, "Codec version was taken from the kept ones.");
-                    self.happened(&name, restored_event(&entry, has_file, self.now));
+                    self.table.happened(&name, restored_event(&entry, has_file, self.now));
                     self.report.restored.push(stamp);
                 }
                 Err(error) => {

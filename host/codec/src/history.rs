@@ -101,6 +101,14 @@ pub enum CodecOutcome {
     Restored,
     /// It serves no more, and none does instead.
     Retired,
+    /// It is a candidate and serves a share of the devices.
+    CanaryStarted,
+    /// It kept the budgets of its canary, and waits for somebody to promote it.
+    CanaryHeld,
+    /// It broke a budget of its canary, and serves nobody any more.
+    CanaryRolledBack,
+    /// Somebody ended its canary.
+    CanaryStopped,
 }
 
 /// How a version comes into service.

@@ -33,6 +33,14 @@ pub enum AuditAction {
     CodecRestored,
     /// A codec is not served any more.
     CodecRetired,
+    /// A candidate serves a share of the devices.
+    CanaryStarted,
+    /// A canary kept its budgets and waits to be promoted.
+    CanaryHeld,
+    /// A canary broke a budget and was ended.
+    CanaryRolledBack,
+    /// A canary was ended by hand.
+    CanaryStopped,
     /// A profile was made.
     ProfileCreated,
     /// A profile was changed; a pin to a codec version among it.

@@ -80,12 +80,13 @@ pub(crate) async fn promote(
 /// `POST /api/codecs/{name}/candidate/discard`: removes the candidate's files.
 pub(crate) async fn discard(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     _unused: Body,
 ) -> Result<(), ApiError> {
     let name = codec_name(&name)?;
-    let folder = api.folder.clone();
-    blocking(move || folder.discard_candidate(&name, now())).await
+    let (folder, by) = (api.folder.clone(), caller.actor());
+    blocking(move || folder.discard_candidate(&name, by, now())).await
 }
 
 /// `GET /api/codecs/{name}/canary`: the one that is running, or the last one.
@@ -102,23 +103,25 @@ pub(crate) async fn read_canary(
 /// `POST /api/codecs/{name}/canary`: lets the candidate serve a share of the devices.
 pub(crate) async fn start_canary(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     body: Body,
 ) -> Result<Json<CanaryStatus>, ApiError> {
     let name = codec_name(&name)?;
     let plan = if body.0.is_empty() { CanaryPlan::default() } else { body.json()? };
-    let codecs = api.codecs.clone();
-    Ok(Json(blocking(move || codecs.start_canary(&name, plan, now())).await?))
+    let (codecs, by) = (api.codecs.clone(), caller.actor());
+    Ok(Json(blocking(move || codecs.start_canary(&name, plan, by, now())).await?))
 }
 
 /// `DELETE /api/codecs/{name}/canary`: every device is served by the live version again.
 pub(crate) async fn stop_canary(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<CanaryStatus>, ApiError> {
     let name = codec_name(&name)?;
-    let codecs = api.codecs.clone();
-    Ok(Json(blocking(move || codecs.stop_canary(&name, now())).await?))
+    let (codecs, by) = (api.codecs.clone(), caller.actor());
+    Ok(Json(blocking(move || codecs.stop_canary(&name, by, now())).await?))
 }
 
 async fn status(api: &Api, name: CodecName) -> Result<Json<CandidateStatus>, ApiError> {

@@ -64,14 +64,19 @@ impl CodecFolder {
         let outcome = CodecOutcome::Promoted;
         let arrival = Arrival { at: now, by, outcome, file: Some(&shown), reason: reason.to_owned() };
         self.table.promote(&candidate, &found.bytes, &arrival);
-        self.table.end_canary(&candidate, CanaryState::Promoted, Some(reason.to_owned()), now);
+        self.table.end_canary(&candidate, CanaryState::Promoted, Some(reason.to_owned()), Actor::Server, now);
         scan.promoted(next, &file, &found, &stamp);
         info!(codec = %name, version = %stamp.version, hash = %stamp.hash, "The candidate was promoted.");
         Ok(stamp)
     }
 
     /// Removes the candidate's files and ends its trial.
-    pub fn discard_candidate(&self, name: &CodecName, now: Timestamp) -> Result<(), CandidateError> {
+    pub fn discard_candidate(
+        &self,
+        name: &CodecName,
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<(), CandidateError> {
         let mut scan = self.begin(now, None);
         let next = self.table.candidate_file(name).ok_or(CandidateError::None)?;
         let path = self.path().join(&next);
@@ -86,7 +91,7 @@ impl CodecFolder {
         scan.remove_note(&next);
         if let Some(candidate) = self.table.candidate_of(name) {
             let reason = Some("the candidate was discarded".to_owned());
-            self.table.end_canary(&candidate, CanaryState::Stopped, reason, now);
+            self.table.end_canary(&candidate, CanaryState::Stopped, reason, by, now);
         }
         self.table.withdraw_candidate(name, "it was discarded", now);
         Ok(())
@@ -165,7 +170,7 @@ impl Scan<'_> {
             let is_unread = |seen: &Seen| seen.judged.is_none();
             if is_live {
                 let reason = Some(RENAMED.to_owned());
-                self.table.end_canary(&candidate, CanaryState::Promoted, reason, self.now);
+                self.table.end_canary(&candidate, CanaryState::Promoted, reason, Actor::Server, self.now);
                 self.table.withdraw_candidate(name, "it is the live version now", self.now);
             } else if !self.state.files.get(&live_file(candidate.file())).is_some_and(is_unread) {
                 self.table.withdraw_candidate(name, "the candidate's file is gone", self.now);

@@ -10,10 +10,11 @@ use wireglot_model::limits::{
 use wireglot_model::{Actor, CodecStamp, Timestamp, Value};
 
 use super::guests::{self, ACCEPTING_NONE, BEGIN, GOOD, REFUSING, SLOWLY, TRAPPING};
+use super::rollback::operator;
 use super::{Fixture, binding, frame, name, now, value, write};
 use crate::{
     CanaryPlan, CanaryState, CanaryStatus, CandidateError, CandidateState, CandidateStatus, CodecBinding,
-    DecodeFailure, Frame, ScanReport, ShadowSide, WorkerCodecs, compare_versions,
+    CodecOutcome, DecodeFailure, Frame, ScanReport, ShadowSide, WorkerCodecs, compare_versions,
 };
 
 impl Fixture {
@@ -44,7 +45,7 @@ impl Fixture {
     }
 
     fn start(&self, plan: CanaryPlan) -> Result<CanaryStatus, CandidateError> {
-        self.table.start_canary(&name("c"), plan, now())
+        self.table.start_canary(&name("c"), plan, operator(), now())
     }
 
     fn live_version(&self) -> String {
@@ -232,11 +233,11 @@ fn an_upload_and_a_discard_do_what_the_files_do() {
     assert_eq!((stamp.version.as_ref(), fixture.path("c.next.wasm").exists()), ("2.0.0", true));
     write(&fixture.path("c.next.vectors.json"), br#"{"vectors":[]}"#);
     fixture.start(quick()).unwrap();
-    folder.discard_candidate(&codec, now()).unwrap();
+    folder.discard_candidate(&codec, operator(), now()).unwrap();
     assert!(!fixture.path("c.next.wasm").exists() && !fixture.path("c.next.vectors.json").exists());
     assert_eq!(fixture.canary().state, CanaryState::Stopped);
     assert!(fixture.table.candidate(&codec).is_none());
-    assert!(matches!(folder.discard_candidate(&codec, now()), Err(CandidateError::None)));
+    assert!(matches!(folder.discard_candidate(&codec, operator(), now()), Err(CandidateError::None)));
     assert!(matches!(
         folder.promote(&codec, None, Actor::Server, "asked for", now()),
         Err(CandidateError::None)
@@ -297,6 +298,12 @@ fn a_canary_is_rolled_back_for_errors_differences_and_latency() {
         let canary = run_canary(&fixture, plan, payload);
         assert_eq!(canary.state, CanaryState::RolledBack, "{canary:?}");
         assert!(canary.reason.as_deref().unwrap().starts_with(reason), "{canary:?}");
+        let events = fixture.folder().events(&name("c"));
+        let told: Vec<_> = events.iter().map(|event| event.outcome).collect();
+        let ended = [CodecOutcome::Live, CodecOutcome::CanaryStarted, CodecOutcome::CanaryRolledBack];
+        assert_eq!(told, ended, "{events:?}");
+        assert_eq!((&events[1].by, &events[2].by), (&operator(), &Actor::Server));
+        assert_eq!(Some(&events[2].reason), canary.reason.as_ref());
         // The candidate stays, in the shadow.
         assert_eq!(
             (fixture.live_version().as_str(), fixture.candidate().state),
@@ -365,9 +372,12 @@ fn one_device_never_flips() {
     assert!((140..=180).contains(&ever), "{ever}");
     let error = fixture.start(CanaryPlan { share: 0.5, ..quick() }).unwrap_err().to_string();
     assert!(error.contains("only grows"), "{error}");
-    assert_eq!(fixture.table.stop_canary(&name("c"), now()).unwrap().state, CanaryState::Stopped);
+    assert_eq!(fixture.table.stop_canary(&name("c"), operator(), now()).unwrap().state, CanaryState::Stopped);
     assert!(served.keys().all(|device| decode(&workers[0], device, GOOD).unwrap().0 == 7));
-    assert!(matches!(fixture.table.stop_canary(&name("c"), now()), Err(CandidateError::NoCanary)));
+    assert!(matches!(
+        fixture.table.stop_canary(&name("c"), operator(), now()),
+        Err(CandidateError::NoCanary)
+    ));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{Fixture, binding, frame, name, now, value, write};
 use crate::history::History;
 use crate::{CodecOutcome, HistoryEvent, RollbackError, RolledBack, VersionError};
 
-fn operator() -> Actor {
+pub(super) fn operator() -> Actor {
     Actor::User("operator@example.com".into())
 }
 
