@@ -78,6 +78,10 @@ settings! {
     codecs_poll_s: Duration = "5", "1..=3600", |text| whole(text, 1..=3600).map(Duration::from_secs);
     /// Password of the administrator `tenant@thingsboard.org`, set when the data folder is new. Empty: a random one, printed once.
     admin_password: Secret = "", "at least 8 characters, or empty", secret;
+    /// Whether a device may let itself be claimed by a customer without the server attribute `claimingAllowed`.
+    claim_allowed_by_default: bool = "true", "true, false", truth;
+    /// How long a device may be claimed if it does not say, in milliseconds.
+    claim_duration_ms: i64 = "86400000", "1000..=31536000000", |text| whole(text, 1_000..=31_536_000_000);
     /// What is logged: a level, or `tracing` directives such as `info,wireglot_codec=debug`.
     log: String = "info", "tracing directives", text;
     /// How log lines are written.
@@ -239,6 +243,14 @@ fn secret(text: &str) -> anyhow::Result<Secret> {
     Ok(Secret(text.to_owned()))
 }
 
+fn truth(text: &str) -> anyhow::Result<bool> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => bail!("`{other}` is none of true, false"),
+    }
+}
+
 fn text(text: &str) -> anyhow::Result<String> {
     Ok(text.to_owned())
 }
@@ -292,6 +304,8 @@ mod tests {
         refused("durability = \"never\"", "none of commit, interval:MS, os");
         refused("admin_password = \"short\"", "at least 8");
         refused("log_format = \"xml\"", "none of text, json");
+        refused("claim_allowed_by_default = 1", "none of true, false");
+        refused("claim_duration_ms = 999", "1000..=31536000000");
         refused("a = [", "line 1");
     }
 

@@ -48,6 +48,12 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         mqtt.sessions_broken,
     );
     counter("wireglot_mqtt_sessions_silent_total", "Sessions ended for silence.", mqtt.sessions_silent);
+    counter("wireglot_provisions_total", "Devices let in by provisioning.", mqtt.provisions_granted);
+    counter(
+        "wireglot_provisions_refused_total",
+        "Requests to provision that were refused.",
+        mqtt.provisions_refused,
+    );
     counter("wireglot_mqtt_publish_bytes_total", "Payload bytes received.", mqtt.publish_bytes);
     counter("wireglot_mqtt_downlinks_total", "Publishes sent to devices.", mqtt.downlinks_sent);
     counter(

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecConfig, CodecFolder, CodecLimits, CodecTable};
-use wireglot_device::Devices;
+use wireglot_device::{ClaimRules, Devices};
 use wireglot_mqtt::{MqttConfig, MqttRunning};
 use wireglot_rest::RestConfig;
 use wireglot_store::{Retained, Store, StoreConfig};
@@ -181,6 +181,10 @@ async fn open_devices(config: &Config, store: &Store, bus: &Bus) -> anyhow::Resu
     let password = config.admin_password.given().map(str::to_owned);
     let now = wireglot_device::now();
     let (devices, first_start) = Devices::open(store.clone(), bus.clone(), password, now).await?;
+    devices.set_claim_rules(ClaimRules {
+        allowed_by_default: config.claim_allowed_by_default,
+        duration_ms: config.claim_duration_ms,
+    });
     if let Some(first) = first_start
         && let Some(password) = first.generated_password
     {

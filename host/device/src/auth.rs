@@ -143,6 +143,6 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Sha3_256::digest(bytes).into()
 }
 
-fn same_secret(stored: &[u8], sent: &[u8]) -> bool {
+pub(crate) fn same_secret(stored: &[u8], sent: &[u8]) -> bool {
     digest(stored).ct_eq(&digest(sent)).into()
 }

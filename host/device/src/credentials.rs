@@ -95,7 +95,7 @@ fn non_empty(part: Option<String>) -> Option<String> {
 }
 
 /// The base64 of a PEM without its frame, on one line; base64 as it is.
-fn one_line(certificate: &str) -> String {
+pub(crate) fn one_line(certificate: &str) -> String {
     certificate.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect()
 }
 

@@ -45,6 +45,14 @@ pub const NAMED_SEGMENTS_MAX: usize = 8;
 pub const SEGMENT_NAME_BYTES_MAX: usize = 32;
 /// Longest name of a device or a profile, in characters.
 pub const NAME_CHARS_MAX: usize = 255;
+/// Longest key or secret of a profile's provisioning, and longest secret of a claim, in bytes.
+pub const SECRET_BYTES_MAX: usize = 1_024;
+/// Sessions that only provision, in the whole process.
+pub const PROVISION_SESSIONS_MAX: usize = 1_024;
+/// Requests of one such session.
+pub const PROVISION_REQUESTS_MAX: usize = 32;
+/// How long such a session may go on after its first answer (device API §15.3).
+pub const PROVISION_ANSWERED_S: u16 = 60;
 /// Longest part of a device's credentials, in bytes; a certificate is the longest.
 pub const CREDENTIALS_BYTES_MAX: usize = 16 * 1024;
 /// Nesting of a JSON payload (device API §8.1).
@@ -212,6 +220,12 @@ pub const TRACE_VALUES_MAX: usize = 256;
 /// Bytes of a text in the live trace.
 pub const TRACE_TEXT_BYTES_MAX: usize = 512;
 
+/// Customers in the whole installation.
+pub const CUSTOMERS_MAX: usize = 100_000;
+/// Users of the management side.
+pub const USERS_MAX: usize = 10_000;
+/// Longest e-mail address or name of a user, and longest title of a customer, in characters.
+pub const TITLE_CHARS_MAX: usize = 255;
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.

@@ -47,6 +47,8 @@ pub(crate) enum Refusal {
     Revoked,
     /// MQTT 5 enhanced authentication is not offered.
     AuthenticationMethod,
+    /// As many sessions provision as may at a time.
+    TooManyProvision,
 }
 
 impl From<AuthRefusal> for Refusal {
@@ -71,7 +73,9 @@ impl Refusal {
             Refusal::Login(AuthRefusal::UnknownUser) | Refusal::Revoked | Refusal::AuthenticationMethod => {
                 V3Reason::NotAuthorized
             }
-            Refusal::Login(AuthRefusal::OtherTransport) => V3Reason::ServiceUnavailable,
+            Refusal::Login(AuthRefusal::OtherTransport) | Refusal::TooManyProvision => {
+                V3Reason::ServiceUnavailable
+            }
         }
     }
 
@@ -85,6 +89,7 @@ impl Refusal {
             Refusal::Login(AuthRefusal::NothingPresented) => V5Reason::NotAuthorized,
             Refusal::Login(AuthRefusal::OtherTransport) => V5Reason::ServerUnavailable,
             Refusal::AuthenticationMethod => V5Reason::BadAuthenticationMethod,
+            Refusal::TooManyProvision => V5Reason::QuotaExceeded,
         }
     }
 
@@ -100,7 +105,8 @@ impl Refusal {
                 | AuthRefusal::NothingPresented,
             )
             | Refusal::Revoked
-            | Refusal::AuthenticationMethod => u8::from(self.v5_reason()),
+            | Refusal::AuthenticationMethod
+            | Refusal::TooManyProvision => u8::from(self.v5_reason()),
         }
     }
 }
@@ -149,6 +155,7 @@ mod tests {
         check(Refusal::Login(AuthRefusal::OtherTransport), 3, 0x88, 0x89);
         check(Refusal::Revoked, 5, 0x86, 0x86);
         check(Refusal::AuthenticationMethod, 5, 0x8C, 0x8C);
+        check(Refusal::TooManyProvision, 3, 0x97, 0x97);
     }
 
     #[test]

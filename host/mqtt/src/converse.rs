@@ -28,7 +28,7 @@ use crate::deliver;
 use crate::session::{Owner, Session};
 
 /// More than this is never read ahead of a packet that is as long as it says.
-const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
+pub(crate) const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
 
 /// A version of MQTT, as the loop sees it.
 pub(crate) trait Dialect {

@@ -43,6 +43,10 @@ counters! {
     sessions_silent,
     /// Payload bytes of publishes received.
     publish_bytes,
+    /// Requests to provision that were granted.
+    provisions_granted,
+    /// Requests to provision that were refused, or could not be read.
+    provisions_refused,
     /// Publishes accepted and durable.
     publishes_accepted,
     /// Publishes refused because of their payload; kept as dead letters.

@@ -66,7 +66,7 @@ impl Line {
         }
     }
 
-    fn answer(&self, answer: Answer) -> Result<(), EncodeError> {
+    pub(crate) fn answer(&self, answer: Answer) -> Result<(), EncodeError> {
         match self {
             Line::V3(line) => line.answer(answer),
             Line::V5(line) => line.answer(answer),
@@ -81,7 +81,7 @@ impl Line {
         }
     }
 
-    fn close(&self, reason: Option<Close>) {
+    pub(crate) fn close(&self, reason: Option<Close>) {
         match self {
             Line::V3(line) => line.close(),
             Line::V5(line) => line.close(reason),

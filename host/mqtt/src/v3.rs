@@ -15,6 +15,7 @@ use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
 use crate::deliver;
+use crate::provision;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Publication, Session};
 use crate::subscribe::Grant;
@@ -27,6 +28,10 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    pub(crate) fn new(io: &Io) -> Self {
+        Self { io: io.get_ref(), codec: codec::Codec::new() }
+    }
+
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
         let Publication { topic, qos, id, payload } = publication;
         let payload_size = u32::try_from(payload.len()).map_err(|_| EncodeError::OverMaxPacketSize)?;
@@ -63,6 +68,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
     let Ok(Some(Decoded::Packet(Packet::Connect(packet), _))) = io.decode(&codec) else {
         return Err(Broken);
     };
+    if provision::is_asked(&packet.client_id, packet.username.as_deref()) {
+        return provision::v3::serve(worker, io, &codec, KeepAlive::of(packet.keep_alive)).await;
+    }
     let claim = ConnectClaim {
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
@@ -72,7 +80,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(worker, io, refusal).await,
     };
-    let line = Line { io: io.get_ref(), codec: codec::Codec::new() };
+    let line = Line::new(io);
     let keep_alive = KeepAlive::of(packet.keep_alive);
     let owner = Session::begin(worker, admitted, session::Line::V3(line), keep_alive, None);
     drop(packet);
@@ -81,7 +89,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
     Ok(())
 }
 
-async fn refuse(worker: &Worker, io: &Io, refusal: Refusal) -> Result<(), Broken> {
+pub(crate) async fn refuse(worker: &Worker, io: &Io, refusal: Refusal) -> Result<(), Broken> {
     worker.counters.connects_refused.count();
     tracing::debug!(?refusal, "Login refused.");
     acknowledge(io, refusal.v3_reason())?;
@@ -89,7 +97,7 @@ async fn refuse(worker: &Worker, io: &Io, refusal: Refusal) -> Result<(), Broken
     Ok(())
 }
 
-fn acknowledge(io: &Io, return_code: ConnectAckReason) -> Result<(), Broken> {
+pub(crate) fn acknowledge(io: &Io, return_code: ConnectAckReason) -> Result<(), Broken> {
     let ack = codec::ConnectAck { session_present: false, return_code };
     io.encode(Encoded::Packet(Packet::ConnectAck(ack)), &codec::Codec::new()).map_err(|_| Broken)
 }
