@@ -12,6 +12,7 @@ mod wait;
 
 pub(crate) use device::{Closed, Device};
 pub(crate) use folders::{binary, document, guest, plugin, root, scaffold, tool, vectors};
+pub(crate) use rest::{Refusal, Rest};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{documented, node, operator, python, shell, wireglot};

@@ -2,8 +2,11 @@
 
 mod accept;
 mod audit;
+mod claim;
 mod connect;
+mod customers;
 mod manage;
+mod provision;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;
