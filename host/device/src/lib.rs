@@ -1,7 +1,7 @@
 //! What a device may do, and what may be done with it. Knows neither MQTT nor HTTP: no topics, no codes.
 //!
-//! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
-//! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
+//! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect; with a
+//! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
 //! came, and what becomes of it when it is decoded again), then the management side:
 //! `devices`, `credentials`, `profiles`, `customers`, `users`, `fleet`, and what is told of it (`audit`). How devices come by
 //! credentials and owners: `provision` and `claim`.
@@ -13,6 +13,8 @@
 mod attributes;
 mod audit;
 mod auth;
+mod certificate;
+mod chain;
 mod claim;
 mod credentials;
 mod customers;
@@ -42,6 +44,8 @@ use wireglot_model::{Actor, TenantId, Timestamp};
 use wireglot_store::Store;
 
 pub use auth::{AuthRefusal, ConnectClaim};
+pub use certificate::{Certificate, InvalidCertificate, PublicKey};
+pub use chain::{CertificateRefusal, Dates};
 pub use claim::{ClaimOutcome, ClaimRules};
 pub use credentials::CredentialsDraft;
 pub use customers::CustomerDraft;

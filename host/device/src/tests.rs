@@ -2,6 +2,7 @@
 
 mod accept;
 mod audit;
+mod certificates;
 mod claim;
 mod connect;
 mod customers;

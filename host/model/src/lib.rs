@@ -3,10 +3,11 @@
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
 //! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), how devices make themselves known (`provision`), the stored records
 //! (`record`),
-//! who changed what (`audit`),
+//! who changed what (`audit`), what counts as one address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
+mod address;
 pub mod audit;
 pub mod downlink;
 pub mod fault;
@@ -22,6 +23,7 @@ pub mod time;
 pub mod uplink;
 pub mod value;
 
+pub use address::network;
 pub use audit::{Actor, AuditAction, AuditEntry};
 pub use downlink::Downlink;
 pub use fault::Fault;

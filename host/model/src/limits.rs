@@ -10,6 +10,12 @@ pub const IN_FLIGHT_MAX: u16 = 100;
 pub const SUBSCRIBE_FILTERS_MAX: usize = 64;
 /// How long a client may take from TCP accept to a whole CONNECT.
 pub const CONNECT_TIMEOUT_S: u16 = 10;
+/// Longest header of the PROXY protocol, with its extensions.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4_096;
+/// Certificates in the chain that a client shows.
+pub const CLIENT_CHAIN_MAX: usize = 8;
+/// Addresses whose wrong logins are remembered at a time.
+pub const WRONG_LOGIN_ADDRESSES_MAX: usize = 65_536;
 /// Connections without activity end after this, whatever their keep alive (device API §4.2).
 pub const INACTIVITY_TIMEOUT_S: u16 = 600;
 /// How long one packet may take from its first byte to its last.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX, LOGOUTS_KEPT_MAX};
-use wireglot_model::{Actor, CustomerId, DeviceId, TenantId, Timestamp, User, UserId};
+use wireglot_model::{Actor, CustomerId, DeviceId, TenantId, Timestamp, User, UserId, network};
 
 use crate::Api;
 use crate::error::ApiError;
@@ -295,13 +295,6 @@ impl LoginLimit {
         }
         entry.count += 1;
         Ok(())
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX))),
     }
 }
 
