@@ -40,6 +40,16 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         "Connections without a whole CONNECT.",
         mqtt.connects_broken,
     );
+    counter(
+        "wireglot_mqtt_connections_blocked_total",
+        "Connections dropped for earlier wrong logins of their address.",
+        mqtt.connections_blocked,
+    );
+    counter(
+        "wireglot_mqtt_tls_handshakes_failed_total",
+        "TLS handshakes that failed.",
+        mqtt.handshakes_failed,
+    );
     counter("wireglot_mqtt_sessions_total", "Sessions begun.", mqtt.sessions_begun);
     counter("wireglot_mqtt_sessions_ended_total", "Sessions ended.", mqtt.sessions_ended);
     counter(

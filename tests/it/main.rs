@@ -25,4 +25,5 @@ mod provision;
 mod reload;
 mod scripts;
 mod telemetry;
+mod tls;
 mod versions;

@@ -29,6 +29,10 @@ counters! {
     connections_accepted,
     /// TCP connections that have ended.
     connections_ended,
+    /// Connections dropped because of earlier wrong logins from their address.
+    connections_blocked,
+    /// TLS handshakes that failed.
+    handshakes_failed,
     /// Connections that ended before a CONNECT was whole and understood.
     connects_broken,
     /// CONNECTs answered with a refusal.

@@ -131,7 +131,7 @@ impl Guest {
     }
 
     /// Serves the session from its CONNACK to its end.
-    async fn converse<T: Tongue>(mut self, io: &Io, codec: &T::Codec, mut tongue: T) {
+    async fn converse<F, T: Tongue>(mut self, io: &Io<F>, codec: &T::Codec, mut tongue: T) {
         let end = loop {
             if let Err(end) = self.turn(io, codec, &mut tongue).await {
                 break end;
@@ -152,7 +152,7 @@ impl Guest {
     }
 
     /// One packet.
-    async fn turn<T: Tongue>(&mut self, io: &Io, codec: &T::Codec, tongue: &mut T) -> Result<(), End> {
+    async fn turn<F, T: Tongue>(&mut self, io: &Io<F>, codec: &T::Codec, tongue: &mut T) -> Result<(), End> {
         if self.worker.is_draining() {
             return Err(End::Closed(Close::ShuttingDown));
         }
@@ -340,7 +340,7 @@ fn write(answer: &ProvisionAnswer) -> Bytes {
 }
 
 /// The next packet. Who does not read its answers is not heard.
-async fn next<U: Decoder>(io: &Io, codec: &U) -> Result<U::Item, End> {
+async fn next<F, U: Decoder>(io: &Io<F>, codec: &U) -> Result<U::Item, End> {
     poll_fn(|cx| {
         loop {
             if io.is_wr_backpressure() {

@@ -18,6 +18,7 @@ use wireglot_model::{ProfileId, SessionId};
 
 use crate::ack::Close;
 use crate::counters::{MqttCounters, WorkerCounters};
+use crate::entrance::Entrance;
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
 use crate::session::Session;
@@ -29,6 +30,7 @@ const DRAIN_STEP: Millis = Millis(10);
 pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) codecs: CodecTable,
+    entrance: Entrance,
     last_session: AtomicU64,
     /// Sessions that only provision, on all workers.
     guests: AtomicUsize,
@@ -36,9 +38,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(devices: Devices, codecs: CodecTable) -> Self {
+    pub(crate) fn new(devices: Devices, codecs: CodecTable, entrance: Entrance) -> Self {
         let (last_session, guests) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { devices, codecs, last_session, guests, counters: std::sync::Mutex::default() }
+        Self { devices, codecs, entrance, last_session, guests, counters: std::sync::Mutex::default() }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -108,6 +110,11 @@ impl Worker {
         let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
         worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver(publish::done)), deliver]);
         worker
+    }
+
+    /// What connections pass before their first packet.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.shared.entrance
     }
 
     pub(crate) fn next_session(&self) -> SessionId {

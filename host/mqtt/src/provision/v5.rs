@@ -20,9 +20,9 @@ use crate::v5::{Line, refuse};
 use crate::worker::Worker;
 
 /// Serves a session from its CONNACK to its end.
-pub(crate) async fn serve(
+pub(crate) async fn serve<F>(
     worker: &Rc<Worker>,
-    io: &Io,
+    io: &Io<F>,
     codec: &codec::Codec,
     keep_alive: KeepAlive,
     receive_max: Option<NonZeroU16>,
