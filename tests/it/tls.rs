@@ -191,6 +191,79 @@ fn a_chain_that_is_none_and_a_key_of_somebody_else_end_the_handshake() {
     assert_eq!(failed, 6.0);
 }
 
+/// A profile whose devices come with a chain in which this certificate is.
+fn chain_profile(server: &Server, name: &str, certificate: &str, pattern: &str, creates: bool) {
+    let profile = json!({
+        "name": name,
+        "type": "DEFAULT",
+        "transportType": "DEFAULT",
+        "provisionType": "X509_CERTIFICATE_CHAIN",
+        "profileData": {
+            "configuration": { "type": "DEFAULT" },
+            "transportConfiguration": { "type": "DEFAULT" },
+            "provisionConfiguration": {
+                "type": "X509_CERTIFICATE_CHAIN",
+                "provisionDeviceSecret": certificate,
+                "certificateRegExPattern": pattern,
+                "allowCreateNewDevicesByX509Certificate": creates,
+            },
+        },
+    });
+    server.rest().post("/api/deviceProfile", &profile).expect("the profile is made");
+}
+
+// 38, 39
+#[test]
+fn a_chain_brings_its_device_into_being_once() {
+    let secured = Secured::spawn();
+    let authority = Identity::new("A factory");
+    chain_profile(&secured.server, "made in a factory", &authority.pem, "(.*)", true);
+    let leaf = authority.sign("dev-1");
+    let chained = TlsClient::showing(&TLS13, &[&leaf, &authority], &leaf);
+    for turn in 1..=2 {
+        let mut device = secured.connect(&chained, Version::V5, "").expect("the chain is known");
+        device.telemetry(json!({ "turn": turn }).to_string());
+    }
+    // From then on the leaf is enough, in the other version of TLS as well.
+    let alone = TlsClient::showing(&TLS12, &[&leaf], &leaf);
+    secured.connect(&alone, Version::V3, "").expect("the leaf is known").telemetry(r#"{"turn":3}"#);
+    assert_eq!(secured.server.rest().latest("dev-1")["turn"], 3);
+    let device =
+        secured.server.rest().get("/api/tenant/devices?deviceName=dev-1").expect("the device is there");
+    assert_eq!(device["type"], "made in a factory");
+
+    // Its next certificate takes the place of the first.
+    let renewed = authority.sign("dev-1");
+    let chained = TlsClient::showing(&TLS13, &[&renewed, &authority], &renewed);
+    secured.connect(&chained, Version::V3, "").expect("the chain is known").telemetry(r#"{"turn":4}"#);
+    assert_eq!(secured.connect(&alone, Version::V3, "").err(), Some(5));
+    assert_eq!(secured.server.rest().device_id("dev-1"), device["id"]["id"]);
+
+    let stranger = Identity::new("Another factory").sign("dev-2");
+    let unknown = TlsClient::showing(&TLS13, &[&stranger], &stranger);
+    assert_eq!(secured.connect(&unknown, Version::V5, "").err(), Some(0x87));
+}
+
+// 40, 41
+#[test]
+fn a_chain_makes_only_what_its_profile_lets_it() {
+    let secured = Secured::spawn();
+    let (factory, registry) = (Identity::new("A factory"), Identity::new("A registry"));
+    chain_profile(&secured.server, "factory", &factory.pem, r"^([^@]+)@site$", true);
+    chain_profile(&secured.server, "registry", &registry.pem, "(.*)", false);
+    for (issuer, common_name, expected) in
+        [(&factory, "dev-1@site", None), (&factory, "dev-2", Some(5)), (&registry, "dev-3", Some(5))]
+    {
+        let leaf = issuer.sign(common_name);
+        let client = TlsClient::showing(&TLS13, &[&leaf, issuer], &leaf);
+        assert_eq!(secured.connect(&client, Version::V3, "").err(), expected, "{common_name}");
+    }
+    let page = secured.server.rest().get("/api/tenant/devices?pageSize=10&page=0").expect("the devices");
+    let names: Vec<&str> =
+        page["data"].as_array().expect("a page").iter().filter_map(|d| d["name"].as_str()).collect();
+    assert_eq!(names, ["dev-1"]);
+}
+
 #[test]
 fn a_new_certificate_is_shown_without_a_restart_and_sessions_go_on() {
     let secured = Secured::spawn();

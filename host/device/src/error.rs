@@ -3,7 +3,7 @@
 use wireglot_model::Fault;
 use wireglot_model::limits::{
     ATTRIBUTES_PER_SCOPE_MAX, CUSTOMERS_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX,
-    PASSWORD_CHARS_MIN, SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
+    NAME_PATTERN_BYTES_MAX, PASSWORD_CHARS_MIN, SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
 };
 use wireglot_model::segments::InvalidSegment;
 use wireglot_store::{CommitError, ReadError};
@@ -113,6 +113,15 @@ pub enum Rule {
     ProvisionSecretMissing,
     #[error("The provision device key and the secret have at most {SECRET_BYTES_MAX} bytes!")]
     ProvisionSecretTooLong,
+    #[error("Device profile certificate cannot be well known root CA!")]
+    ProvisionRootCertificate,
+    #[error("Device profile certificate should be an X.509 certificate in PEM, or the base64 of its DER!")]
+    ProvisionCertificateInvalid,
+    #[error(
+        "Certificate regular expression pattern is not one, or has no group for the device's name, or has more than \
+         {NAME_PATTERN_BYTES_MAX} bytes: {0}!"
+    )]
+    ProvisionPatternInvalid(String),
     #[error("Customer title should be specified!")]
     CustomerTitleMissing,
     #[error("Customer with such title already exists!")]

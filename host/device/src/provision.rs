@@ -12,6 +12,7 @@ use wireglot_store::Batch;
 
 use crate::Devices;
 use crate::auth::{same_secret, sha3_hex};
+use crate::chain::check_chain;
 use crate::credentials::{CredentialsDraft, one_line};
 use crate::devices::{DeviceDraft, ProfileChoice};
 use crate::error::{DeviceError, Rule};
@@ -147,7 +148,7 @@ fn is_secret(due: &str, given: &str) -> bool {
     !given.is_empty() && same_secret(due.as_bytes(), given.as_bytes())
 }
 
-fn provisioned() -> Sample {
+pub(crate) fn provisioned() -> Sample {
     Sample { key: STATE.into(), value: Value::Text(PROVISIONED.into()) }
 }
 
@@ -203,6 +204,7 @@ pub(crate) fn as_stored(provisioning: Provisioning) -> Result<Provisioning, Rule
             if certificates.len() > CERTIFICATES_BYTES_MAX {
                 return Err(Rule::CredentialsTooLong);
             }
+            check_chain(&blocks, &name_pattern)?;
             let key = sha3_hex(first);
             // One certificate stands on one line, a chain as its blocks (device API §3.4).
             let certificates = if blocks.len() == 1 { first.clone() } else { certificates };

@@ -14,6 +14,8 @@ pub const CONNECT_TIMEOUT_S: u16 = 10;
 pub const PROXY_HEADER_BYTES_MAX: usize = 4_096;
 /// Certificates in the chain that a client shows.
 pub const CLIENT_CHAIN_MAX: usize = 8;
+/// Longest pattern by which a profile finds the names of devices in their certificates, in bytes.
+pub const NAME_PATTERN_BYTES_MAX: usize = 1_024;
 /// Addresses whose wrong logins are remembered at a time.
 pub const WRONG_LOGIN_ADDRESSES_MAX: usize = 65_536;
 /// Connections without activity end after this, whatever their keep alive (device API §4.2).

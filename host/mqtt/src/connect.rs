@@ -32,12 +32,12 @@ pub(crate) struct Admitted {
 }
 
 /// Checks the claim and makes the session the device's one session.
-pub(crate) fn admit(
+pub(crate) async fn admit(
     worker: &Rc<Worker>,
     visitor: &Visitor,
     claim: &ConnectClaim<'_>,
 ) -> Result<Admitted, Refusal> {
-    let admitted = log_in(worker, visitor, claim);
+    let admitted = log_in(worker, visitor, claim).await;
     match &admitted {
         Ok(_) => worker.entrance().welcomed(visitor.address),
         Err(refusal) => worker.entrance().refused(visitor.address, *refusal),
@@ -45,13 +45,18 @@ pub(crate) fn admit(
     admitted
 }
 
-fn log_in(worker: &Rc<Worker>, visitor: &Visitor, claim: &ConnectClaim<'_>) -> Result<Admitted, Refusal> {
+async fn log_in(
+    worker: &Rc<Worker>,
+    visitor: &Visitor,
+    claim: &ConnectClaim<'_>,
+) -> Result<Admitted, Refusal> {
     let device = if visitor.certificates.is_empty() {
         worker.devices.authenticate(claim)?
     } else {
         // Whatever user name and password come with a certificate, nobody looks at them.
         let chain: Vec<&[u8]> = visitor.certificates.iter().map(AsRef::as_ref).collect();
-        worker.devices.authenticate_certificate(&chain, visitor.dates, now())?
+        // Boxed, so that logins without one are not as large.
+        Box::pin(worker.devices.authenticate_certificate(&chain, visitor.dates, now())).await?
     };
     let session = worker.next_session();
     worker.devices.open_session(&device, session, &worker.mailbox, now())?;
@@ -106,7 +111,7 @@ impl Refusal {
             | Refusal::Revoked
             | Refusal::AuthenticationMethod => V3Reason::NotAuthorized,
             Refusal::Login(AuthRefusal::OtherTransport)
-            | Refusal::Certificate(CertificateRefusal::OtherTransport)
+            | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
             | Refusal::TooManyProvision => V3Reason::ServiceUnavailable,
         }
     }
@@ -123,7 +128,9 @@ impl Refusal {
                 V5Reason::NotAuthorized
             }
             Refusal::Login(AuthRefusal::OtherTransport)
-            | Refusal::Certificate(CertificateRefusal::OtherTransport) => V5Reason::ServerUnavailable,
+            | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => {
+                V5Reason::ServerUnavailable
+            }
             Refusal::AuthenticationMethod => V5Reason::BadAuthenticationMethod,
             Refusal::TooManyProvision => V5Reason::QuotaExceeded,
         }
@@ -134,7 +141,7 @@ impl Refusal {
     pub(crate) fn v5_disconnect(self) -> u8 {
         match self {
             Refusal::Login(AuthRefusal::OtherTransport) => 0x89,
-            Refusal::Certificate(CertificateRefusal::OtherTransport) => 0x83,
+            Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => 0x83,
             Refusal::Login(
                 AuthRefusal::UnknownUser
                 | AuthRefusal::EmptyUserName
@@ -159,7 +166,7 @@ impl Refusal {
             )
             | Refusal::Certificate(CertificateRefusal::Unknown | CertificateRefusal::OutsideDates) => true,
             Refusal::Login(AuthRefusal::OtherTransport)
-            | Refusal::Certificate(CertificateRefusal::OtherTransport)
+            | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
             | Refusal::Revoked
             | Refusal::AuthenticationMethod
             | Refusal::TooManyProvision => false,
@@ -212,6 +219,7 @@ mod tests {
         check(Refusal::Certificate(CertificateRefusal::Unknown), 5, 0x87, 0x87);
         check(Refusal::Certificate(CertificateRefusal::OutsideDates), 5, 0x87, 0x87);
         check(Refusal::Certificate(CertificateRefusal::OtherTransport), 3, 0x88, 0x83);
+        check(Refusal::Certificate(CertificateRefusal::NotStored), 3, 0x88, 0x83);
         check(Refusal::Revoked, 5, 0x86, 0x86);
         check(Refusal::AuthenticationMethod, 5, 0x8C, 0x8C);
         check(Refusal::TooManyProvision, 3, 0x97, 0x97);

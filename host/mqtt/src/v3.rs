@@ -77,7 +77,7 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
     };
-    let admitted = match admit(worker, &visitor, &claim) {
+    let admitted = match admit(worker, &visitor, &claim).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(worker, io, refusal).await,
     };

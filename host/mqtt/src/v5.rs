@@ -94,7 +94,7 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     };
     let admitted = match &packet.auth_method {
         Some(_) => Err(Refusal::AuthenticationMethod),
-        None => admit(worker, &visitor, &claim),
+        None => admit(worker, &visitor, &claim).await,
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
