@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use wireglot_device::Dates;
 use wireglot_model::limits;
 use wireglot_store::Durability;
 
@@ -62,6 +63,20 @@ settings! {
     fleet: Option<PathBuf> = "", "a file, or empty", optional_path;
     /// Where devices connect (MQTT 3.1.1 and 5).
     mqtt_bind: SocketAddr = "0.0.0.0:1883", "ADDRESS:PORT; port 0 takes a free one", address;
+    /// The certificate chain of the TLS port in PEM, the server's own certificate first. Empty: no TLS port. A changed file counts from the next connection on, without a restart.
+    mqtt_tls_certificate: Option<PathBuf> = "", "a file, or empty", optional_path;
+    /// The private key of that certificate in PEM, unencrypted. It is looked at again together with the certificate.
+    mqtt_tls_key: Option<PathBuf> = "", "a file, or empty", optional_path;
+    /// Where devices connect with TLS 1.2 or 1.3, where there is a certificate.
+    mqtt_tls_bind: SocketAddr = "0.0.0.0:8883", "ADDRESS:PORT; port 0 takes a free one", address;
+    /// Whether a client's certificate counts only between its dates, or for ever.
+    mqtt_tls_client_dates: Dates = "check", "check, ignore", dates;
+    /// Whether each MQTT connection begins with a PROXY header, version 1 or 2, as a load balancer writes it. Whoever reaches the port can then say any address, so nobody else may; a connection without a header is closed.
+    mqtt_proxy_protocol: bool = "false", "true, false", truth;
+    /// Wrong logins in a row, or deletions of connected devices, after which connections from an address are dropped for `mqtt_block_s`. 0: never. Many devices behind one address share its count.
+    mqtt_wrong_logins_max: u32 = "0", "0..=1000000", |text| whole(text, 0..=1_000_000);
+    /// For how long, from the last wrong login on, in seconds.
+    mqtt_block_s: Duration = "60", "1..=86400", |text| whole(text, 1..=86_400).map(Duration::from_secs);
     /// Where REST, health and metrics are served.
     http_bind: SocketAddr = "0.0.0.0:8080", "ADDRESS:PORT; port 0 takes a free one", address;
     /// Worker threads for connections, routing and decoding. 0: one for each core.
@@ -78,6 +93,10 @@ settings! {
     codecs_poll_s: Duration = "5", "1..=3600", |text| whole(text, 1..=3600).map(Duration::from_secs);
     /// Password of the administrator `tenant@thingsboard.org`, set when the data folder is new. Empty: a random one, printed once.
     admin_password: Secret = "", "at least 8 characters, or empty", secret;
+    /// Whether a device may let itself be claimed by a customer without the server attribute `claimingAllowed`.
+    claim_allowed_by_default: bool = "true", "true, false", truth;
+    /// How long a device may be claimed if it does not say, in milliseconds.
+    claim_duration_ms: i64 = "86400000", "1000..=31536000000", |text| whole(text, 1_000..=31_536_000_000);
     /// What is logged: a level, or `tracing` directives such as `info,wireglot_codec=debug`.
     log: String = "info", "tracing directives", text;
     /// How log lines are written.
@@ -221,6 +240,22 @@ fn milliseconds(number: u64) -> Duration {
     Duration::from_millis(number)
 }
 
+fn truth(text: &str) -> anyhow::Result<bool> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => bail!("`{other}` is none of true, false"),
+    }
+}
+
+fn dates(text: &str) -> anyhow::Result<Dates> {
+    match text {
+        "check" => Ok(Dates::Count),
+        "ignore" => Ok(Dates::Ignored),
+        other => bail!("`{other}` is none of check, ignore"),
+    }
+}
+
 fn durability(text: &str) -> anyhow::Result<Durability> {
     match text {
         "commit" => Ok(Durability::Commit),
@@ -290,8 +325,14 @@ mod tests {
         refused("commit_gather_ms = 51", "0..=50");
         refused("durability = \"interval:0\"", "1..=10000");
         refused("durability = \"never\"", "none of commit, interval:MS, os");
+        refused("mqtt_tls_client_dates = \"maybe\"", "none of check, ignore");
+        refused("mqtt_proxy_protocol = \"v2\"", "none of true, false");
+        refused("mqtt_wrong_logins_max = 1000001", "0..=1000000");
+        refused("mqtt_block_s = 0", "1..=86400");
         refused("admin_password = \"short\"", "at least 8");
         refused("log_format = \"xml\"", "none of text, json");
+        refused("claim_allowed_by_default = 1", "none of true, false");
+        refused("claim_duration_ms = 999", "1000..=31536000000");
         refused("a = [", "line 1");
     }
 

@@ -41,6 +41,8 @@ struct ProfileEntry {
     retention_days: Option<u32>,
     raw_retention_hours: Option<u32>,
     dead_letters: Option<toml::Table>,
+    provision_device_key: Option<String>,
+    provision_configuration: Option<toml::Table>,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +136,12 @@ fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
         "retentionDays": entry.retention_days,
         "rawRetentionHours": entry.raw_retention_hours,
         "deadLetters": entry.dead_letters,
-        "profileData": {"configuration": {"type": "DEFAULT"}, "transportConfiguration": transport},
+        "provisionDeviceKey": entry.provision_device_key,
+        "profileData": {
+            "configuration": {"type": "DEFAULT"},
+            "transportConfiguration": transport,
+            "provisionConfiguration": entry.provision_configuration,
+        },
     });
     wireglot_rest::profile_draft(&shape).map_err(|reason| anyhow::anyhow!("profile `{name}`: {reason}"))
 }
@@ -217,6 +224,8 @@ mod tests {
             [[profile]]
             name = "tag"
             transportType = "MQTT"
+            provisionDeviceKey = "k"
+            provisionConfiguration = { type = "ALLOW_CREATE_NEW_DEVICES", provisionDeviceSecret = "s" }
             [profile.transportConfiguration]
             deviceTelemetryTopic = "tag/+"
             [profile.transportConfiguration.transportPayloadTypeConfiguration]
@@ -238,6 +247,8 @@ mod tests {
         let profile = fleet.profiles.first().expect("one profile");
         let wireglot_model::TransportKind::Mqtt(mqtt) = &profile.transport else { panic!("not MQTT") };
         assert_eq!(mqtt.telemetry_topic, "tag/+");
+        let new = wireglot_model::Provisioning::CreateNew { key: "k".into(), secret: "s".into() };
+        assert_eq!(profile.provisioning, new);
         assert_eq!(mqtt.on_failure, wireglot_model::OnFailure::Accept);
         let limits: Vec<_> = mqtt.limits.set_ones().collect();
         assert_eq!(limits, [("deadlineMs", 50), ("memoryMiB", 8)]);

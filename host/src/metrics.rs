@@ -40,6 +40,16 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         "Connections without a whole CONNECT.",
         mqtt.connects_broken,
     );
+    counter(
+        "wireglot_mqtt_connections_blocked_total",
+        "Connections dropped for earlier wrong logins of their address.",
+        mqtt.connections_blocked,
+    );
+    counter(
+        "wireglot_mqtt_tls_handshakes_failed_total",
+        "TLS handshakes that failed.",
+        mqtt.handshakes_failed,
+    );
     counter("wireglot_mqtt_sessions_total", "Sessions begun.", mqtt.sessions_begun);
     counter("wireglot_mqtt_sessions_ended_total", "Sessions ended.", mqtt.sessions_ended);
     counter(
@@ -48,6 +58,12 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         mqtt.sessions_broken,
     );
     counter("wireglot_mqtt_sessions_silent_total", "Sessions ended for silence.", mqtt.sessions_silent);
+    counter("wireglot_provisions_total", "Devices let in by provisioning.", mqtt.provisions_granted);
+    counter(
+        "wireglot_provisions_refused_total",
+        "Requests to provision that were refused.",
+        mqtt.provisions_refused,
+    );
     counter("wireglot_mqtt_publish_bytes_total", "Payload bytes received.", mqtt.publish_bytes);
     counter("wireglot_mqtt_downlinks_total", "Publishes sent to devices.", mqtt.downlinks_sent);
     counter(

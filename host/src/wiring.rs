@@ -14,11 +14,12 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecConfig, CodecFolder, CodecLimits, CodecTable};
-use wireglot_device::Devices;
-use wireglot_mqtt::{MqttConfig, MqttRunning};
+use wireglot_device::{ClaimRules, Devices};
+use wireglot_mqtt::{MqttConfig, MqttRunning, TlsConfig, WrongLogins};
 use wireglot_rest::RestConfig;
 use wireglot_store::{Retained, Store, StoreConfig};
 
+use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::{audit, fleet, metrics, reload};
 
@@ -29,6 +30,7 @@ const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     // Ports first: a server that cannot listen must not touch the data.
     let mqtt_listener = listen(config.mqtt_bind, "MQTT", "mqtt_bind")?;
+    let (tls, certificates) = open_tls(&config)?.unzip();
     let http_listener = listen(config.http_bind, "HTTP", "http_bind")?;
     private_folder(&config.data_dir)?;
     let store = open_store(&config).await?;
@@ -47,10 +49,24 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         given => given,
     };
     let listeners = vec![mqtt_listener];
-    let mqtt_config = MqttConfig { listeners, workers };
+    let (wrong_logins, proxy_protocol) = (wrong_logins(&config), config.mqtt_proxy_protocol);
+    let mqtt_config = MqttConfig { listeners, tls, workers, proxy_protocol, wrong_logins };
     let mqtt = wireglot_mqtt::start(mqtt_config, devices.clone(), codecs.clone())?;
-    let parts = Parts { config, store, bus, devices, codecs, folder, mqtt };
+    let parts = Parts { config, store, bus, devices, codecs, folder, mqtt, certificates };
     run(parts, http_listener).await
+}
+
+/// The TLS port, where it is configured.
+fn open_tls(config: &Config) -> anyhow::Result<Option<(TlsConfig, Certificates)>> {
+    let Some((certificates, identity)) = Certificates::open(config)? else { return Ok(None) };
+    let listener = listen(config.mqtt_tls_bind, "MQTT over TLS", "mqtt_tls_bind")?;
+    let tls = TlsConfig { listener, identity, client_dates: config.mqtt_tls_client_dates };
+    Ok(Some((tls, certificates)))
+}
+
+fn wrong_logins(config: &Config) -> Option<WrongLogins> {
+    let (max, block) = (config.mqtt_wrong_logins_max, config.mqtt_block_s);
+    (max > 0).then_some(WrongLogins { max, block })
 }
 
 /// Everything that runs.
@@ -62,6 +78,7 @@ struct Parts {
     codecs: CodecTable,
     folder: CodecFolder,
     mqtt: MqttRunning,
+    certificates: Option<Certificates>,
 }
 
 async fn run(parts: Parts, http_listener: TcpListener) -> anyhow::Result<()> {
@@ -117,6 +134,9 @@ fn follow(parts: &Parts) -> JoinSet<()> {
     tasks.spawn(reload::follow_codecs(parts.folder.clone(), parts.devices.clone(), poll));
     if let Some(path) = &parts.config.fleet {
         tasks.spawn(reload::follow_fleet(path.clone(), parts.devices.clone(), parts.codecs.clone(), poll));
+    }
+    if let Some((certificates, (_, switch))) = parts.certificates.clone().zip(parts.mqtt.tls()) {
+        tasks.spawn(certificates.follow(switch, poll));
     }
     tasks.spawn(sweep(parts.store.clone()));
     tasks
@@ -181,6 +201,10 @@ async fn open_devices(config: &Config, store: &Store, bus: &Bus) -> anyhow::Resu
     let password = config.admin_password.given().map(str::to_owned);
     let now = wireglot_device::now();
     let (devices, first_start) = Devices::open(store.clone(), bus.clone(), password, now).await?;
+    devices.set_claim_rules(ClaimRules {
+        allowed_by_default: config.claim_allowed_by_default,
+        duration_ms: config.claim_duration_ms,
+    });
     if let Some(first) = first_start
         && let Some(password) = first.generated_password
     {
@@ -207,9 +231,10 @@ fn open_codecs(config: &Config) -> anyhow::Result<(CodecTable, CodecFolder)> {
 
 /// Tells where to connect, on standard output, where a person or a script that chose port 0 looks for it.
 fn announce(mqtt: &MqttRunning, http: &TcpListener) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    let tls = mqtt.tls().map(|(address, _)| format!("MQTT over TLS on {address}\n")).unwrap_or_default();
     let mqtt = *mqtt.local_addrs().first().context("MQTT listens nowhere.")?;
     let http = http.local_addr()?;
-    writeln!(std::io::stdout().lock(), "MQTT on {mqtt}\nHTTP on http://{http}")?;
+    writeln!(std::io::stdout().lock(), "MQTT on {mqtt}\n{tls}HTTP on http://{http}")?;
     Ok((mqtt, http))
 }
 

@@ -12,10 +12,12 @@
 //! Not here: topics and request ids (`route`), what is done with the values (`device`).
 
 mod number;
+mod provision;
 mod read;
 mod typing;
 mod write;
 
+pub use provision::{ProvisionRefusal, claim, provision_request, write_provision_answer};
 pub use write::{write_attribute_delete, write_attribute_response, write_attribute_update};
 
 use std::borrow::Cow;

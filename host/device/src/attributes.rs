@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use wireglot_bus::{Event, Kinds};
 use wireglot_model::limits::ATTRIBUTES_PER_SCOPE_MAX;
-use wireglot_model::{Attribute, DeviceId, Downlink, Sample, Scope, Timestamp};
+use wireglot_model::{Attribute, DeviceId, Downlink, Sample, Scope, Timestamp, Value};
 use wireglot_store::Batch;
 
 use crate::Devices;
@@ -98,8 +98,20 @@ impl Attributes {
         }
     }
 
-    fn remove(&mut self, device: DeviceId, scope: Scope, keys: &[String], batch: &mut Batch) {
+    /// The value of one.
+    pub(crate) fn value(&self, scope: Scope, key: &str) -> Option<&Value> {
+        self.scope(scope).get(key).map(|held| &held.attribute.value)
+    }
+
+    pub(crate) fn remove(
+        &mut self,
+        device: DeviceId,
+        scope: Scope,
+        keys: &[impl AsRef<str>],
+        batch: &mut Batch,
+    ) {
         for key in keys {
+            let key = key.as_ref();
             if self.scope_mut(scope).remove(key).is_some() {
                 batch.delete_attribute(device, scope, key);
             }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::Value as Json;
 use wireglot_model::limits::NAME_CHARS_MAX;
-use wireglot_model::{Device, DeviceId, ProfileId, Timestamp};
+use wireglot_model::{Device, DeviceId, ProfileId, Sample, Scope, Timestamp};
 use wireglot_store::Batch;
 
 use crate::credentials::{CredentialsDraft, new_record};
@@ -95,6 +95,17 @@ impl Devices {
         credentials: Option<CredentialsDraft>,
         now: Timestamp,
     ) -> Result<DeviceHandle, DeviceError> {
+        self.make_device(draft, credentials, &[], now).await
+    }
+
+    /// The same with server attributes that become durable with the device.
+    pub(crate) async fn make_device(
+        &self,
+        draft: DeviceDraft,
+        credentials: Option<CredentialsDraft>,
+        attributes: &[Sample],
+        now: Timestamp,
+    ) -> Result<DeviceHandle, DeviceError> {
         let credentials = credentials.map_or_else(CredentialsDraft::random, Ok)?;
         let (device, committed) = {
             let mut tables = self.0.tables.write();
@@ -112,15 +123,18 @@ impl Devices {
                 profile: profile.state().profile.id,
                 additional_info: draft.additional_info,
                 is_gateway: info.is_gateway,
+                customer: None,
                 version: 1,
             };
             let device = DeviceHandle::new(record, profile, credentials);
             device.put_into(&mut batch);
+            device.state.attributes.lock().write_changes(id, Scope::Server, attributes, now, &mut batch);
             count_child(&tables, &info, |count| count + 1);
             tables.insert(&device);
             (device.clone(), self.0.queue_record(&device, batch))
         };
         committed.await?;
+        device.state.attributes.lock().settle(Scope::Server, attributes);
         Ok(device)
     }
 
@@ -169,6 +183,9 @@ impl Devices {
             let mut batch = Batch::default();
             batch.delete_credentials(device.state.credentials.load().id);
             batch.delete_device(id);
+            if tables.claims.remove(&id).is_some() {
+                batch.delete_claim(id);
+            }
             device.state.deleted.store(true, Ordering::Release);
             tables.remove(&device);
             if let Ok(info) = AdditionalInfo::parse(&device.record().additional_info) {

@@ -1,7 +1,10 @@
 //! What can go wrong, and whose fault it is. The texts of `Rule` are those that existing clients know.
 
 use wireglot_model::Fault;
-use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX};
+use wireglot_model::limits::{
+    ATTRIBUTES_PER_SCOPE_MAX, CUSTOMERS_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX,
+    NAME_PATTERN_BYTES_MAX, PASSWORD_CHARS_MIN, SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
+};
 use wireglot_model::segments::InvalidSegment;
 use wireglot_store::{CommitError, ReadError};
 
@@ -20,6 +23,9 @@ pub enum DeviceError {
     /// A bound was reached.
     #[error("a device may have {ATTRIBUTES_PER_SCOPE_MAX} attributes in one scope")]
     TooManyAttributes,
+    /// The caller may not do this.
+    #[error("You don't have permission to perform this operation!")]
+    NotPermitted,
     /// The user name or the password is wrong.
     #[error("Invalid username or password")]
     BadLogin,
@@ -97,6 +103,49 @@ pub enum Rule {
     InvalidKey,
     #[error("Password must not be empty!")]
     PasswordEmpty,
+    #[error("Device profile with such provision device key already exists!")]
+    ProvisionKeyTaken,
+    #[error("Device profile with such certificate already exists!")]
+    ProvisionCertificateTaken,
+    #[error("Device profile provision device key should be specified!")]
+    ProvisionKeyMissing,
+    #[error("Device profile provision device secret should be specified!")]
+    ProvisionSecretMissing,
+    #[error("The provision device key and the secret have at most {SECRET_BYTES_MAX} bytes!")]
+    ProvisionSecretTooLong,
+    #[error("Device profile certificate cannot be well known root CA!")]
+    ProvisionRootCertificate,
+    #[error("Device profile certificate should be an X.509 certificate in PEM, or the base64 of its DER!")]
+    ProvisionCertificateInvalid,
+    #[error(
+        "Certificate regular expression pattern is not one, or has no group for the device's name, or has more than \
+         {NAME_PATTERN_BYTES_MAX} bytes: {0}!"
+    )]
+    ProvisionPatternInvalid(String),
+    #[error("Customer title should be specified!")]
+    CustomerTitleMissing,
+    #[error("Customer with such title already exists!")]
+    CustomerTitleTaken,
+    #[error("Titles, names and e-mail addresses have at most {TITLE_CHARS_MAX} characters!")]
+    TitleTooLong,
+    #[error("There may be {CUSTOMERS_MAX} customers!")]
+    TooManyCustomers,
+    #[error("User is referencing to non-existent customer!")]
+    UnknownCustomer,
+    #[error("Invalid email address format '{0}'!")]
+    InvalidEmail(String),
+    #[error("User with email '{0}' already present in database!")]
+    EmailTaken(String),
+    #[error("There may be {USERS_MAX} users!")]
+    TooManyUsers,
+    #[error("User is already activated!")]
+    AlreadyActivated,
+    #[error("Invalid activation token!")]
+    InvalidActivation,
+    #[error("Password must be no less than {PASSWORD_CHARS_MIN} characters!")]
+    PasswordTooShort,
+    #[error("Device isn't assigned to any customer!")]
+    NotAssigned,
 }
 
 impl DeviceError {
@@ -107,7 +156,7 @@ impl DeviceError {
             | DeviceError::NotFound
             | DeviceError::VersionConflict
             | DeviceError::NotAccepted(_) => Fault::Device,
-            DeviceError::BadLogin => Fault::Denied,
+            DeviceError::BadLogin | DeviceError::NotPermitted => Fault::Denied,
             DeviceError::TooManyAttributes => Fault::Quota,
             DeviceError::NotStored(error) => error.fault(),
             DeviceError::NotRead(_) | DeviceError::NoSecret(_) => Fault::Host,
@@ -157,6 +206,9 @@ pub enum AcceptError {
     /// More attributes than a device may have.
     #[error("a device may have {ATTRIBUTES_PER_SCOPE_MAX} attributes in one scope")]
     TooManyAttributes,
+    /// The secret of a claim is too long.
+    #[error("the secret of a claim has at most {SECRET_BYTES_MAX} bytes")]
+    SecretTooLong,
     /// A kind of message that is not served.
     #[error("{0} are not served")]
     Unsupported(&'static str),
@@ -179,6 +231,7 @@ impl AcceptError {
             | AcceptError::NotCarried { .. }
             | AcceptError::OtherDevEui { .. }
             | AcceptError::InvalidKey
+            | AcceptError::SecretTooLong
             | AcceptError::Unsupported(_) => Fault::Device,
             AcceptError::NotGateway { .. } | AcceptError::Deleted => Fault::Denied,
             AcceptError::TooManyChildren | AcceptError::TooManyAttributes => Fault::Quota,

@@ -7,6 +7,7 @@ use crate::credentials::CredentialsDraft;
 use crate::devices::{DeviceDraft, ProfileChoice};
 use crate::error::DeviceError;
 use crate::profiles::ProfileDraft;
+use crate::provision::as_stored;
 
 /// A declared device.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,7 +33,8 @@ impl Devices {
     /// Makes or changes the profile of the draft's name.
     pub async fn ensure_profile(&self, draft: ProfileDraft, now: Timestamp) -> Result<Ensured, DeviceError> {
         let wants_default = draft.is_default;
-        let draft = ProfileDraft { is_default: false, ..draft };
+        let provisioning = as_stored(draft.provisioning)?;
+        let draft = ProfileDraft { is_default: false, provisioning, ..draft };
         let (state, mut ensured) = match self.profile_by_name(&draft.name) {
             None => (self.create_profile(draft, now).await?, Ensured::Created),
             Some(stored) if is_as_declared(&stored.profile, &draft) => (stored, Ensured::Unchanged),
@@ -95,6 +97,7 @@ fn is_as_declared(stored: &wireglot_model::Profile, draft: &ProfileDraft) -> boo
         && stored.transport == draft.transport
         && stored.passthrough == draft.passthrough
         && stored.retention_days == draft.retention_days
+        && stored.provisioning == draft.provisioning
 }
 
 /// The stored additional information with its gateway flag set as declared.

@@ -243,7 +243,8 @@ impl Devices {
                     }
                     UplinkBody::RpcResponse { .. }
                     | UplinkBody::AttributeRequest { .. }
-                    | UplinkBody::ClientRpc { .. } => {}
+                    | UplinkBody::ClientRpc { .. }
+                    | UplinkBody::Claim { .. } => {}
                 }
                 if let Some(save) = target.unsettled() {
                     target.put_into(&mut side);

@@ -116,6 +116,7 @@ impl Devices {
             profile: profile.state().profile.id,
             additional_info,
             is_gateway: false,
+            customer: gateway.state.record.load().device.customer,
             version: 1,
         };
         let device = DeviceHandle::new(record, profile, credentials);

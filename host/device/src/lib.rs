@@ -1,9 +1,10 @@
 //! What a device may do, and what may be done with it. Knows neither MQTT nor HTTP: no topics, no codes.
 //!
-//! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
-//! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
+//! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect; with a
+//! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
 //! came, and what becomes of it when it is decoded again), then the management side:
-//! `devices`, `credentials`, `profiles`, `users`, `fleet`, and what is told of it (`audit`).
+//! `devices`, `credentials`, `profiles`, `customers`, `users`, `fleet`, and what is told of it (`audit`). How devices come by
+//! credentials and owners: `provision` and `claim`.
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
 //! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
@@ -12,7 +13,11 @@
 mod attributes;
 mod audit;
 mod auth;
+mod certificate;
+mod chain;
+mod claim;
 mod credentials;
+mod customers;
 mod devices;
 mod error;
 mod fleet;
@@ -20,6 +25,7 @@ mod frames;
 mod gateway;
 mod open;
 mod profiles;
+mod provision;
 mod random;
 mod registry;
 mod session;
@@ -31,22 +37,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
 use wireglot_model::{Actor, TenantId, Timestamp};
 use wireglot_store::Store;
 
 pub use auth::{AuthRefusal, ConnectClaim};
+pub use certificate::{Certificate, InvalidCertificate, PublicKey};
+pub use chain::{CertificateRefusal, Dates};
+pub use claim::{ClaimOutcome, ClaimRules};
 pub use credentials::CredentialsDraft;
+pub use customers::CustomerDraft;
 pub use devices::{DeviceDraft, ProfileChoice};
 pub use error::{AcceptError, DeviceError, OpenError, Rule};
 pub use fleet::{DeviceSpec, Ensured};
 pub use frames::{Again, Change, Place, ReviveError};
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use profiles::ProfileDraft;
+pub use provision::ProvisionError;
 pub use registry::{DeviceHandle, ProfileState};
 pub use session::Revoked;
 pub use telemetry::{Latest, Message, Retained, Series};
+pub use users::{HashedPassword, UserDraft};
 pub use wireglot_store::{HistoryQuery, LetterFilter, RawKey};
 pub use worker::{Accepted, DeviceWorker, Outcome, Raw};
 
@@ -66,6 +79,7 @@ struct Inner {
     raw_number: AtomicU64,
     /// The sequence number of the last entry of the audit log.
     audited: AtomicU64,
+    claim_rules: ArcSwap<claim::ClaimRules>,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
 use wireglot_model::{Actor, Credentials, DeviceId, Profile, ProfileId, TenantId, Timestamp, User, UserId};
 use wireglot_store::{Batch, Store};
 
+use crate::claim::ClaimRules;
 use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
 use crate::profiles::implicit_profile;
@@ -56,7 +58,9 @@ impl Devices {
         let raw_number = AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1);
         let audited = AtomicU64::new(store.last_audit()?);
         let tenant = TenantId(tenant);
-        let inner = Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited };
+        let claim_rules = ArcSwap::from_pointee(ClaimRules::default());
+        let inner =
+            Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited, claim_rules };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }
 }
@@ -84,6 +88,8 @@ async fn make_first_records(
         password_hash: users::hash(&password)?,
         first_name: None,
         last_name: None,
+        customer: None,
+        activation: None,
     });
     drop(store.commit(batch).await?);
     Ok(FirstStart { email: ADMINISTRATOR_EMAIL, generated_password })
@@ -92,8 +98,11 @@ async fn make_first_records(
 fn load_tables(store: &Store) -> Result<Tables, OpenError> {
     let mut tables = Tables::default();
     tables.users = store.users()?;
+    tables.customers = store.customers()?.into_iter().map(|customer| (customer.id, customer)).collect();
     for profile in store.profiles()? {
-        tables.profiles.insert(profile.id, ProfileSlot::new(profile));
+        let slot = ProfileSlot::new(profile);
+        tables.index_provisioning(None, Some(&slot));
+        tables.profiles.insert(slot.state().profile.id, slot);
     }
     if !tables.profiles.values().any(|slot| slot.state().profile.is_default) {
         return Err(OpenError::Damaged("there is no default profile".into()));
@@ -103,6 +112,12 @@ fn load_tables(store: &Store) -> Result<Tables, OpenError> {
         // A device and its attributes are deleted in one batch, so an owner that is missing never comes back.
         if let Some(device) = tables.device(device) {
             device.state.attributes.lock().load(scope, attribute);
+        }
+    }
+    for claim in store.claims()? {
+        // One of a device that was claimed meanwhile may have been on its way to the disk at that time.
+        if tables.device(claim.device).is_some_and(|device| device.customer().is_none()) {
+            tables.claims.insert(claim.device, claim);
         }
     }
     Ok(tables)

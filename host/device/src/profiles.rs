@@ -10,14 +10,15 @@ use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
-    AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp,
-    TransportKind, Wrapping,
+    AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Provisioning,
+    Timestamp, TransportKind, Wrapping,
 };
 use wireglot_store::Batch;
 
 use crate::Devices;
 use crate::audit::profile_changes;
 use crate::error::{DeviceError, Rule};
+use crate::provision::as_stored;
 use crate::registry::{ProfileSlot, ProfileState, Tables};
 
 /// The largest text that MQTT can carry as a topic.
@@ -36,6 +37,8 @@ pub struct ProfileDraft {
     pub retention_days: Option<u32>,
     pub raw_retention_hours: Option<u32>,
     pub dead_letters: DeadLetterBounds,
+    /// The key of a certificate chain is made of its first certificate, whatever stands here.
+    pub provisioning: Provisioning,
 }
 
 impl ProfileDraft {
@@ -50,6 +53,7 @@ impl ProfileDraft {
             retention_days: None,
             raw_retention_hours: None,
             dead_letters: DeadLetterBounds::default(),
+            provisioning: Provisioning::Disabled,
         }
     }
 
@@ -66,6 +70,7 @@ impl ProfileDraft {
             retention_days: self.retention_days,
             raw_retention_hours: self.raw_retention_hours,
             dead_letters: self.dead_letters,
+            provisioning: self.provisioning,
         }
     }
 }
@@ -117,9 +122,10 @@ impl Devices {
     /// Makes a profile.
     pub async fn create_profile(
         &self,
-        draft: ProfileDraft,
+        mut draft: ProfileDraft,
         now: Timestamp,
     ) -> Result<Arc<ProfileState>, DeviceError> {
+        draft.provisioning = as_stored(draft.provisioning)?;
         let (state, committed) = {
             let mut tables = self.0.tables.write();
             check(&tables, &draft, None)?;
@@ -135,6 +141,7 @@ impl Devices {
             );
             let slot = ProfileSlot::new(profile);
             let state = slot.state();
+            tables.index_provisioning(None, Some(&slot));
             tables.profiles.insert(state.profile.id, slot);
             (state, self.0.queue(batch))
         };
@@ -146,12 +153,13 @@ impl Devices {
     pub async fn update_profile(
         &self,
         id: ProfileId,
-        draft: ProfileDraft,
+        mut draft: ProfileDraft,
         expected: Option<u64>,
         now: Timestamp,
     ) -> Result<Arc<ProfileState>, DeviceError> {
+        draft.provisioning = as_stored(draft.provisioning)?;
         let (state, committed) = {
-            let tables = self.0.tables.write();
+            let mut tables = self.0.tables.write();
             let slot = tables.profile(id).ok_or(DeviceError::NotFound)?.clone();
             let stored = slot.state();
             if expected.is_some_and(|version| version != stored.profile.version) {
@@ -164,7 +172,9 @@ impl Devices {
             batch.put_profile(&profile);
             let changes = profile_changes(stored, &profile);
             self.put_profile_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
+            let old = slot.state();
             let state = slot.publish(profile);
+            tables.index_provisioning(Some(&old.profile), Some(&slot));
             self.changed();
             (state, self.0.queue(batch))
         };
@@ -183,8 +193,10 @@ impl Devices {
             if tables.is_used(id) {
                 return Err(Rule::ProfileInUse.into());
             }
-            let name = slot.state().profile.name.clone();
+            let old = slot.state();
+            let name = old.profile.name.clone();
             tables.profiles.remove(&id);
+            tables.index_provisioning(Some(&old.profile), None);
             let mut batch = Batch::default();
             batch.delete_profile(id);
             self.put_profile_audit(&mut batch, now, AuditAction::ProfileDeleted, &name, String::new());
@@ -266,6 +278,17 @@ fn check(tables: &Tables, draft: &ProfileDraft, stored: Option<&Profile>) -> Res
         && tables.is_used(stored.id)
     {
         return Err(Rule::TransportInUse);
+    }
+    if let Some(key) = draft.provisioning.key()
+        && let Some(owner) = tables.profile_by_provisioning_key(key)
+        && Some(owner.state().profile.id) != own
+    {
+        return Err(match draft.provisioning {
+            Provisioning::CertificateChain { .. } => Rule::ProvisionCertificateTaken,
+            Provisioning::Disabled
+            | Provisioning::CreateNew { .. }
+            | Provisioning::CheckPreProvisioned { .. } => Rule::ProvisionKeyTaken,
+        });
     }
     match &draft.transport {
         TransportKind::Mqtt(mqtt) => check_mqtt(mqtt),

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use wireglot_model::{Credentials, Device, DeviceId, Profile, ProfileId, User};
+use wireglot_model::{
+    ClaimRecord, Credentials, Customer, CustomerId, Device, DeviceId, Profile, ProfileId, User,
+};
 use wireglot_store::Batch;
 
 use crate::attributes::Attributes;
@@ -117,6 +119,11 @@ impl DeviceHandle {
         self.state.record.load().profile.state()
     }
 
+    /// Whose it is now; `None`: the tenant's own.
+    pub fn customer(&self) -> Option<CustomerId> {
+        self.state.record.load().device.customer
+    }
+
     /// Whether it acts for devices behind it.
     pub fn is_gateway(&self) -> bool {
         self.state.record.load().device.is_gateway
@@ -165,6 +172,11 @@ pub(crate) struct Tables {
     lookups: HashMap<Digest, DeviceHandle>,
     pub(crate) profiles: HashMap<ProfileId, Arc<ProfileSlot>>,
     pub(crate) users: Vec<User>,
+    pub(crate) customers: HashMap<CustomerId, Customer>,
+    /// Devices that may be claimed, until their time is over or somebody asks in vain.
+    pub(crate) claims: HashMap<DeviceId, ClaimRecord>,
+    /// Profiles by the digest of the key by which devices that provision themselves name them.
+    provisioning: HashMap<Digest, Arc<ProfileSlot>>,
 }
 
 impl Tables {
@@ -194,6 +206,22 @@ impl Tables {
 
     pub(crate) fn profile_by_name(&self, name: &str) -> Option<Arc<ProfileSlot>> {
         self.profiles.values().find(|slot| &*slot.state().name == name).cloned()
+    }
+
+    pub(crate) fn profile_by_provisioning_key(&self, key: &str) -> Option<&Arc<ProfileSlot>> {
+        self.provisioning.get(&digest(key.as_bytes()))
+    }
+
+    /// Keeps the index by provisioning keys: `old` is the profile as it was in `slot`.
+    pub(crate) fn index_provisioning(&mut self, old: Option<&Profile>, slot: Option<&Arc<ProfileSlot>>) {
+        if let Some(key) = old.and_then(|old| old.provisioning.key()) {
+            self.provisioning.remove(&digest(key.as_bytes()));
+        }
+        if let Some(slot) = slot
+            && let Some(key) = slot.state().profile.provisioning.key()
+        {
+            self.provisioning.insert(digest(key.as_bytes()), slot.clone());
+        }
     }
 
     pub(crate) fn default_profile(&self) -> Arc<ProfileState> {

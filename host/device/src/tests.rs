@@ -2,8 +2,12 @@
 
 mod accept;
 mod audit;
+mod certificates;
+mod claim;
 mod connect;
+mod customers;
 mod manage;
+mod provision;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;

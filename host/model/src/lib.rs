@@ -1,11 +1,13 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), the stored records (`record`),
-//! who changed what (`audit`),
+//! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), how devices make themselves known (`provision`), the stored records
+//! (`record`),
+//! who changed what (`audit`), what counts as one address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
+mod address;
 pub mod audit;
 pub mod downlink;
 pub mod fault;
@@ -14,17 +16,20 @@ pub mod limits;
 pub mod ota;
 pub mod profile;
 mod profile_limits;
+pub mod provision;
 pub mod record;
 pub mod segments;
 pub mod time;
 pub mod uplink;
 pub mod value;
 
+pub use address::network;
 pub use audit::{Actor, AuditAction, AuditEntry};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{
-    CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
+    CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, ProfileId, SessionId, TenantId,
+    UserId,
 };
 pub use ota::OtaKind;
 pub use profile::{
@@ -32,9 +37,12 @@ pub use profile::{
     Wrapping,
 };
 pub use profile_limits::{InvalidLimit, ProfileLimits};
+pub use provision::{
+    ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind, ProvisionRequest, Provisioning,
+};
 pub use record::{
-    Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
-    User,
+    Attribute, ClaimRecord, Credentials, CredentialsKind, Customer, DeadLetter, Device, FailureStage,
+    FrameTrace, RawFrame, Scope, User,
 };
 pub use time::Timestamp;
 pub use uplink::{Decoded, Measurement, Uplink, UplinkBody};

@@ -10,6 +10,14 @@ pub const IN_FLIGHT_MAX: u16 = 100;
 pub const SUBSCRIBE_FILTERS_MAX: usize = 64;
 /// How long a client may take from TCP accept to a whole CONNECT.
 pub const CONNECT_TIMEOUT_S: u16 = 10;
+/// Longest header of the PROXY protocol, with its extensions.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4_096;
+/// Certificates in the chain that a client shows.
+pub const CLIENT_CHAIN_MAX: usize = 8;
+/// Longest pattern by which a profile finds the names of devices in their certificates, in bytes.
+pub const NAME_PATTERN_BYTES_MAX: usize = 1_024;
+/// Addresses whose wrong logins are remembered at a time.
+pub const WRONG_LOGIN_ADDRESSES_MAX: usize = 65_536;
 /// Connections without activity end after this, whatever their keep alive (device API §4.2).
 pub const INACTIVITY_TIMEOUT_S: u16 = 600;
 /// How long one packet may take from its first byte to its last.
@@ -45,6 +53,14 @@ pub const NAMED_SEGMENTS_MAX: usize = 8;
 pub const SEGMENT_NAME_BYTES_MAX: usize = 32;
 /// Longest name of a device or a profile, in characters.
 pub const NAME_CHARS_MAX: usize = 255;
+/// Longest key or secret of a profile's provisioning, and longest secret of a claim, in bytes.
+pub const SECRET_BYTES_MAX: usize = 1_024;
+/// Sessions that only provision, in the whole process.
+pub const PROVISION_SESSIONS_MAX: usize = 1_024;
+/// Requests of one such session.
+pub const PROVISION_REQUESTS_MAX: usize = 32;
+/// How long such a session may go on after its first answer (device API §15.3).
+pub const PROVISION_ANSWERED_S: u16 = 60;
 /// Longest part of a device's credentials, in bytes; a certificate is the longest.
 pub const CREDENTIALS_BYTES_MAX: usize = 16 * 1024;
 /// Nesting of a JSON payload (device API §8.1).
@@ -212,6 +228,12 @@ pub const TRACE_VALUES_MAX: usize = 256;
 /// Bytes of a text in the live trace.
 pub const TRACE_TEXT_BYTES_MAX: usize = 512;
 
+/// Customers in the whole installation.
+pub const CUSTOMERS_MAX: usize = 100_000;
+/// Users of the management side.
+pub const USERS_MAX: usize = 10_000;
+/// Longest e-mail address or name of a user, and longest title of a customer, in characters.
+pub const TITLE_CHARS_MAX: usize = 255;
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
 use crate::profile_limits::ProfileLimits;
+use crate::provision::Provisioning;
 use crate::time::Timestamp;
 
 /// Where telemetry goes unless a profile says otherwise.
@@ -39,6 +40,9 @@ pub struct Profile {
     /// How many payloads that were not decoded are kept.
     #[serde(default)]
     pub dead_letters: DeadLetterBounds,
+    /// Whether devices make themselves known.
+    #[serde(default)]
+    pub provisioning: Provisioning,
 }
 
 /// How many dead letters of a profile are kept. The oldest make room.

@@ -29,6 +29,10 @@ counters! {
     connections_accepted,
     /// TCP connections that have ended.
     connections_ended,
+    /// Connections dropped because of earlier wrong logins from their address.
+    connections_blocked,
+    /// TLS handshakes that failed.
+    handshakes_failed,
     /// Connections that ended before a CONNECT was whole and understood.
     connects_broken,
     /// CONNECTs answered with a refusal.
@@ -43,6 +47,10 @@ counters! {
     sessions_silent,
     /// Payload bytes of publishes received.
     publish_bytes,
+    /// Requests to provision that were granted.
+    provisions_granted,
+    /// Requests to provision that were refused, or could not be read.
+    provisions_refused,
     /// Publishes accepted and durable.
     publishes_accepted,
     /// Publishes refused because of their payload; kept as dead letters.

@@ -21,7 +21,7 @@ use wireglot_device::now;
 /// Delivers what came through the mailbox.
 pub(crate) fn downlink(session: &Session, downlink: Downlink) {
     let family = match &downlink {
-        Downlink::Close(reason) => return session.close((*reason).into()),
+        Downlink::Close(reason) => return session.close_from_elsewhere((*reason).into()),
         Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) => {
             session.subscriptions.borrow().updates()
         }

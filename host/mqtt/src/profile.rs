@@ -168,7 +168,11 @@ fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
             let (client_keys, shared_keys) = native::attribute_request(payload).map_err(Unread::refused)?;
             UplinkBody::AttributeRequest { id, client_keys, shared_keys }
         }
-        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. } => {
+        Route::Claim => {
+            let (secret, duration_ms) = native::claim(payload).map_err(Unread::refused)?;
+            UplinkBody::Claim { secret, duration_ms }
+        }
+        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::OtaChunk { .. } => {
             return Err(Unread::refused("the call is not served"));
         }
     };

@@ -4,6 +4,7 @@
 //! `publish.rs`, what it hears in `subscribe.rs`, what it is sent in `deliver.rs`.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) worker: Rc<Worker>,
     pub(crate) device: DeviceHandle,
+    /// Where it came from, as far as limits of addresses ask.
+    address: Option<IpAddr>,
     pub(crate) line: Line,
     pub(crate) window: Window,
     pub(crate) subscriptions: RefCell<Subscriptions>,
@@ -66,7 +69,7 @@ impl Line {
         }
     }
 
-    fn answer(&self, answer: Answer) -> Result<(), EncodeError> {
+    pub(crate) fn answer(&self, answer: Answer) -> Result<(), EncodeError> {
         match self {
             Line::V3(line) => line.answer(answer),
             Line::V5(line) => line.answer(answer),
@@ -81,7 +84,7 @@ impl Line {
         }
     }
 
-    fn close(&self, reason: Option<Close>) {
+    pub(crate) fn close(&self, reason: Option<Close>) {
         match self {
             Line::V3(line) => line.close(),
             Line::V5(line) => line.close(reason),
@@ -106,6 +109,7 @@ impl Session {
             id: admitted.session,
             worker: worker.clone(),
             device: admitted.device,
+            address: admitted.address,
             line,
             window: Window::default(),
             subscriptions: RefCell::default(),
@@ -174,6 +178,15 @@ impl Session {
         }
         tracing::debug!(device = %self.device.id(), ?reason, "Session closed by the server.");
         self.line.close(Some(reason));
+    }
+
+    /// Ends the session for a reason from elsewhere. A device that was deleted under its session counts as a wrong
+    /// login of its address (device API §3.7).
+    pub(crate) fn close_from_elsewhere(&self, reason: Close) {
+        if self.worker.devices.device(self.device.id()).is_none() {
+            self.worker.entrance().wrong(self.address);
+        }
+        self.close(reason);
     }
 
     /// Ends the session because the device said so.

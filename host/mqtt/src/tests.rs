@@ -7,5 +7,6 @@ mod attributes;
 mod connect;
 mod endings;
 mod harness;
+mod provision;
 mod publish;
 mod subscribe;

@@ -15,6 +15,8 @@ use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
 use crate::deliver;
+use crate::entrance::Visitor;
+use crate::provision;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Publication, Session};
 use crate::subscribe::Grant;
@@ -27,6 +29,10 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    pub(crate) fn new<F>(io: &Io<F>) -> Self {
+        Self { io: io.get_ref(), codec: codec::Codec::new() }
+    }
+
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
         let Publication { topic, qos, id, payload } = publication;
         let payload_size = u32::try_from(payload.len()).map_err(|_| EncodeError::OverMaxPacketSize)?;
@@ -54,7 +60,7 @@ impl Line {
 }
 
 /// Serves a connection whose first packet is there, from its CONNECT to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
+pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) -> Result<(), Broken> {
     let codec = codec::Codec::new();
     codec.set_max_size(WHOLE_PACKET_BYTES_MAX);
     // A payload comes as a whole, with its header or right after it.
@@ -63,33 +69,35 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
     let Ok(Some(Decoded::Packet(Packet::Connect(packet), _))) = io.decode(&codec) else {
         return Err(Broken);
     };
+    if provision::is_asked(&packet.client_id, packet.username.as_deref()) {
+        return provision::v3::serve(worker, io, &codec, KeepAlive::of(packet.keep_alive)).await;
+    }
     let claim = ConnectClaim {
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
     };
-    let admitted = match admit(worker, &claim) {
+    let admitted = match admit(worker, &visitor, &claim).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(worker, io, refusal).await,
     };
-    let line = Line { io: io.get_ref(), codec: codec::Codec::new() };
+    let line = Line::new(io);
     let keep_alive = KeepAlive::of(packet.keep_alive);
     let owner = Session::begin(worker, admitted, session::Line::V3(line), keep_alive, None);
-    drop(packet);
+    drop((packet, visitor));
     acknowledge(io, ConnectAckReason::ConnectionAccepted)?;
     converse(io, &codec, &owner, V3 { partial: None }).await;
     Ok(())
 }
 
-async fn refuse(worker: &Worker, io: &Io, refusal: Refusal) -> Result<(), Broken> {
+pub(crate) async fn refuse<F>(worker: &Worker, io: &Io<F>, refusal: Refusal) -> Result<(), Broken> {
     worker.counters.connects_refused.count();
-    tracing::debug!(?refusal, "Login refused.");
     acknowledge(io, refusal.v3_reason())?;
     hang_up(io).await;
     Ok(())
 }
 
-fn acknowledge(io: &Io, return_code: ConnectAckReason) -> Result<(), Broken> {
+pub(crate) fn acknowledge<F>(io: &Io<F>, return_code: ConnectAckReason) -> Result<(), Broken> {
     let ack = codec::ConnectAck { session_present: false, return_code };
     io.encode(Encoded::Packet(Packet::ConnectAck(ack)), &codec::Codec::new()).map_err(|_| Broken)
 }

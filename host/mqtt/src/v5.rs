@@ -19,6 +19,8 @@ use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
 use crate::deliver;
+use crate::entrance::Visitor;
+use crate::provision;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Publication, Session};
 use crate::subscribe::Grant;
@@ -32,6 +34,10 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    pub(crate) fn new<F>(io: &Io<F>, codec: &codec::Codec) -> Self {
+        Self { io: io.get_ref(), codec: codec.clone() }
+    }
+
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
         let Publication { topic, qos, id, payload } = publication;
         let payload_size = u32::try_from(payload.len()).map_err(|_| EncodeError::OverMaxPacketSize)?;
@@ -67,7 +73,7 @@ impl Line {
 }
 
 /// Serves a connection whose first packet is there, from its CONNECT to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
+pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) -> Result<(), Broken> {
     let codec = codec::Codec::new();
     codec.set_max_inbound_size(WHOLE_PACKET_BYTES_MAX);
     // A payload comes as a whole, with its header or right after it.
@@ -77,6 +83,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
         return Err(Broken);
     };
     codec.set_max_outbound_size(packet.max_packet_size.map_or(0, std::num::NonZero::get));
+    if packet.auth_method.is_none() && provision::is_asked(&packet.client_id, packet.username.as_deref()) {
+        let keep_alive = KeepAlive::of(packet.keep_alive);
+        return provision::v5::serve(worker, io, &codec, keep_alive, packet.receive_max).await;
+    }
     let claim = ConnectClaim {
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
@@ -84,7 +94,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
     };
     let admitted = match &packet.auth_method {
         Some(_) => Err(Refusal::AuthenticationMethod),
-        None => admit(worker, &claim),
+        None => admit(worker, &visitor, &claim).await,
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
@@ -99,17 +109,16 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
         server_keepalive_sec: keep_alive.announced_s,
         ..ConnectAck::default()
     };
-    let line = Line { io: io.get_ref(), codec: codec.clone() };
+    let line = Line::new(io, &codec);
     let owner = Session::begin(worker, admitted, session::Line::V5(line), keep_alive, packet.receive_max);
-    drop(packet);
+    drop((packet, visitor));
     io.encode(Encoded::Packet(Packet::ConnectAck(Box::new(ack))), &codec).map_err(|_| Broken)?;
     converse(io, &codec, &owner, V5 { partial: None, aliases: HashMap::new() }).await;
     Ok(())
 }
 
-async fn refuse(worker: &Worker, io: &Io, refusal: Refusal) -> Result<(), Broken> {
+pub(crate) async fn refuse<F>(worker: &Worker, io: &Io<F>, refusal: Refusal) -> Result<(), Broken> {
     worker.counters.connects_refused.count();
-    tracing::debug!(?refusal, "Login refused.");
     let ack = Box::new(ConnectAck { reason_code: refusal.v5_reason(), ..ConnectAck::default() });
     let written = io.encode(Encoded::Packet(Packet::ConnectAck(ack)), &codec::Codec::new());
     // DISCONNECT, two bytes, the reason, no properties. Written by hand: ntex-mqtt knows only the codes of MQTT 5.

@@ -4,19 +4,21 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ntex::channel::condition::Condition;
 use ntex::rt::JoinHandle;
 use ntex::time::{Millis, sleep};
 use wireglot_bus::{Mailbox, MailboxReceiver};
 use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
 use wireglot_device::{DeviceWorker, Devices, ProfileState};
-use wireglot_model::limits::DRAIN_TIMEOUT_S;
+use wireglot_model::limits::{DRAIN_TIMEOUT_S, PROVISION_SESSIONS_MAX};
 use wireglot_model::{ProfileId, SessionId};
 
 use crate::ack::Close;
 use crate::counters::{MqttCounters, WorkerCounters};
+use crate::entrance::Entrance;
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
 use crate::session::Session;
@@ -28,13 +30,17 @@ const DRAIN_STEP: Millis = Millis(10);
 pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) codecs: CodecTable,
+    entrance: Entrance,
     last_session: AtomicU64,
+    /// Sessions that only provision, on all workers.
+    guests: AtomicUsize,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(devices: Devices, codecs: CodecTable) -> Self {
-        Self { devices, codecs, last_session: AtomicU64::new(0), counters: std::sync::Mutex::default() }
+    pub(crate) fn new(devices: Devices, codecs: CodecTable, entrance: Entrance) -> Self {
+        let (last_session, guests) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { devices, codecs, entrance, last_session, guests, counters: std::sync::Mutex::default() }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -63,6 +69,10 @@ pub(crate) struct Worker {
     sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
     views: RefCell<HashMap<ProfileId, Rc<ProfileView>>>,
     is_draining: Cell<bool>,
+    /// Sessions that only provision; they have no device, so they are not among `sessions`.
+    guests: Cell<usize>,
+    /// Told when the worker begins to stop.
+    pub(crate) stopping: Condition,
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -93,11 +103,18 @@ impl Worker {
             sessions: RefCell::default(),
             views: RefCell::default(),
             is_draining: Cell::new(false),
+            guests: Cell::new(0),
+            stopping: Condition::new(),
             tasks: RefCell::default(),
         });
         let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
         worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver(publish::done)), deliver]);
         worker
+    }
+
+    /// What connections pass before their first packet.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.shared.entrance
     }
 
     pub(crate) fn next_session(&self) -> SessionId {
@@ -113,6 +130,24 @@ impl Worker {
         if self.sessions.borrow_mut().remove(&session).is_some() {
             self.counters.sessions_ended.count();
         }
+    }
+
+    /// Begins a session that only provisions, unless there are as many as may be.
+    pub(crate) fn enter_guest(&self) -> bool {
+        let guests = &self.shared.guests;
+        let more = |guests: usize| (guests < PROVISION_SESSIONS_MAX).then_some(guests + 1);
+        let is_let_in = guests.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        if is_let_in {
+            self.guests.set(self.guests.get() + 1);
+            self.counters.sessions_begun.count();
+        }
+        is_let_in
+    }
+
+    pub(crate) fn leave_guest(&self) {
+        self.shared.guests.fetch_sub(1, Ordering::AcqRel);
+        self.guests.set(self.guests.get().saturating_sub(1));
+        self.counters.sessions_ended.count();
     }
 
     pub(crate) fn session(&self, session: SessionId) -> Option<Rc<Session>> {
@@ -148,11 +183,12 @@ impl Worker {
         self.is_draining.set(true);
         let all = |worker: &Self| worker.sessions.borrow().values().cloned().collect::<Vec<_>>();
         all(self).iter().for_each(|session| session.window.shut());
+        self.stopping.notify();
         let deadline = ntex::time::Deadline::new(Millis::from(Duration::from_secs(DRAIN_TIMEOUT_S.into())));
         let finish = async {
             loop {
                 let sessions = all(self);
-                if sessions.is_empty() {
+                if sessions.is_empty() && self.guests.get() == 0 {
                     return;
                 }
                 for session in sessions.iter().filter(|session| session.window.is_idle()) {

@@ -34,6 +34,10 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, 11, "Token has expired")
     }
 
+    pub(crate) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, 20, "You don't have permission to perform this operation!")
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, 32, "Requested item wasn't found!")
     }
@@ -85,6 +89,7 @@ impl From<DeviceError> for ApiError {
             DeviceError::NotFound => Self::not_found(),
             DeviceError::VersionConflict => Self::conflict(failure.to_string()),
             DeviceError::BadLogin => Self::unauthorized(failure.to_string()),
+            DeviceError::NotPermitted => Self::forbidden(),
             DeviceError::Invalid(rule) => Self::bad_request(rule.to_string()),
             DeviceError::TooManyAttributes
             | DeviceError::NotAccepted(_)

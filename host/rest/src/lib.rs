@@ -10,7 +10,9 @@ mod aggregate;
 mod attributes;
 mod audit;
 mod candidates;
+mod claims;
 mod codecs;
+mod customers;
 mod descriptions;
 mod devices;
 mod error;
@@ -23,12 +25,14 @@ mod page;
 mod pins;
 mod profile_shape;
 mod profiles;
+mod provision_shape;
 mod replay;
 mod request;
 mod routes;
 mod shape;
 mod telemetry;
 mod trace;
+mod users;
 
 #[cfg(test)]
 mod tests;

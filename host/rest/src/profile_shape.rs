@@ -14,6 +14,7 @@ use wireglot_model::{
     TenantId, TransportKind, VersionPin, Wrapping,
 };
 
+use crate::provision_shape;
 use crate::shape::entity;
 
 /// Why a JSON value is not a profile.
@@ -22,8 +23,19 @@ use crate::shape::entity;
 pub struct InvalidShape(String);
 
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
-const MODELLED: [&str; 9] =
-    ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
+const MODELLED: [&str; 11] = [
+    "id",
+    "createdTime",
+    "tenantId",
+    "name",
+    "description",
+    "default",
+    "type",
+    "transportType",
+    "provisionType",
+    "provisionDeviceKey",
+    "version",
+];
 const MODELLED_PAYLOAD: [&str; 10] = [
     "transportPayloadType",
     "codec",
@@ -79,6 +91,7 @@ pub fn profile_draft(shape: &Json) -> Result<ProfileDraft, InvalidShape> {
         retention_days: retention_days(shape)?,
         raw_retention_hours: raw_retention_hours(shape)?,
         dead_letters: dead_letters(shape)?,
+        provisioning: provision_shape::read(shape)?,
     })
 }
 
@@ -289,6 +302,7 @@ fn passthrough(shape: &Json, kind: &str) -> Json {
     let mut kept = shape.clone();
     remove(&mut kept, "", &MODELLED);
     remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS]);
+    remove(&mut kept, "/profileData", &["provisionConfiguration"]);
     if kind == "MQTT" {
         remove(&mut kept, TRANSPORT, &MODELLED_TRANSPORT);
         remove(&mut kept, PAYLOAD, &MODELLED_PAYLOAD);
@@ -334,8 +348,6 @@ pub(crate) fn profile_info(state: &ProfileState, tenant: TenantId) -> Json {
 fn defaults() -> Json {
     json!({
         "image": null,
-        "provisionType": "DISABLED",
-        "provisionDeviceKey": null,
         "defaultRuleChainId": null,
         "defaultDashboardId": null,
         "defaultQueueName": null,
@@ -345,7 +357,6 @@ fn defaults() -> Json {
         "externalId": null,
         "profileData": {
             "configuration": {"type": "DEFAULT"},
-            "provisionConfiguration": {"type": "DISABLED", "provisionDeviceSecret": null},
             "alarms": null,
         },
     })
@@ -374,7 +385,12 @@ fn modelled(profile: &Profile, tenant: TenantId) -> Json {
             "maxBytes": profile.dead_letters.bytes_max,
             "maxAgeDays": profile.dead_letters.age_days_max,
         },
-        "profileData": {"transportConfiguration": transport},
+        "provisionType": provision_shape::kind(&profile.provisioning),
+        "provisionDeviceKey": profile.provisioning.key(),
+        "profileData": {
+            "transportConfiguration": transport,
+            "provisionConfiguration": provision_shape::configuration(&profile.provisioning),
+        },
     })
 }
 
@@ -451,14 +467,14 @@ fn overlay_member(base: &mut Map<String, Json>, name: String, value: Json) {
     }
 }
 
-fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShape> {
+pub(crate) fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShape> {
     match object.get(name) {
         None | Some(Json::Null) => Ok(None),
         Some(value) => value.as_str().map(Some).ok_or_else(|| invalid(format!("'{name}' is a text"))),
     }
 }
 
-fn invalid(reason: impl Into<String>) -> InvalidShape {
+pub(crate) fn invalid(reason: impl Into<String>) -> InvalidShape {
     InvalidShape(reason.into())
 }
 

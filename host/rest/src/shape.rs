@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceHandle, ProfileChoice};
-use wireglot_model::{Credentials, CredentialsKind, TenantId, TransportKind};
+use wireglot_model::{Credentials, CredentialsKind, CustomerId, TenantId, TransportKind, User};
 
 use crate::error::ApiError;
 use crate::request;
@@ -17,9 +17,9 @@ pub(crate) fn entity(kind: &str, id: impl std::fmt::Display) -> Json {
     json!({"entityType": kind, "id": id.to_string()})
 }
 
-/// The customer of everything here.
-pub(crate) fn no_customer() -> Json {
-    entity("CUSTOMER", NO_CUSTOMER)
+/// Whose something is.
+pub(crate) fn owner(customer: Option<CustomerId>) -> Json {
+    entity("CUSTOMER", customer.map_or(NO_CUSTOMER, |customer| customer.0))
 }
 
 /// An id in a body; its type is known from where it stands.
@@ -73,7 +73,7 @@ pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
         "id": entity("DEVICE", record.id),
         "createdTime": record.created.0,
         "tenantId": entity("TENANT", tenant),
-        "customerId": no_customer(),
+        "customerId": owner(record.customer),
         "name": record.name,
         "type": profile.profile.name,
         "label": record.label,
@@ -89,6 +89,32 @@ pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
         "version": record.version,
     })
 }
+
+/// A user.
+pub(crate) fn user(user: &User, tenant: TenantId) -> Json {
+    json!({
+        "id": entity("USER", user.id),
+        "createdTime": user.created.0,
+        "tenantId": entity("TENANT", tenant),
+        "customerId": owner(user.customer),
+        "email": user.email,
+        "authority": authority(user),
+        "firstName": user.first_name,
+        "lastName": user.last_name,
+        "phone": null,
+        "name": user.email,
+        "additionalInfo": null,
+        "version": 1,
+    })
+}
+
+/// What a user may do, in one word.
+pub(crate) fn authority(user: &User) -> &'static str {
+    if user.customer.is_some() { CUSTOMER_USER } else { "TENANT_ADMIN" }
+}
+
+/// Who sees the devices of one customer.
+pub(crate) const CUSTOMER_USER: &str = "CUSTOMER_USER";
 
 /// What of credentials can be written, and whose they are.
 #[derive(Deserialize)]

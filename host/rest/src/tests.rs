@@ -2,7 +2,9 @@
 
 mod access;
 mod candidates;
+mod customers;
 mod entities;
+mod provisioning;
 mod resources;
 mod socket;
 mod versions;

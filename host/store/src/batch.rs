@@ -5,9 +5,9 @@
 
 use serde::Serialize;
 use wireglot_model::{
-    Attribute, AuditEntry, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId, DeadLetter,
-    DeadLetterBounds, Device, DeviceId, Measurement, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
-    UserId,
+    Attribute, AuditEntry, ClaimRecord, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId,
+    Customer, CustomerId, DeadLetter, DeadLetterBounds, Device, DeviceId, Measurement, Profile, ProfileId,
+    RawFrame, Scope, Timestamp, User, UserId,
 };
 
 use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
@@ -109,6 +109,22 @@ impl Batch {
 
     pub fn delete_user(&mut self, id: UserId) {
         self.remove(keys::user(id));
+    }
+
+    pub fn put_customer(&mut self, customer: &Customer) {
+        self.put(keys::customer(customer.id), json(customer));
+    }
+
+    pub fn delete_customer(&mut self, id: CustomerId) {
+        self.remove(keys::customer(id));
+    }
+
+    pub fn put_claim(&mut self, claim: &ClaimRecord) {
+        self.put(keys::claim(claim.device), json(claim));
+    }
+
+    pub fn delete_claim(&mut self, device: DeviceId) {
+        self.remove(keys::claim(device));
     }
 
     pub fn put_setting(&mut self, name: &str, value: &[u8]) {

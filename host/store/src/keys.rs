@@ -1,7 +1,7 @@
 //! The key layout: which keyspace holds what under which key. docs/storage.md shows the same table, and a test
 //! compares them.
 
-use wireglot_model::{CredentialsId, DeviceId, ProfileId, Scope, Timestamp, UserId};
+use wireglot_model::{CredentialsId, CustomerId, DeviceId, ProfileId, Scope, Timestamp, UserId};
 
 use crate::error::ReadError;
 
@@ -30,6 +30,8 @@ pub(crate) mod prefix {
     pub(crate) const NEXT_DEVICE: u8 = b'n';
     pub(crate) const DELETED: u8 = b'x';
     pub(crate) const AUDIT: u8 = b'j';
+    pub(crate) const CUSTOMER: u8 = b'b';
+    pub(crate) const CLAIM: u8 = b'm';
     /// In `dead`: who and how large, so that the letters themselves need not be read to count them.
     pub(crate) const DEAD_FACTS: u8 = b'i';
     /// In `dead`: the letter.
@@ -63,6 +65,14 @@ pub(crate) fn credentials(id: CredentialsId) -> Vec<u8> {
 
 pub(crate) fn user(id: UserId) -> Vec<u8> {
     prefixed(prefix::USER, id.0.as_bytes())
+}
+
+pub(crate) fn customer(id: CustomerId) -> Vec<u8> {
+    prefixed(prefix::CUSTOMER, id.0.as_bytes())
+}
+
+pub(crate) fn claim(device: DeviceId) -> Vec<u8> {
+    prefixed(prefix::CLAIM, device.0.as_bytes())
 }
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
@@ -203,6 +213,8 @@ mod tests {
             prefix::NEXT_DEVICE,
             prefix::DELETED,
             prefix::AUDIT,
+            prefix::CUSTOMER,
+            prefix::CLAIM,
         ];
         assert_eq!(documented, written);
         for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {

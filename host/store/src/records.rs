@@ -2,8 +2,8 @@
 
 use serde::de::DeserializeOwned;
 use wireglot_model::{
-    Attribute, AuditEntry, CodecName, Credentials, DeadLetter, Device, DeviceId, FailureStage, Profile,
-    ProfileId, RawFrame, Scope, Timestamp, User,
+    Attribute, AuditEntry, ClaimRecord, CodecName, Credentials, Customer, DeadLetter, Device, DeviceId,
+    FailureStage, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
 };
 
 use crate::coding::{Reader, read_single};
@@ -34,6 +34,15 @@ impl Store {
 
     pub fn users(&self) -> Result<Vec<User>, ReadError> {
         self.core().all(prefix::USER)
+    }
+
+    pub fn customers(&self) -> Result<Vec<Customer>, ReadError> {
+        self.core().all(prefix::CUSTOMER)
+    }
+
+    /// Devices that may be claimed, those whose time is over among them.
+    pub fn claims(&self) -> Result<Vec<ClaimRecord>, ReadError> {
+        self.core().all(prefix::CLAIM)
     }
 
     pub fn attributes_all(&self) -> Result<Vec<(DeviceId, Scope, Attribute)>, ReadError> {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use wireglot_load::wire::{self, Connect, Version, kind};
 
+use super::line::Line;
 use super::wait::TIMEOUT;
 
 /// One connection of a device.
 pub(crate) struct Device {
-    stream: TcpStream,
+    stream: Line,
     version: Version,
     partial: Vec<u8>,
     inbox: VecDeque<Published>,
@@ -57,11 +58,15 @@ impl Device {
         version: Version,
         claim: &Connect<'_>,
     ) -> Result<Self, u8> {
-        let mut device = Self::open(address, version);
-        device.send(&wire::connect(version, claim));
-        let answer = device.expect(kind::CONNACK);
+        Self::open(address, version).greet(claim)
+    }
+
+    /// Sends a CONNECT, and returns the code where it is refused.
+    pub(crate) fn greet(mut self, claim: &Connect<'_>) -> Result<Self, u8> {
+        self.send(&wire::connect(self.version, claim));
+        let answer = self.expect(kind::CONNACK);
         match *answer.body {
-            [_, 0, ..] => Ok(device),
+            [_, 0, ..] => Ok(self),
             [_, code, ..] => Err(code),
             _ => panic!("a CONNACK without a code"),
         }
@@ -71,6 +76,11 @@ impl Device {
     pub(crate) fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("an open socket");
+        Self::on(Line::Plain(stream), version)
+    }
+
+    /// A connection that is there.
+    pub(crate) fn on(stream: Line, version: Version) -> Self {
         Self { stream, version, partial: Vec::new(), inbox: VecDeque::new(), next_packet_id: 1 }
     }
 

@@ -75,6 +75,15 @@ impl Rest {
         Self { agent: self.agent.clone(), base: self.base.clone(), token: None }
     }
 
+    /// The same server as another user sees it.
+    pub(crate) fn logged_in(&self, email: &str, password: &str) -> Self {
+        let mut other = self.stranger();
+        let claim = json!({ "username": email, "password": password });
+        let answer = other.post("/api/auth/login", &claim).expect("the user may log in");
+        other.token = Some(text(&answer["token"]));
+        other
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, &[], "")
     }

@@ -44,7 +44,13 @@ impl Server {
         let codecs = CodecTable::open(CodecConfig::new(folder.path(), folder.path().join("codecs"))).unwrap();
         wait(populate(&devices));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let config = MqttConfig { listeners: vec![listener], workers };
+        let config = MqttConfig {
+            listeners: vec![listener],
+            tls: None,
+            workers,
+            proxy_protocol: false,
+            wrong_logins: None,
+        };
         let running = start(config, devices.clone(), codecs).unwrap();
         let address = running.local_addrs()[0];
         Self { running: Some(running), devices, address, _folder: folder }
