@@ -21,7 +21,8 @@ use ntex_mqtt::QoS;
 use wireglot_codec::native::{self, ProvisionRefusal};
 use wireglot_device::{ProvisionError, now};
 use wireglot_model::limits::{
-    INACTIVITY_TIMEOUT_S, PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX, SUBSCRIBE_FILTERS_MAX,
+    INACTIVITY_TIMEOUT_S, PACKET_TIMEOUT_S, PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX,
+    SUBSCRIBE_FILTERS_MAX,
 };
 use wireglot_model::{ProvisionAnswer, ProvisionRequest};
 
@@ -156,15 +157,11 @@ impl Guest {
         if self.worker.is_draining() {
             return Err(End::Closed(Close::ShuttingDown));
         }
-        let left = self.ends.saturating_duration_since(Instant::now());
-        let is_over = left <= self.keep_alive.timeout;
-        let patience = Millis::from(left.min(self.keep_alive.timeout).max(Duration::from_millis(1)));
-        let stopping = self.worker.stopping.wait();
-        let packet = match select(stopping.ready(), timeout(patience, next(io, codec))).await {
-            Either::Left(()) => return Err(End::Closed(Close::ShuttingDown)),
-            Either::Right(Ok(packet)) => packet?,
-            Either::Right(Err(())) => return Err(End::Closed(self.silence(is_over))),
-        };
+        // Also of one that never pauses.
+        if Instant::now() >= self.ends {
+            return Err(End::Closed(self.silence(true)));
+        }
+        let packet = self.hear(io, codec).await?;
         let said = match tongue.hear(packet) {
             Heard::Publish { topic, qos, id, payload } => {
                 return self.publish(&topic, qos, id, &payload).await.map_err(End::Closed);
@@ -186,6 +183,32 @@ impl Guest {
             Heard::Broken(close) => return Err(End::Closed(close)),
         };
         io.encode(tongue.say(said), codec).map_err(|_| End::Closed(Close::Failed))
+    }
+
+    /// Waits for a whole packet, but not for ever.
+    async fn hear<U: Decoder>(&self, io: &Io, codec: &U) -> Result<U::Item, End> {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        let (mut patience, mut is_over) =
+            (self.keep_alive.timeout.min(left), left <= self.keep_alive.timeout);
+        let mut is_begun = false;
+        loop {
+            let stopping = self.worker.stopping.wait();
+            // Never nothing: that would wait for ever.
+            let limit = Millis::from(patience.max(Duration::from_millis(1)));
+            match select(stopping.ready(), timeout(limit, next(io, codec, is_begun))).await {
+                Either::Left(()) => return Err(End::Closed(Close::ShuttingDown)),
+                Either::Right(Ok(read)) => match read? {
+                    Read::Packet(packet) => return Ok(packet),
+                    Read::Part => {
+                        is_begun = true;
+                        let whole = Duration::from_secs(PACKET_TIMEOUT_S.into());
+                        is_over &= patience <= whole;
+                        patience = patience.min(whole);
+                    }
+                },
+                Either::Right(Err(())) => return Err(End::Closed(self.silence(is_over))),
+            }
+        }
     }
 
     /// Why a session that has been silent, or has been there, for too long ends.
@@ -339,8 +362,14 @@ fn write(answer: &ProvisionAnswer) -> Bytes {
     native::write_provision_answer(answer).into()
 }
 
-/// The next packet. Who does not read its answers is not heard.
-async fn next<F, U: Decoder>(io: &Io<F>, codec: &U) -> Result<U::Item, End> {
+/// What has come.
+enum Read<P> {
+    Packet(P),
+    Part,
+}
+
+/// The next packet, or once the beginning of it. Who does not read its answers is not heard.
+async fn next<F, U: Decoder>(io: &Io<F>, codec: &U, is_begun: bool) -> Result<Read<U::Item>, End> {
     poll_fn(|cx| {
         loop {
             if io.is_wr_backpressure() {
@@ -351,9 +380,12 @@ async fn next<F, U: Decoder>(io: &Io<F>, codec: &U) -> Result<U::Item, End> {
                 }
             }
             match io.poll_recv_decode(codec, cx) {
-                Ok(Decoded { item: Some(packet), .. }) => return Poll::Ready(Ok(packet)),
+                Ok(Decoded { item: Some(packet), .. }) => return Poll::Ready(Ok(Read::Packet(packet))),
                 Ok(Decoded { remains, .. }) if remains > UNREAD_BYTES_MAX => {
                     return Poll::Ready(Err(End::Closed(Close::Malformed)));
+                }
+                Ok(Decoded { remains, .. }) if remains > 0 && !is_begun => {
+                    return Poll::Ready(Ok(Read::Part));
                 }
                 Ok(_) => return Poll::Pending,
                 Err(RecvError::Decoder(_)) => return Poll::Ready(Err(End::Closed(Close::Malformed))),

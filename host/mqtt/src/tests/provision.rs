@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use wireglot_device::ProfileDraft;
 use wireglot_model::limits::{
-    PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX, PROVISION_SESSIONS_MAX, SUBSCRIBE_FILTERS_MAX,
+    PACKET_TIMEOUT_S, PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX, PROVISION_SESSIONS_MAX,
+    SUBSCRIBE_FILTERS_MAX,
 };
 use wireglot_model::{Provisioning, Timestamp};
 
@@ -320,6 +321,14 @@ fn a_session_ends_a_minute_after_its_answer() {
         answer(client, *version);
     }
     let answered = Instant::now();
+    let mut half = guest(&server, Version::V5);
+    half.send(&publish(Version::V5, REQUEST, 1, 1, &asked("half"))[..9]);
+    half.stream.set_read_timeout(Some(Duration::from_secs(55))).unwrap();
+    half.expect_close(Version::V5, 0x8D);
+    assert!(
+        answered.elapsed() > Duration::from_secs(u64::from(PACKET_TIMEOUT_S) - 2),
+        "a packet may take its time"
+    );
     for (version, client) in &mut clients {
         client.stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         client.expect_close(*version, 0);
