@@ -186,7 +186,7 @@ impl Guest {
     }
 
     /// Waits for a whole packet, but not for ever.
-    async fn hear<U: Decoder>(&self, io: &Io, codec: &U) -> Result<U::Item, End> {
+    async fn hear<F, U: Decoder>(&self, io: &Io<F>, codec: &U) -> Result<U::Item, End> {
         let left = self.ends.saturating_duration_since(Instant::now());
         let (mut patience, mut is_over) =
             (self.keep_alive.timeout.min(left), left <= self.keep_alive.timeout);
