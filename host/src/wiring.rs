@@ -20,7 +20,7 @@ use wireglot_rest::RestConfig;
 use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::config::Config;
-use crate::{audit, fleet, metrics, reload};
+use crate::{audit, fleet, metrics, reload, updates};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
@@ -119,6 +119,7 @@ fn follow(parts: &Parts) -> JoinSet<()> {
         tasks.spawn(reload::follow_fleet(path.clone(), parts.devices.clone(), parts.codecs.clone(), poll));
     }
     tasks.spawn(sweep(parts.store.clone()));
+    tasks.spawn(updates::follow(parts.devices.clone()));
     tasks
 }
 
@@ -170,6 +171,8 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let settings = StoreConfig {
         durability: config.durability,
         gather: config.commit_gather_ms,
+        file_bytes_max: config.ota_package_mib_max << 20,
+        files_bytes_max: config.ota_packages_mib_max << 20,
         ..StoreConfig::default()
     };
     let shown = folder.display().to_string();

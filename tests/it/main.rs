@@ -19,6 +19,7 @@ mod hostile;
 mod letters;
 mod limits;
 mod observe;
+mod ota;
 mod profile_limits;
 mod reload;
 mod scripts;

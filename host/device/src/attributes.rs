@@ -64,7 +64,7 @@ impl Attributes {
     }
 
     /// Writes all, changed or not.
-    fn write_all(
+    pub(crate) fn write_all(
         &mut self,
         device: DeviceId,
         scope: Scope,
@@ -98,7 +98,7 @@ impl Attributes {
         }
     }
 
-    fn remove(&mut self, device: DeviceId, scope: Scope, keys: &[String], batch: &mut Batch) {
+    pub(crate) fn remove(&mut self, device: DeviceId, scope: Scope, keys: &[String], batch: &mut Batch) {
         for key in keys {
             if self.scope_mut(scope).remove(key).is_some() {
                 batch.delete_attribute(device, scope, key);

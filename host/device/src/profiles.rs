@@ -10,14 +10,15 @@ use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
-    AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp,
-    TransportKind, Wrapping,
+    AuditAction, CodecHash, CodecName, DeadLetterBounds, OtaTargets, PayloadKind, Profile, ProfileId,
+    Timestamp, TransportKind, Wrapping,
 };
 use wireglot_store::Batch;
 
 use crate::Devices;
 use crate::audit::profile_changes;
 use crate::error::{DeviceError, Rule};
+use crate::ota::check_targets;
 use crate::registry::{ProfileSlot, ProfileState, Tables};
 
 /// The largest text that MQTT can carry as a topic.
@@ -36,6 +37,7 @@ pub struct ProfileDraft {
     pub retention_days: Option<u32>,
     pub raw_retention_hours: Option<u32>,
     pub dead_letters: DeadLetterBounds,
+    pub ota: OtaTargets,
 }
 
 impl ProfileDraft {
@@ -50,6 +52,7 @@ impl ProfileDraft {
             retention_days: None,
             raw_retention_hours: None,
             dead_letters: DeadLetterBounds::default(),
+            ota: OtaTargets::default(),
         }
     }
 
@@ -66,6 +69,7 @@ impl ProfileDraft {
             retention_days: self.retention_days,
             raw_retention_hours: self.raw_retention_hours,
             dead_letters: self.dead_letters,
+            ota: self.ota,
         }
     }
 }
@@ -164,9 +168,14 @@ impl Devices {
             batch.put_profile(&profile);
             let changes = profile_changes(stored, &profile);
             self.put_profile_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
+            let is_retargeted = profile.ota != stored.ota;
             let state = slot.publish(profile);
             self.changed();
-            (state, self.0.queue(batch))
+            let committed = self.0.queue(batch);
+            if is_retargeted {
+                self.0.updates.look_at_profile(&tables, id);
+            }
+            (state, committed)
         };
         committed.await?;
         Ok(state)
@@ -267,6 +276,7 @@ fn check(tables: &Tables, draft: &ProfileDraft, stored: Option<&Profile>) -> Res
     {
         return Err(Rule::TransportInUse);
     }
+    check_targets(tables, draft.ota, own)?;
     match &draft.transport {
         TransportKind::Mqtt(mqtt) => check_mqtt(mqtt),
         TransportKind::Default | TransportKind::Other(_) => Ok(()),

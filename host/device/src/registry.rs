@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use wireglot_model::{Credentials, Device, DeviceId, Profile, ProfileId, User};
+use wireglot_model::{Credentials, Device, DeviceId, OtaPackage, OtaPackageId, Profile, ProfileId, User};
 use wireglot_store::Batch;
 
 use crate::attributes::Attributes;
@@ -164,6 +164,7 @@ pub(crate) struct Tables {
     /// By the digest of the lookup text, so that comparing keys tells nothing about tokens.
     lookups: HashMap<Digest, DeviceHandle>,
     pub(crate) profiles: HashMap<ProfileId, Arc<ProfileSlot>>,
+    pub(crate) packages: HashMap<OtaPackageId, Arc<OtaPackage>>,
     pub(crate) users: Vec<User>,
 }
 

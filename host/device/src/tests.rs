@@ -4,6 +4,7 @@ mod accept;
 mod audit;
 mod connect;
 mod manage;
+mod ota;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;
@@ -55,6 +56,7 @@ fn draft(name: &str) -> DeviceDraft {
         label: None,
         profile: ProfileChoice::Default,
         additional_info: "null".into(),
+        ota: wireglot_model::OtaTargets::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
+use crate::ota::OtaTargets;
 use crate::profile_limits::ProfileLimits;
 use crate::time::Timestamp;
 
@@ -39,6 +40,9 @@ pub struct Profile {
     /// How many payloads that were not decoded are kept.
     #[serde(default)]
     pub dead_letters: DeadLetterBounds,
+    /// The packages that its devices are to have, unless they have their own.
+    #[serde(default)]
+    pub ota: OtaTargets,
 }
 
 /// How many dead letters of a profile are kept. The oldest make room.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecStamp, CredentialsId, DeviceId, ProfileId, UserId};
+use crate::ota::OtaTargets;
 use crate::profile::Envelope;
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -24,6 +25,9 @@ pub struct Device {
     pub additional_info: String,
     /// Acts for devices behind it (`additionalInfo.gateway`).
     pub is_gateway: bool,
+    /// The packages that it is to have, before those of its profile.
+    #[serde(default)]
+    pub ota: OtaTargets,
     /// Counts saves.
     pub version: u64,
 }

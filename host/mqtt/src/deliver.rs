@@ -43,6 +43,21 @@ pub(crate) fn answer(session: &Session, family: Family, answers: &[Downlink]) {
     }
 }
 
+/// Sends a publish that is composed already.
+pub(crate) fn publish(session: &Session, topic: ByteString, payload: Bytes) {
+    let qos = session.subscriptions.borrow().qos_of(&topic);
+    let pushed = session.outbox.borrow_mut().push(topic, qos, payload);
+    flush(session);
+    if pushed.is_err() {
+        session.close(Close::Quota);
+    }
+}
+
+/// Whether the device has taken all that it was sent, and takes another publish now.
+pub(crate) fn has_room(session: &Session) -> bool {
+    !session.line.is_blocked() && session.outbox.borrow().is_free()
+}
+
 fn send(session: &Session, family: Family, downlink: &Downlink) {
     let mut is_full = false;
     for (topic, payload) in compose(session, family, downlink) {
@@ -71,6 +86,7 @@ pub(crate) fn flush(session: &Session) {
             }
         }
     }
+    session.downloads.wake();
 }
 
 /// The device has acknowledged a publish.
@@ -147,6 +163,12 @@ impl Outbox {
         }
         self.waiting.push_back((topic, qos, payload));
         Ok(())
+    }
+
+    /// Whether nothing waits, and the device would take another publish that it acknowledges.
+    fn is_free(&self) -> bool {
+        let is_spent = |max: NonZeroU16| self.unacknowledged.len() >= usize::from(max.get());
+        self.waiting.is_empty() && !self.receive_max.is_some_and(is_spent)
     }
 
     fn next(&mut self, is_blocked: bool) -> Option<Publication> {

@@ -19,6 +19,7 @@ use wireglot_model::SessionId;
 use crate::ack::Close;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
+use crate::ota::Downloads;
 use crate::profile::ProfileView;
 use crate::publish::Answer;
 use crate::subscribe::Subscriptions;
@@ -36,6 +37,7 @@ pub(crate) struct Session {
     pub(crate) window: Window,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) outbox: RefCell<Outbox>,
+    pub(crate) downloads: Downloads,
     /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
     name: RefCell<Arc<str>>,
@@ -110,6 +112,7 @@ impl Session {
             window: Window::default(),
             subscriptions: RefCell::default(),
             outbox: RefCell::new(Outbox::new(receive_max)),
+            downloads: Downloads::default(),
             view: RefCell::new(view),
             name: RefCell::new(name),
             seen: Cell::new(seen),
@@ -212,6 +215,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let session = &self.0;
         session.is_closing.set(true);
+        session.downloads.stop(session);
         session.worker.devices.close_session(&session.device, session.id, now());
         session.worker.leave(session.id);
     }

@@ -17,6 +17,7 @@ use wireglot_model::{ProfileId, SessionId};
 
 use crate::ack::Close;
 use crate::counters::{MqttCounters, WorkerCounters};
+use crate::ota::Readers;
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
 use crate::session::Session;
@@ -28,13 +29,16 @@ const DRAIN_STEP: Millis = Millis(10);
 pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) codecs: CodecTable,
+    readers: Arc<Readers>,
     last_session: AtomicU64,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
 impl Shared {
     pub(crate) fn new(devices: Devices, codecs: CodecTable) -> Self {
-        Self { devices, codecs, last_session: AtomicU64::new(0), counters: std::sync::Mutex::default() }
+        let readers = Arc::new(Readers::new(devices.files().clone()));
+        let (last_session, counters) = (AtomicU64::new(0), std::sync::Mutex::default());
+        Self { devices, codecs, readers, last_session, counters }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -60,6 +64,7 @@ pub(crate) struct Worker {
     pub(crate) table: CodecTable,
     pub(crate) mailbox: Mailbox,
     pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) readers: Arc<Readers>,
     sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
     views: RefCell<HashMap<ProfileId, Rc<ProfileView>>>,
     is_draining: Cell<bool>,
@@ -90,6 +95,7 @@ impl Worker {
             table: shared.codecs.clone(),
             mailbox,
             counters,
+            readers: shared.readers.clone(),
             sessions: RefCell::default(),
             views: RefCell::default(),
             is_draining: Cell::new(false),

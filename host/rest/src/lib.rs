@@ -19,6 +19,7 @@ mod letters;
 mod listener;
 mod login;
 mod metrics;
+mod ota;
 mod page;
 mod pins;
 mod profile_shape;

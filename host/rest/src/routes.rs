@@ -12,7 +12,7 @@ use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 use crate::access::require_login;
 use crate::error::ApiError;
 use crate::{
-    Api, attributes, audit, candidates, codecs, descriptions, devices, health, letters, login, profiles,
+    Api, attributes, audit, candidates, codecs, descriptions, devices, health, letters, login, ota, profiles,
     replay, telemetry, trace,
 };
 
@@ -67,6 +67,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(candidate_operations());
     operations.extend(device_operations());
     operations.extend(telemetry_operations());
+    operations.extend(ota_operations());
     operations
 }
 
@@ -139,6 +140,19 @@ fn device_operations() -> Vec<Operation> {
         operation(GET, "/api/deviceProfileInfo/{id}", profiles::read_info),
         operation(GET, "/api/deviceProfileInfos", profiles::list_infos),
         operation(GET, "/api/deviceProfiles", profiles::list),
+    ]
+}
+
+fn ota_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/otaPackage", ota::save),
+        // The setting bounds it, while it is written.
+        operation(POST, "/api/otaPackage/{id}", ota::upload).body_bytes_max(usize::MAX),
+        operation(DELETE, "/api/otaPackage/{id}", ota::delete),
+        operation(GET, "/api/otaPackage/{id}/download", ota::download),
+        operation(GET, "/api/otaPackage/info/{id}", ota::read),
+        operation(GET, "/api/otaPackages", ota::list),
+        operation(GET, "/api/otaPackages/{profile}/{kind}", ota::list_of_profile),
     ]
 }
 

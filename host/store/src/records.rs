@@ -2,8 +2,8 @@
 
 use serde::de::DeserializeOwned;
 use wireglot_model::{
-    Attribute, AuditEntry, CodecName, Credentials, DeadLetter, Device, DeviceId, FailureStage, Profile,
-    ProfileId, RawFrame, Scope, Timestamp, User,
+    Attribute, AuditEntry, CodecName, Credentials, DeadLetter, Device, DeviceId, FailureStage, OtaPackage,
+    OtaUpdate, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
 };
 
 use crate::coding::{Reader, read_single};
@@ -34,6 +34,14 @@ impl Store {
 
     pub fn users(&self) -> Result<Vec<User>, ReadError> {
         self.core().all(prefix::USER)
+    }
+
+    pub fn ota_packages(&self) -> Result<Vec<OtaPackage>, ReadError> {
+        self.core().all(prefix::OTA_PACKAGE)
+    }
+
+    pub fn ota_updates(&self) -> Result<Vec<OtaUpdate>, ReadError> {
+        self.core().all(prefix::OTA_UPDATE)
     }
 
     pub fn attributes_all(&self) -> Result<Vec<(DeviceId, Scope, Attribute)>, ReadError> {

@@ -108,6 +108,7 @@ pub(crate) fn device(number: u8) -> Device {
         profile: ProfileId(uuid::Uuid::from_bytes([0xee; 16])),
         additional_info: "{}".to_owned(),
         is_gateway: false,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     }
 }

@@ -85,6 +85,7 @@ fn device() -> Batch {
         profile: ProfileId(id().0),
         additional_info: "null".to_owned(),
         is_gateway: false,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     });
     batch
