@@ -132,7 +132,7 @@ impl Devices {
             let mut tables = self.0.tables.write();
             let package = tables.packages.get(&id).ok_or(DeviceError::NotFound)?.clone();
             let is_used = |ota: OtaTargets| OtaKind::ALL.iter().any(|kind| ota.of(*kind) == Some(id));
-            if tables.devices().any(|device| is_used(device.record().ota)) {
+            if tables.devices().any(|device| is_used(device.state.record.load().device.ota)) {
                 return Err(Rule::PackageUsedByDevices.into());
             }
             if tables.profiles.values().any(|slot| is_used(slot.state().profile.ota)) {

@@ -223,11 +223,15 @@ pub const OTA_CHUNK_BYTES_MAX: u64 = 65_536;
 /// Largest package that a device may ask for as a whole; it goes out as one packet.
 pub const OTA_WHOLE_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of packages that are on their way from the disk to devices at a time, in the whole process.
-pub const OTA_BYTES_IN_FLIGHT_MAX: u64 = 2 * 1024 * 1024;
+pub const OTA_BYTES_IN_FLIGHT_MAX: u64 = 1024 * 1024;
 /// How long a device may take to read a part of a package; past it, it is disconnected, because others wait.
 pub const OTA_PART_TIMEOUT_S: u16 = 30;
 /// Downloads that a connection remembers the package of; the one that was used longest ago is forgotten first.
 pub const OTA_DOWNLOADS_REMEMBERED_MAX: usize = 8;
+/// Requests of a connection that may wait for the device's acknowledgements; past it, it is disconnected.
+pub const OTA_REQUESTS_WAITING_MAX: usize = 256;
+/// Bytes of their topics.
+pub const OTA_REQUESTS_WAITING_BYTES_MAX: usize = 64 * 1024;
 /// Devices that are told of an update in `OTA_PUSH_PERIOD_S` (device API §16.2).
 pub const OTA_PUSHES_MAX: usize = 100;
 /// The time that belongs to it.

@@ -53,9 +53,14 @@ pub(crate) fn publish(session: &Session, topic: ByteString, payload: Bytes) {
     }
 }
 
-/// Whether the device has taken all that it was sent, and takes another publish now.
+/// Whether the device has taken all that it was sent.
+pub(crate) fn has_taken(session: &Session) -> bool {
+    !session.line.is_blocked() && session.outbox.borrow().waiting.is_empty()
+}
+
+/// Whether it also takes another publish now.
 pub(crate) fn has_room(session: &Session) -> bool {
-    !session.line.is_blocked() && session.outbox.borrow().is_free()
+    has_taken(session) && !session.outbox.borrow().is_spent()
 }
 
 fn send(session: &Session, family: Family, downlink: &Downlink) {
@@ -165,18 +170,15 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether nothing waits, and the device would take another publish that it acknowledges.
-    fn is_free(&self) -> bool {
-        let is_spent = |max: NonZeroU16| self.unacknowledged.len() >= usize::from(max.get());
-        self.waiting.is_empty() && !self.receive_max.is_some_and(is_spent)
+    /// Whether the device has to acknowledge something before it gets another publish of QoS 1.
+    fn is_spent(&self) -> bool {
+        self.receive_max.is_some_and(|max| self.unacknowledged.len() >= usize::from(max.get()))
     }
 
     fn next(&mut self, is_blocked: bool) -> Option<Publication> {
         let (_, qos, _) = self.waiting.front()?;
         let is_counted = *qos != QoS::AtMostOnce && self.receive_max.is_some();
-        let is_spent =
-            self.receive_max.is_some_and(|max| self.unacknowledged.len() >= usize::from(max.get()));
-        if is_blocked || (is_counted && is_spent) {
+        if is_blocked || (is_counted && self.is_spent()) {
             return None;
         }
         let (topic, qos, payload) = self.waiting.pop_front()?;

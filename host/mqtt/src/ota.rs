@@ -2,7 +2,8 @@
 //!
 //! A session's requests are served one after the other, in their order. A request keeps its place in the session's
 //! window until its answer is on its way, so a device that asks faster than it reads is not heard; and the next part is
-//! read from the disk only when the device has taken the one before. What is read from the disk, and by whom, is in
+//! read from the disk only when the device has taken the one before. Where an MQTT 5 device owes acknowledgements it has
+//! to be heard, so requests give up their places then, and have a bound of their own. What is read from the disk, and by whom, is in
 //! `ota/readers.rs`.
 
 mod readers;
@@ -20,7 +21,8 @@ use ntex::time::{Seconds, timeout};
 use ntex::util::{ByteString, Bytes};
 use wireglot_device::StoredFile;
 use wireglot_model::limits::{
-    OTA_CHUNK_BYTES_MAX, OTA_DOWNLOADS_REMEMBERED_MAX, OTA_PART_TIMEOUT_S, OTA_WHOLE_BYTES_MAX,
+    OTA_CHUNK_BYTES_MAX, OTA_DOWNLOADS_REMEMBERED_MAX, OTA_PART_TIMEOUT_S, OTA_REQUESTS_WAITING_BYTES_MAX,
+    OTA_REQUESTS_WAITING_MAX, OTA_WHOLE_BYTES_MAX,
 };
 use wireglot_model::{OtaContent, OtaKind};
 use wireglot_route::{ota_error_topic, ota_request_id, ota_response_topic};
@@ -43,6 +45,8 @@ struct State {
     serving: Option<usize>,
     is_running: bool,
     is_over: bool,
+    /// Whether the device has to acknowledge something before it gets more.
+    is_owed: bool,
     /// The one that was used last comes last.
     remembered: Vec<Remembered>,
     room: LocalWaker,
@@ -56,7 +60,7 @@ struct Request {
     chunk: u32,
     part: Result<Part, Refusal>,
     /// What it takes of the session's window.
-    bytes: usize,
+    place: Option<usize>,
 }
 
 /// A part of a file.
@@ -119,16 +123,19 @@ pub(crate) fn wanted_bytes(payload: &[u8]) -> Result<u64, Unread> {
 
 /// Takes a request. Its answer goes out after those of the requests before it.
 pub(crate) fn request(session: &Rc<Session>, topic: &str, kind: OtaKind, chunk: u32, size: u64) {
-    let id = ota_request_id(topic);
-    let bytes = topic.len();
     let mut downloads = session.downloads.0.borrow_mut();
     let state = downloads.get_or_insert_default();
     if state.is_over {
         return;
     }
-    let part = state.part(session, kind, id, chunk, size);
-    session.window.enter(bytes);
-    state.waiting.push_back(Request { kind, id: id.into(), chunk, part, bytes });
+    if state.is_owed && state.is_full() {
+        drop(downloads);
+        return session.close(Close::Quota);
+    }
+    let place = (!state.is_owed).then_some(topic.len());
+    place.into_iter().for_each(|bytes| session.window.enter(bytes));
+    let part = state.part(session, topic, kind, chunk, size);
+    state.waiting.push_back(Request { kind, id: ota_request_id(topic).into(), chunk, part, place });
     if !state.is_running {
         state.is_running = true;
         // It ends with the queue, and with the session.
@@ -137,18 +144,29 @@ pub(crate) fn request(session: &Rc<Session>, topic: &str, kind: OtaKind, chunk: 
 }
 
 impl State {
+    fn is_full(&self) -> bool {
+        let bytes = self.waiting.iter().map(|request| request.id.len()).sum::<usize>();
+        self.waiting.len() >= OTA_REQUESTS_WAITING_MAX || bytes >= OTA_REQUESTS_WAITING_BYTES_MAX
+    }
+
+    /// Gives the window back to the device, so that its acknowledgements are heard.
+    fn take_places(&mut self) -> Vec<usize> {
+        let waiting = self.waiting.iter_mut().filter_map(|request| request.place.take());
+        waiting.chain(self.serving.take()).collect()
+    }
+
     fn part(
         &mut self,
         session: &Session,
+        topic: &str,
         kind: OtaKind,
-        id: &str,
         chunk: u32,
         size: u64,
     ) -> Result<Part, Refusal> {
         if size > OTA_CHUNK_BYTES_MAX {
             return Err(Refusal::PayloadTooLarge);
         }
-        let digest = digest(kind, id);
+        let digest = digest(kind, ota_request_id(topic));
         let known = self.remembered.iter().position(|known| known.digest == digest);
         let mut download = match known {
             Some(index) => self.remembered.remove(index),
@@ -157,7 +175,12 @@ impl State {
         if size > 0 {
             download.size = size;
         }
+        // The answer's topic is one byte longer; then come its length, a packet id and no properties.
+        let fits = |part: &Part| {
+            session.line.publish_bytes_max().is_none_or(|max| topic.len() as u64 + 6 + part.bytes <= max)
+        };
         let part = part(&download.source, chunk, download.size);
+        let part = part.and_then(|part| if fits(&part) { Ok(part) } else { Err(Refusal::PayloadTooLarge) });
         if self.remembered.len() >= OTA_DOWNLOADS_REMEMBERED_MAX {
             self.remembered.remove(0);
         }
@@ -200,7 +223,7 @@ fn cut(file: u64, chunk: u32, size: u64) -> Option<(u64, u64)> {
 /// Answers what waits, until nothing does.
 async fn serve(session: Rc<Session>) {
     while let Some(request) = session.downloads.next(&session) {
-        if !session.downloads.has_room(&session).await {
+        if !session.downloads.until(&session, deliver::has_room).await {
             return;
         }
         match request.part {
@@ -214,7 +237,11 @@ async fn serve(session: Rc<Session>) {
                     Ok(bytes) => answer(&session, &request, bytes),
                     Err(refusal) => refuse(&session, request.kind, refusal),
                 }
-                let taken = timeout(Seconds(OTA_PART_TIMEOUT_S), session.downloads.has_room(&session)).await;
+                let taken = timeout(
+                    Seconds(OTA_PART_TIMEOUT_S),
+                    session.downloads.until(&session, deliver::has_taken),
+                )
+                .await;
                 drop(place);
                 if taken.is_err() {
                     session.worker.counters.ota_timeouts.count();
@@ -262,7 +289,7 @@ impl Downloads {
         let state = state.as_mut()?;
         let done = state.serving.take();
         let next = state.waiting.pop_front();
-        state.serving = next.as_ref().map(|next| next.bytes);
+        state.serving = next.as_ref().and_then(|next| next.place);
         state.is_running = next.is_some();
         if let Some(bytes) = done {
             session.window.leave(bytes);
@@ -270,18 +297,24 @@ impl Downloads {
         next
     }
 
-    /// Resolves when the device has taken what it was sent, or with `false` when the session has ended.
-    async fn has_room(&self, session: &Session) -> bool {
+    /// Resolves when it is so, which it may be after the device has taken something; or with `false` when the session
+    /// has ended.
+    async fn until(&self, session: &Session, is_so: fn(&Session) -> bool) -> bool {
         poll_fn(|context| {
-            let state = self.0.borrow();
-            match state.as_ref().filter(|state| !state.is_over) {
-                None => Poll::Ready(false),
-                Some(_) if deliver::has_room(session) => Poll::Ready(true),
-                Some(state) => {
-                    state.room.register(context.waker());
-                    Poll::Pending
-                }
+            let mut state = self.0.borrow_mut();
+            let Some(state) = state.as_mut().filter(|state| !state.is_over) else {
+                return Poll::Ready(false);
+            };
+            let is_so = is_so(session);
+            state.is_owed = !is_so && !session.line.is_blocked();
+            if is_so {
+                return Poll::Ready(true);
             }
+            state.room.register(context.waker());
+            if state.is_owed {
+                state.take_places().into_iter().for_each(|bytes| session.window.leave(bytes));
+            }
+            Poll::Pending
         })
         .await
     }
@@ -304,8 +337,9 @@ impl Downloads {
             Some(state) => {
                 state.is_over = true;
                 state.room.wake();
-                let waiting = state.waiting.drain(..).map(|request| request.bytes);
-                waiting.chain(state.serving.take()).collect::<Vec<_>>()
+                let places = state.take_places();
+                state.waiting.clear();
+                places
             }
         };
         places.into_iter().for_each(|bytes| session.window.leave(bytes));

@@ -83,6 +83,14 @@ impl Line {
         }
     }
 
+    /// The largest publish that the device takes, where it has said so.
+    pub(crate) fn publish_bytes_max(&self) -> Option<u64> {
+        match self {
+            Line::V3(_) => None,
+            Line::V5(line) => line.publish_bytes_max(),
+        }
+    }
+
     fn close(&self, reason: Option<Close>) {
         match self {
             Line::V3(line) => line.close(),

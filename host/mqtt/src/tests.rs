@@ -7,5 +7,6 @@ mod attributes;
 mod connect;
 mod endings;
 mod harness;
+mod ota;
 mod publish;
 mod subscribe;
