@@ -91,6 +91,10 @@ settings! {
     codec_fuel: u64 = "20000000", "100000..=10000000000", |text| whole(text, 100_000..=10_000_000_000);
     /// How often the codecs folder is looked at even if nothing announced a change, in seconds: network file systems announce nothing.
     codecs_poll_s: Duration = "5", "1..=3600", |text| whole(text, 1..=3600).map(Duration::from_secs);
+    /// Largest package for updates over the air, in MiB.
+    ota_package_mib_max: u64 = "256", "1..=16384", |text| whole(text, 1..=16_384);
+    /// All such packages together, in MiB. They lie in the data folder.
+    ota_packages_mib_max: u64 = "10240", "1..=1048576", |text| whole(text, 1..=1_048_576);
     /// Password of the administrator `tenant@thingsboard.org`, set when the data folder is new. Empty: a random one, printed once.
     admin_password: Secret = "", "at least 8 characters, or empty", secret;
     /// Whether a device may let itself be claimed by a customer without the server attribute `claimingAllowed`.
@@ -322,6 +326,8 @@ mod tests {
         refused("workers = 257", "`257` is not a whole number in 0..=256");
         refused("workers = []", "line 1: `workers` takes a text or a number");
         refused("codec_deadline_ms = 0", "1..=1000");
+        refused("ota_package_mib_max = 16385", "1..=16384");
+        refused("ota_packages_mib_max = 0", "1..=1048576");
         refused("commit_gather_ms = 51", "0..=50");
         refused("durability = \"interval:0\"", "1..=10000");
         refused("durability = \"never\"", "none of commit, interval:MS, os");

@@ -9,6 +9,7 @@ mod metrics;
 mod operator;
 mod reload;
 mod simulate;
+mod updates;
 mod wiring;
 
 use std::io::{IsTerminal as _, Write as _};

@@ -71,6 +71,10 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         "Publishes to devices given up.",
         mqtt.downlinks_dropped,
     );
+    counter("wireglot_ota_parts_total", "Parts of packages sent to devices.", mqtt.ota_parts);
+    counter("wireglot_ota_bytes_total", "Bytes of them.", mqtt.ota_bytes);
+    counter("wireglot_ota_refusals_total", "Requests of parts answered with an error.", mqtt.ota_refusals);
+    counter("wireglot_ota_timeouts_total", "Sessions ended because a part was not read.", mqtt.ota_timeouts);
     let outcomes = [
         ("accepted", mqtt.publishes_accepted),
         ("refused", mqtt.publishes_refused),

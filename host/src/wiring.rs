@@ -21,7 +21,7 @@ use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::certificates::Certificates;
 use crate::config::Config;
-use crate::{audit, fleet, metrics, reload};
+use crate::{audit, fleet, metrics, reload, updates};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
@@ -139,6 +139,7 @@ fn follow(parts: &Parts) -> JoinSet<()> {
         tasks.spawn(certificates.follow(switch, poll));
     }
     tasks.spawn(sweep(parts.store.clone()));
+    tasks.spawn(updates::follow(parts.devices.clone()));
     tasks
 }
 
@@ -190,6 +191,8 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let settings = StoreConfig {
         durability: config.durability,
         gather: config.commit_gather_ms,
+        file_bytes_max: config.ota_package_mib_max << 20,
+        files_bytes_max: config.ota_packages_mib_max << 20,
         ..StoreConfig::default()
     };
     let shown = folder.display().to_string();

@@ -20,6 +20,7 @@ mod hostile;
 mod letters;
 mod limits;
 mod observe;
+mod ota;
 mod profile_limits;
 mod provision;
 mod reload;

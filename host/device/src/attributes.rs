@@ -64,7 +64,7 @@ impl Attributes {
     }
 
     /// Writes all, changed or not.
-    fn write_all(
+    pub(crate) fn write_all(
         &mut self,
         device: DeviceId,
         scope: Scope,

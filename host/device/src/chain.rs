@@ -10,7 +10,7 @@ use regex::{Regex, RegexBuilder};
 use tracing::{debug, warn};
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 use wireglot_model::limits::NAME_PATTERN_BYTES_MAX;
-use wireglot_model::{CredentialsKind, Provisioning, Timestamp, TransportKind};
+use wireglot_model::{CredentialsKind, OtaTargets, Provisioning, Timestamp, TransportKind};
 
 use crate::Devices;
 use crate::auth::sha3_hex;
@@ -155,7 +155,8 @@ impl Devices {
         now: Timestamp,
     ) -> Result<(), DeviceError> {
         let profile = ProfileChoice::Id(profile.profile.id);
-        let draft = DeviceDraft { name, label: None, profile, additional_info: "null".into() };
+        let (additional_info, ota) = ("null".into(), OtaTargets::default());
+        let draft = DeviceDraft { name, label: None, profile, additional_info, ota };
         let credentials = CredentialsDraft::X509 { certificate: base64_of(leaf) };
         self.make_device(draft, Some(credentials), &[provisioned()], now).await.map(drop)
     }

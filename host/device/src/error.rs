@@ -1,12 +1,13 @@
 //! What can go wrong, and whose fault it is. The texts of `Rule` are those that existing clients know.
 
-use wireglot_model::Fault;
 use wireglot_model::limits::{
     ATTRIBUTES_PER_SCOPE_MAX, CUSTOMERS_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX,
-    NAME_PATTERN_BYTES_MAX, PASSWORD_CHARS_MIN, SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
+    NAME_PATTERN_BYTES_MAX, OTA_PACKAGES_MAX, OTA_TEXT_CHARS_MAX, OTA_URL_BYTES_MAX, PASSWORD_CHARS_MIN,
+    SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
 };
 use wireglot_model::segments::InvalidSegment;
-use wireglot_store::{CommitError, ReadError};
+use wireglot_model::{ChecksumAlgorithm, Fault};
+use wireglot_store::{CommitError, FileError, ReadError};
 
 /// Why a management call failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum DeviceError {
     /// A frame that was decoded again may not be stored any more.
     #[error("a frame that was decoded again is not accepted: {0}")]
     NotAccepted(String),
+    /// The file of a package was not kept.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The store did not keep the change.
     #[error("the change could not be stored")]
     NotStored(#[from] CommitError),
@@ -146,6 +150,36 @@ pub enum Rule {
     PasswordTooShort,
     #[error("Device isn't assigned to any customer!")]
     NotAssigned,
+    #[error("OtaPackage title should be specified!")]
+    PackageTitleMissing,
+    #[error("OtaPackage version should be specified!")]
+    PackageVersionMissing,
+    #[error("OtaPackage with such title and version already exists!")]
+    PackageTaken,
+    #[error("Title, version and tag of an otaPackage have at most {OTA_TEXT_CHARS_MAX} characters!")]
+    PackageTextTooLong,
+    #[error("The url of an otaPackage and the name of its file have 1 to {OTA_URL_BYTES_MAX} bytes!")]
+    PackageUrlTooLong,
+    #[error("OtaPackage is referencing to non-existent device profile!")]
+    PackageProfileUnknown,
+    #[error("There may be {OTA_PACKAGES_MAX} otaPackages: delete some first!")]
+    TooManyPackages,
+    #[error("Updating otaPackage {0} is prohibited!")]
+    PackageFixed(&'static str),
+    #[error("Wrong otaPackage file: its {algorithm} is {is}, not {given}!")]
+    WrongChecksum { algorithm: ChecksumAlgorithm, is: String, given: String },
+    #[error("The otaPackage referenced by the devices cannot be deleted!")]
+    PackageUsedByDevices,
+    #[error("The otaPackage referenced by the device profile cannot be deleted!")]
+    PackageUsedByProfile,
+    #[error("Can't assign non-existent {0}!")]
+    PackageUnknown(&'static str),
+    #[error("Can't assign {wanted} with type: {is}!")]
+    PackageOfOtherKind { wanted: &'static str, is: &'static str },
+    #[error("Can't assign {0} with empty data!")]
+    PackageWithoutData(&'static str),
+    #[error("Can't assign {0} with different deviceProfile!")]
+    PackageOfOtherProfile(&'static str),
 }
 
 impl DeviceError {
@@ -158,6 +192,8 @@ impl DeviceError {
             | DeviceError::NotAccepted(_) => Fault::Device,
             DeviceError::BadLogin | DeviceError::NotPermitted => Fault::Denied,
             DeviceError::TooManyAttributes => Fault::Quota,
+            DeviceError::File(FileError::TooLarge { .. } | FileError::Full { .. }) => Fault::Quota,
+            DeviceError::File(FileError::Disk(_)) => Fault::Host,
             DeviceError::NotStored(error) => error.fault(),
             DeviceError::NotRead(_) | DeviceError::NoSecret(_) => Fault::Host,
         }

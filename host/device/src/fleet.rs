@@ -1,6 +1,6 @@
 //! A declared set of profiles and devices, brought about step by step; what is already so is left alone.
 
-use wireglot_model::{Device, Timestamp};
+use wireglot_model::{Device, OtaTargets, Timestamp};
 
 use crate::Devices;
 use crate::credentials::CredentialsDraft;
@@ -39,6 +39,8 @@ impl Devices {
             None => (self.create_profile(draft, now).await?, Ensured::Created),
             Some(stored) if is_as_declared(&stored.profile, &draft) => (stored, Ensured::Unchanged),
             Some(stored) => {
+                // Packages are no part of a declaration: who assigns them does it here, on this installation.
+                let draft = ProfileDraft { ota: stored.profile.ota, ..draft };
                 (self.update_profile(stored.profile.id, draft, None, now).await?, Ensured::Updated)
             }
         };
@@ -63,6 +65,7 @@ impl Devices {
                 label: spec.label,
                 profile: ProfileChoice::Id(profile.profile.id),
                 additional_info: if spec.gateway { "{\"gateway\":true}".into() } else { "null".into() },
+                ota: OtaTargets::default(),
             };
             self.create_device(draft, spec.credentials, now).await?;
             return Ok(Ensured::Created);
@@ -78,6 +81,7 @@ impl Devices {
                 name: spec.name,
                 label: spec.label,
                 profile: ProfileChoice::Id(profile.profile.id),
+                ota: stored.ota,
             };
             self.update_device(device.id(), draft, None, now).await?;
             ensured = Ensured::Updated;

@@ -3,8 +3,8 @@
 //! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect; with a
 //! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
 //! came, and what becomes of it when it is decoded again), then the management side:
-//! `devices`, `credentials`, `profiles`, `customers`, `users`, `fleet`, and what is told of it (`audit`). How devices come by
-//! credentials and owners: `provision` and `claim`.
+//! `devices`, `credentials`, `profiles`, `ota` (packages, and which device is told of which), `customers`, `users`,
+//! `fleet`, and what is told of it (`audit`). How devices come by credentials and owners: `provision` and `claim`.
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
 //! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
@@ -24,6 +24,7 @@ mod fleet;
 mod frames;
 mod gateway;
 mod open;
+mod ota;
 mod profiles;
 mod provision;
 mod random;
@@ -54,13 +55,14 @@ pub use error::{AcceptError, DeviceError, OpenError, Rule};
 pub use fleet::{DeviceSpec, Ensured};
 pub use frames::{Again, Change, Place, ReviveError};
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
+pub use ota::{OtaPackageDraft, UpdatesDue, checksum};
 pub use profiles::ProfileDraft;
 pub use provision::ProvisionError;
 pub use registry::{DeviceHandle, ProfileState};
 pub use session::Revoked;
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use users::{HashedPassword, UserDraft};
-pub use wireglot_store::{HistoryQuery, LetterFilter, RawKey};
+pub use wireglot_store::{FileDraft, FileError, Files, HistoryQuery, LetterFilter, RawKey, StoredFile};
 pub use worker::{Accepted, DeviceWorker, Outcome, Raw};
 
 /// All devices, profiles and users. Cheap to clone; all clones are the same, and differ at most in who acts.
@@ -73,6 +75,7 @@ struct Inner {
     tenant: TenantId,
     signing_key: Box<[u8]>,
     tables: RwLock<registry::Tables>,
+    updates: ota::Updates,
     /// Counts changes of devices and profiles that sessions keep something of.
     changes: AtomicU64,
     /// Tells raw frames of one time apart.

@@ -15,7 +15,7 @@ use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
 use crate::profiles::implicit_profile;
 use crate::registry::{DeviceHandle, ProfileSlot, Tables};
-use crate::{Devices, Inner, random, users};
+use crate::{Devices, Inner, ota, random, users};
 
 /// The first administrator's login name: the upstream default, so that client examples work.
 pub const ADMINISTRATOR_EMAIL: &str = "tenant@thingsboard.org";
@@ -52,15 +52,27 @@ impl Devices {
         let tenant = store.setting(TENANT_SETTING)?.ok_or_else(|| missing(TENANT_SETTING))?;
         let tenant = uuid::Uuid::from_slice(&tenant).map_err(|_| missing(TENANT_SETTING))?;
         let signing_key = store.setting(SIGNING_KEY_SETTING)?.ok_or_else(|| missing(SIGNING_KEY_SETTING))?;
-        let tables = RwLock::new(load_tables(&store)?);
+        let tables = load_tables(&store)?;
+        let updates = ota::load(&store, &tables, now)?;
+        let tables = RwLock::new(tables);
         let signing_key = signing_key.into_boxed_slice();
         let changes = AtomicU64::new(0);
         let raw_number = AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1);
         let audited = AtomicU64::new(store.last_audit()?);
         let tenant = TenantId(tenant);
         let claim_rules = ArcSwap::from_pointee(ClaimRules::default());
-        let inner =
-            Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited, claim_rules };
+        let inner = Inner {
+            store,
+            bus,
+            tenant,
+            signing_key,
+            tables,
+            updates,
+            changes,
+            raw_number,
+            audited,
+            claim_rules,
+        };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }
 }
@@ -108,6 +120,9 @@ fn load_tables(store: &Store) -> Result<Tables, OpenError> {
         return Err(OpenError::Damaged("there is no default profile".into()));
     }
     load_devices(store, &mut tables)?;
+    for package in store.ota_packages()? {
+        tables.packages.insert(package.id, Arc::new(package));
+    }
     for (device, scope, attribute) in store.attributes_all()? {
         // A device and its attributes are deleted in one batch, so an owner that is missing never comes back.
         if let Some(device) = tables.device(device) {

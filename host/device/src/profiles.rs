@@ -10,14 +10,15 @@ use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
-    AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Provisioning,
-    Timestamp, TransportKind, Wrapping,
+    AuditAction, CodecHash, CodecName, DeadLetterBounds, OtaTargets, PayloadKind, Profile, ProfileId,
+    Provisioning, Timestamp, TransportKind, Wrapping,
 };
 use wireglot_store::Batch;
 
 use crate::Devices;
 use crate::audit::profile_changes;
 use crate::error::{DeviceError, Rule};
+use crate::ota::check_targets;
 use crate::provision::as_stored;
 use crate::registry::{ProfileSlot, ProfileState, Tables};
 
@@ -39,6 +40,7 @@ pub struct ProfileDraft {
     pub dead_letters: DeadLetterBounds,
     /// The key of a certificate chain is made of its first certificate, whatever stands here.
     pub provisioning: Provisioning,
+    pub ota: OtaTargets,
 }
 
 impl ProfileDraft {
@@ -54,6 +56,7 @@ impl ProfileDraft {
             raw_retention_hours: None,
             dead_letters: DeadLetterBounds::default(),
             provisioning: Provisioning::Disabled,
+            ota: OtaTargets::default(),
         }
     }
 
@@ -71,6 +74,7 @@ impl ProfileDraft {
             raw_retention_hours: self.raw_retention_hours,
             dead_letters: self.dead_letters,
             provisioning: self.provisioning,
+            ota: self.ota,
         }
     }
 }
@@ -173,10 +177,15 @@ impl Devices {
             let changes = profile_changes(stored, &profile);
             self.put_profile_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
             let old = slot.state();
+            let is_retargeted = profile.ota != stored.ota;
             let state = slot.publish(profile);
             tables.index_provisioning(Some(&old.profile), Some(&slot));
             self.changed();
-            (state, self.0.queue(batch))
+            let committed = self.0.queue(batch);
+            if is_retargeted {
+                self.0.updates.look_at_profile(&tables, id);
+            }
+            (state, committed)
         };
         committed.await?;
         Ok(state)
@@ -290,6 +299,7 @@ fn check(tables: &Tables, draft: &ProfileDraft, stored: Option<&Profile>) -> Res
             | Provisioning::CheckPreProvisioned { .. } => Rule::ProvisionKeyTaken,
         });
     }
+    check_targets(tables, draft.ota, own)?;
     match &draft.transport {
         TransportKind::Mqtt(mqtt) => check_mqtt(mqtt),
         TransportKind::Default | TransportKind::Other(_) => Ok(()),

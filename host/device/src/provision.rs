@@ -5,8 +5,8 @@
 use tracing::debug;
 use wireglot_model::limits::{CREDENTIALS_BYTES_MAX, SECRET_BYTES_MAX};
 use wireglot_model::{
-    ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind, ProvisionRequest, Provisioning, Sample,
-    Scope, Timestamp, Value,
+    OtaTargets, ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind, ProvisionRequest,
+    Provisioning, Sample, Scope, Timestamp, Value,
 };
 use wireglot_store::Batch;
 
@@ -106,6 +106,7 @@ impl Devices {
             label: None,
             profile: ProfileChoice::Id(profile.profile.id),
             additional_info: if is_gateway { "{\"gateway\":true}".into() } else { "null".into() },
+            ota: OtaTargets::default(),
         };
         let device = self.make_device(draft, credentials, &[provisioned()], now).await?;
         Ok(success(&device))

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use wireglot_model::{
-    ClaimRecord, Credentials, Customer, CustomerId, Device, DeviceId, Profile, ProfileId, User,
+    ClaimRecord, Credentials, Customer, CustomerId, Device, DeviceId, OtaPackage, OtaPackageId, Profile,
+    ProfileId, User,
 };
 use wireglot_store::Batch;
 
@@ -171,6 +172,7 @@ pub(crate) struct Tables {
     /// By the digest of the lookup text, so that comparing keys tells nothing about tokens.
     lookups: HashMap<Digest, DeviceHandle>,
     pub(crate) profiles: HashMap<ProfileId, Arc<ProfileSlot>>,
+    pub(crate) packages: HashMap<OtaPackageId, Arc<OtaPackage>>,
     pub(crate) users: Vec<User>,
     pub(crate) customers: HashMap<CustomerId, Customer>,
     /// Devices that may be claimed, until their time is over or somebody asks in vain.

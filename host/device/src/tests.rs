@@ -7,6 +7,7 @@ mod claim;
 mod connect;
 mod customers;
 mod manage;
+mod ota;
 mod provision;
 
 use tempfile::TempDir;
@@ -59,6 +60,7 @@ fn draft(name: &str) -> DeviceDraft {
         label: None,
         profile: ProfileChoice::Default,
         additional_info: "null".into(),
+        ota: wireglot_model::OtaTargets::default(),
     }
 }
 

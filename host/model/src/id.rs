@@ -61,6 +61,10 @@ uuid_id! {
     /// A customer: whom devices are given to.
     CustomerId
 }
+uuid_id! {
+    /// A package for updates over the air.
+    OtaPackageId
+}
 
 /// One MQTT session of this node, unique while the process runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -1,9 +1,9 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), how devices make themselves known (`provision`), the stored records
-//! (`record`),
-//! who changed what (`audit`), what counts as one address (`address`),
+//! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `segments`), how devices make
+//! themselves known (`provision`), the stored records (`record`), who changed what (`audit`), what counts as one
+//! address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -28,10 +28,10 @@ pub use audit::{Actor, AuditAction, AuditEntry};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{
-    CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, ProfileId, SessionId, TenantId,
-    UserId,
+    CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, OtaPackageId, ProfileId,
+    SessionId, TenantId, UserId,
 };
-pub use ota::OtaKind;
+pub use ota::{ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaTargets, OtaUpdate};
 pub use profile::{
     CarriedNames, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, TransportKind, VersionPin,
     Wrapping,

@@ -234,6 +234,33 @@ pub const CUSTOMERS_MAX: usize = 100_000;
 pub const USERS_MAX: usize = 10_000;
 /// Longest e-mail address or name of a user, and longest title of a customer, in characters.
 pub const TITLE_CHARS_MAX: usize = 255;
+/// Packages for updates over the air that there may be.
+pub const OTA_PACKAGES_MAX: usize = 10_000;
+/// Longest title, version or tag of such a package, in characters.
+pub const OTA_TEXT_CHARS_MAX: usize = 255;
+/// Longest address of a package that lies elsewhere, and longest name of a file, in bytes.
+pub const OTA_URL_BYTES_MAX: usize = 1_024;
+/// Largest part of a package that a device may ask for with a size (device API §16.5).
+pub const OTA_CHUNK_BYTES_MAX: u64 = 65_536;
+/// Largest package that a device may ask for as a whole; it goes out as one packet.
+pub const OTA_WHOLE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of packages that are on their way from the disk to devices at a time, in the whole process.
+pub const OTA_BYTES_IN_FLIGHT_MAX: u64 = 1024 * 1024;
+/// How long a device may take to read a part of a package; past it, it is disconnected, because others wait.
+pub const OTA_PART_TIMEOUT_S: u16 = 30;
+/// Downloads that a connection remembers the package of; the one that was used longest ago is forgotten first.
+pub const OTA_DOWNLOADS_REMEMBERED_MAX: usize = 8;
+/// Requests of a connection that may wait for the device's acknowledgements; past it, it is disconnected.
+pub const OTA_REQUESTS_WAITING_MAX: usize = 256;
+/// Bytes of their topics.
+pub const OTA_REQUESTS_WAITING_BYTES_MAX: usize = 64 * 1024;
+/// Devices that are told of an update in `OTA_PUSH_PERIOD_S` (device API §16.2).
+pub const OTA_PUSHES_MAX: usize = 100;
+/// The time that belongs to it.
+pub const OTA_PUSH_PERIOD_S: u32 = 60;
+/// Devices whose updates are queued with one commit.
+pub const OTA_DEVICES_AT_ONCE: usize = 256;
+
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.
@@ -279,3 +306,6 @@ const _: () = assert!(2 * CODECS_MAX <= CODEC_CACHE_FILES_MAX);
 const _: () = assert!(CANARY_HARD_FAILURES_MAX < CODEC_TRAPS_IN_A_ROW_MAX);
 // A frame of the largest kind fits the queue of the shadow.
 const _: () = assert!(2 * PACKET_BYTES_MAX < SHADOW_QUEUE_BYTES_MAX);
+// The largest part fits what may be in flight, or it would never be read.
+const _: () =
+    assert!(OTA_CHUNK_BYTES_MAX <= OTA_WHOLE_BYTES_MAX && OTA_WHOLE_BYTES_MAX <= OTA_BYTES_IN_FLIGHT_MAX);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
+use crate::ota::OtaTargets;
 use crate::profile_limits::ProfileLimits;
 use crate::provision::Provisioning;
 use crate::time::Timestamp;
@@ -43,6 +44,9 @@ pub struct Profile {
     /// Whether devices make themselves known.
     #[serde(default)]
     pub provisioning: Provisioning,
+    /// The packages that its devices are to have, unless they have their own.
+    #[serde(default)]
+    pub ota: OtaTargets,
 }
 
 /// How many dead letters of a profile are kept. The oldest make room.

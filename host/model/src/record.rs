@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CodecStamp, CredentialsId, CustomerId, DeviceId, ProfileId, UserId};
+use crate::ota::OtaTargets;
 use crate::profile::Envelope;
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -27,6 +28,9 @@ pub struct Device {
     /// Whose it is; `None`: the tenant's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<CustomerId>,
+    /// The packages that it is to have, before those of its profile.
+    #[serde(default)]
+    pub ota: OtaTargets,
     /// Counts saves.
     pub version: u64,
 }

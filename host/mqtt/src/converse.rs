@@ -61,6 +61,8 @@ pub(crate) async fn converse<F, D: Dialect>(io: &Io<F>, codec: &D::Codec, owner:
     let session = owner.session();
     let mut watch = Watch::new(session.silence_max());
     let end = poll_fn(|cx| listen(io, codec, session, &mut dialect, &mut watch, cx)).await;
+    // A part of a package is of no use to whoever does not hear it; a device asks again when it is back.
+    session.downloads.stop(session);
     // What has begun is finished first: its answers may be lost with the connection, but not its messages. A commit
     // that takes longer than this fails anyway.
     let _finished = timeout(Millis(u32::from(DRAIN_TIMEOUT_S) * 1000), session.window.idle()).await;

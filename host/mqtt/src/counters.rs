@@ -69,6 +69,14 @@ counters! {
     downlinks_sent,
     /// Downlinks given up: no format, larger than the device takes, or no subscription any more.
     downlinks_dropped,
+    /// Parts of packages sent to devices.
+    ota_parts,
+    /// Bytes of them.
+    ota_bytes,
+    /// Requests of such parts that were answered on an error topic.
+    ota_refusals,
+    /// Sessions ended because a part was not read in time.
+    ota_timeouts,
 }
 
 /// A count with one writer.

@@ -43,6 +43,26 @@ pub(crate) fn answer(session: &Session, family: Family, answers: &[Downlink]) {
     }
 }
 
+/// Sends a publish that is composed already.
+pub(crate) fn publish(session: &Session, topic: ByteString, payload: Bytes) {
+    let qos = session.subscriptions.borrow().qos_of(&topic);
+    let pushed = session.outbox.borrow_mut().push(topic, qos, payload);
+    flush(session);
+    if pushed.is_err() {
+        session.close(Close::Quota);
+    }
+}
+
+/// Whether the device has taken all that it was sent.
+pub(crate) fn has_taken(session: &Session) -> bool {
+    !session.line.is_blocked() && session.outbox.borrow().waiting.is_empty()
+}
+
+/// Whether it also takes another publish now.
+pub(crate) fn has_room(session: &Session) -> bool {
+    has_taken(session) && !session.outbox.borrow().is_spent()
+}
+
 fn send(session: &Session, family: Family, downlink: &Downlink) {
     let mut is_full = false;
     for (topic, payload) in compose(session, family, downlink) {
@@ -71,6 +91,7 @@ pub(crate) fn flush(session: &Session) {
             }
         }
     }
+    session.downloads.wake();
 }
 
 /// The device has acknowledged a publish.
@@ -149,12 +170,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether the device has to acknowledge something before it gets another publish of QoS 1.
+    fn is_spent(&self) -> bool {
+        self.receive_max.is_some_and(|max| self.unacknowledged.len() >= usize::from(max.get()))
+    }
+
     fn next(&mut self, is_blocked: bool) -> Option<Publication> {
         let (_, qos, _) = self.waiting.front()?;
         let is_counted = *qos != QoS::AtMostOnce && self.receive_max.is_some();
-        let is_spent =
-            self.receive_max.is_some_and(|max| self.unacknowledged.len() >= usize::from(max.get()));
-        if is_blocked || (is_counted && is_spent) {
+        if is_blocked || (is_counted && self.is_spent()) {
             return None;
         }
         let (topic, qos, payload) = self.waiting.pop_front()?;

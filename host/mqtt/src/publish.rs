@@ -9,11 +9,14 @@ use std::rc::Rc;
 
 use ntex_mqtt::QoS;
 use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw};
-use wireglot_model::{CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, Timestamp};
+use wireglot_model::{
+    CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, OtaKind, Timestamp,
+};
 use wireglot_route::{Family, Route, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::carried;
+use crate::ota;
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
 use crate::trace::{Seen, Told, Watch};
@@ -63,6 +66,8 @@ enum Debt {
     Message(Family),
     DeadLetter(Fault, OnFailure),
     UnknownTopic,
+    /// The request of a part of a package, which is on its way.
+    Download,
     /// A network server's message that brings no frame.
     NoFrame,
     /// A QoS 2 exchange that is open already.
@@ -134,6 +139,11 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
             owed.debt = Debt::UnknownTopic;
             follow(session, owed);
         }
+        Failure::Download { kind, chunk, bytes } => {
+            owed.debt = Debt::Download;
+            ota::request(&owed.session, incoming.topic, kind, chunk, bytes);
+            follow(session, owed);
+        }
         Failure::Unread(unread) => {
             if let Some(watch) = watch {
                 let told = Told { device, view: &view, incoming, received };
@@ -153,7 +163,10 @@ fn read(
     received: Timestamp,
 ) -> Result<(Decoded, Option<CodecStamp>, Family), Failure> {
     let route = uplink(&view.topics, incoming.topic)?; // 1
-    if matches!(route, Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::OtaChunk { .. }) {
+    if let Route::OtaChunk { kind, chunk } = route {
+        return Err(Failure::Download { kind, chunk, bytes: ota::wanted_bytes(incoming.payload)? });
+    }
+    if matches!(route, Route::RpcRequest { .. } | Route::RpcResponse { .. }) {
         return Err(Failure::UnknownTopic);
     }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
@@ -218,7 +231,7 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
     let session = &owed.session;
     let counters = &session.worker.counters;
     let (fault, on_failure) = match owed.debt {
-        Debt::Message(_) => {
+        Debt::Message(_) | Debt::Download => {
             counters.publishes_accepted.count();
             return Ok(Ack::positive(proof));
         }
@@ -259,6 +272,12 @@ fn fail(owed: &Owed) {
 /// Why a message did not get to its end.
 enum Failure {
     UnknownTopic,
+    /// It is no message: it asks for a part of a package of so many bytes.
+    Download {
+        kind: OtaKind,
+        chunk: u32,
+        bytes: u64,
+    },
     Unread(Unread),
 }
 

@@ -20,6 +20,7 @@ use wireglot_model::SessionId;
 use crate::ack::Close;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
+use crate::ota::Downloads;
 use crate::profile::ProfileView;
 use crate::publish::Answer;
 use crate::subscribe::Subscriptions;
@@ -39,6 +40,7 @@ pub(crate) struct Session {
     pub(crate) window: Window,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) outbox: RefCell<Outbox>,
+    pub(crate) downloads: Downloads,
     /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
     name: RefCell<Arc<str>>,
@@ -84,6 +86,14 @@ impl Line {
         }
     }
 
+    /// The largest publish that the device takes, where it has said so.
+    pub(crate) fn publish_bytes_max(&self) -> Option<u64> {
+        match self {
+            Line::V3(_) => None,
+            Line::V5(line) => line.publish_bytes_max(),
+        }
+    }
+
     pub(crate) fn close(&self, reason: Option<Close>) {
         match self {
             Line::V3(line) => line.close(),
@@ -114,6 +124,7 @@ impl Session {
             window: Window::default(),
             subscriptions: RefCell::default(),
             outbox: RefCell::new(Outbox::new(receive_max)),
+            downloads: Downloads::default(),
             view: RefCell::new(view),
             name: RefCell::new(name),
             seen: Cell::new(seen),
@@ -225,6 +236,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let session = &self.0;
         session.is_closing.set(true);
+        session.downloads.stop(session);
         session.worker.devices.close_session(&session.device, session.id, now());
         session.worker.leave(session.id);
     }

@@ -7,6 +7,7 @@ mod attributes;
 mod connect;
 mod endings;
 mod harness;
+mod ota;
 mod provision;
 mod publish;
 mod subscribe;

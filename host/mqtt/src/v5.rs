@@ -58,6 +58,11 @@ impl Line {
         self.io.encode(Encoded::Packet(packet), &self.codec)
     }
 
+    pub(crate) fn publish_bytes_max(&self) -> Option<u64> {
+        let max = self.codec.max_outbound_size();
+        (max != 0).then_some(u64::from(max))
+    }
+
     pub(crate) fn is_blocked(&self) -> bool {
         self.io.is_wr_backpressure()
     }

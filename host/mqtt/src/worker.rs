@@ -19,6 +19,7 @@ use wireglot_model::{ProfileId, SessionId};
 use crate::ack::Close;
 use crate::counters::{MqttCounters, WorkerCounters};
 use crate::entrance::Entrance;
+use crate::ota::Readers;
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
 use crate::session::Session;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) codecs: CodecTable,
     entrance: Entrance,
+    readers: Arc<Readers>,
     last_session: AtomicU64,
     /// Sessions that only provision, on all workers.
     guests: AtomicUsize,
@@ -39,8 +41,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(devices: Devices, codecs: CodecTable, entrance: Entrance) -> Self {
-        let (last_session, guests) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { devices, codecs, entrance, last_session, guests, counters: std::sync::Mutex::default() }
+        let readers = Arc::new(Readers::new(devices.files().clone()));
+        let (last_session, guests, counters) =
+            (AtomicU64::new(0), AtomicUsize::new(0), std::sync::Mutex::default());
+        Self { devices, codecs, entrance, readers, last_session, guests, counters }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -66,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) table: CodecTable,
     pub(crate) mailbox: Mailbox,
     pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) readers: Arc<Readers>,
     sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
     views: RefCell<HashMap<ProfileId, Rc<ProfileView>>>,
     is_draining: Cell<bool>,
@@ -100,6 +105,7 @@ impl Worker {
             table: shared.codecs.clone(),
             mailbox,
             counters,
+            readers: shared.readers.clone(),
             sessions: RefCell::default(),
             views: RefCell::default(),
             is_draining: Cell::new(false),

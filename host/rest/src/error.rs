@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
-use wireglot_device::{DeviceError, now};
+use wireglot_device::{DeviceError, FileError, now};
 use wireglot_model::Fault;
 
 /// An answer that says no.
@@ -55,8 +55,8 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, 31, "Request method is not supported")
     }
 
-    pub(crate) fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 31, "The request body is too large")
+    pub(crate) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 31, message)
     }
 
     pub(crate) fn too_slow() -> Self {
@@ -90,8 +90,10 @@ impl From<DeviceError> for ApiError {
             DeviceError::VersionConflict => Self::conflict(failure.to_string()),
             DeviceError::BadLogin => Self::unauthorized(failure.to_string()),
             DeviceError::NotPermitted => Self::forbidden(),
+            DeviceError::File(FileError::TooLarge { .. }) => Self::too_large(failure.to_string()),
             DeviceError::Invalid(rule) => Self::bad_request(rule.to_string()),
             DeviceError::TooManyAttributes
+            | DeviceError::File(_)
             | DeviceError::NotAccepted(_)
             | DeviceError::NotStored(_)
             | DeviceError::NotRead(_)

@@ -21,6 +21,7 @@ mod letters;
 mod listener;
 mod login;
 mod metrics;
+mod ota;
 mod page;
 mod pins;
 mod profile_shape;

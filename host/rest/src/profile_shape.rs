@@ -10,12 +10,12 @@ use wireglot_model::limits::{
 };
 use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
 use wireglot_model::{
-    CarriedNames, CodecName, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, ProfileLimits,
-    TenantId, TransportKind, VersionPin, Wrapping,
+    CarriedNames, CodecName, DeadLetterBounds, Envelope, OnFailure, OtaPackageId, OtaTargets, PayloadKind,
+    Profile, ProfileLimits, TenantId, TransportKind, VersionPin, Wrapping,
 };
 
 use crate::provision_shape;
-use crate::shape::entity;
+use crate::shape::{entity, package_id};
 
 /// Why a JSON value is not a profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ use crate::shape::entity;
 pub struct InvalidShape(String);
 
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
-const MODELLED: [&str; 11] = [
+const MODELLED: [&str; 13] = [
     "id",
     "createdTime",
     "tenantId",
@@ -35,6 +35,8 @@ const MODELLED: [&str; 11] = [
     "provisionType",
     "provisionDeviceKey",
     "version",
+    "firmwareId",
+    "softwareId",
 ];
 const MODELLED_PAYLOAD: [&str; 10] = [
     "transportPayloadType",
@@ -92,6 +94,7 @@ pub fn profile_draft(shape: &Json) -> Result<ProfileDraft, InvalidShape> {
         raw_retention_hours: raw_retention_hours(shape)?,
         dead_letters: dead_letters(shape)?,
         provisioning: provision_shape::read(shape)?,
+        ota: OtaTargets { firmware: package(shape, "firmwareId")?, software: package(shape, "softwareId")? },
     })
 }
 
@@ -240,6 +243,15 @@ fn read_limits(payload: &Json) -> Result<ProfileLimits, InvalidShape> {
     Ok(limits)
 }
 
+/// The package that a member names by its id, `{"entityType": "OTA_PACKAGE", "id": …}`.
+fn package(shape: &Json, name: &str) -> Result<Option<OtaPackageId>, InvalidShape> {
+    let id = match shape.get(name) {
+        None | Some(Json::Null) => return Ok(None),
+        Some(reference) => reference.get("id").and_then(Json::as_str).and_then(|id| id.parse().ok()),
+    };
+    id.map(Some).ok_or_else(|| invalid(format!("'{name}' is the id of a package, or null")))
+}
+
 fn retention_days(shape: &Json) -> Result<Option<u32>, InvalidShape> {
     match shape.get(RETENTION) {
         None | Some(Json::Null) => Ok(None),
@@ -380,6 +392,8 @@ fn modelled(profile: &Profile, tenant: TenantId) -> Json {
         "version": profile.version,
         RETENTION: profile.retention_days,
         RAW_RETENTION: profile.raw_retention_hours,
+        "firmwareId": package_id(profile.ota.firmware),
+        "softwareId": package_id(profile.ota.software),
         DEAD_LETTERS: {
             "maxCount": profile.dead_letters.count_max,
             "maxBytes": profile.dead_letters.bytes_max,

@@ -13,7 +13,7 @@ use crate::access::{require_administrator, require_device, require_login};
 use crate::error::ApiError;
 use crate::{
     Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, health, letters,
-    login, profiles, replay, telemetry, trace, users,
+    login, ota, profiles, replay, telemetry, trace, users,
 };
 
 /// Who may call an operation.
@@ -80,6 +80,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(device_operations());
     operations.extend(telemetry_operations());
     operations.extend(customer_operations());
+    operations.extend(ota_operations());
     operations
 }
 
@@ -152,6 +153,19 @@ fn device_operations() -> Vec<Operation> {
         operation(GET, "/api/deviceProfileInfo/{id}", profiles::read_info),
         operation(GET, "/api/deviceProfileInfos", profiles::list_infos),
         operation(GET, "/api/deviceProfiles", profiles::list),
+    ]
+}
+
+fn ota_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/otaPackage", ota::save),
+        // The setting bounds it, while it is written.
+        operation(POST, "/api/otaPackage/{id}", ota::upload).body_bytes_max(usize::MAX),
+        operation(DELETE, "/api/otaPackage/{id}", ota::delete),
+        operation(GET, "/api/otaPackage/{id}/download", ota::download),
+        operation(GET, "/api/otaPackage/info/{id}", ota::read),
+        operation(GET, "/api/otaPackages", ota::list),
+        operation(GET, "/api/otaPackages/{profile}/{kind}", ota::list_of_profile),
     ]
 }
 

@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceHandle, ProfileChoice};
-use wireglot_model::{Credentials, CredentialsKind, CustomerId, TenantId, TransportKind, User};
+use wireglot_model::{
+    Credentials, CredentialsKind, CustomerId, OtaPackageId, OtaTargets, TenantId, TransportKind, User,
+};
 
 use crate::error::ApiError;
 use crate::request;
@@ -39,6 +41,8 @@ pub(crate) struct DeviceBody {
     label: Option<String>,
     device_profile_id: Option<EntityRef>,
     additional_info: Option<Json>,
+    firmware_id: Option<EntityRef>,
+    software_id: Option<EntityRef>,
     pub(crate) version: Option<u64>,
 }
 
@@ -55,8 +59,18 @@ impl DeviceBody {
             label: self.label,
             profile,
             additional_info: self.additional_info.unwrap_or(Json::Null).to_string(),
+            ota: OtaTargets { firmware: package(self.firmware_id)?, software: package(self.software_id)? },
         })
     }
+}
+
+fn package(reference: Option<EntityRef>) -> Result<Option<OtaPackageId>, ApiError> {
+    reference.map(|package| request::id(&package.id)).transpose()
+}
+
+/// The id of a package, or null.
+pub(crate) fn package_id(package: Option<OtaPackageId>) -> Json {
+    package.map_or(Json::Null, |id| entity("OTA_PACKAGE", id))
 }
 
 /// A device.
@@ -82,8 +96,8 @@ pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
             "configuration": {"type": "DEFAULT"},
             "transportConfiguration": {"type": transport},
         },
-        "firmwareId": null,
-        "softwareId": null,
+        "firmwareId": package_id(record.ota.firmware),
+        "softwareId": package_id(record.ota.software),
         "additionalInfo": additional_info,
         "externalId": null,
         "version": record.version,

@@ -266,6 +266,7 @@ fn device(number: usize) -> Device {
         additional_info: "null".to_owned(),
         is_gateway: false,
         customer: None,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     }
 }

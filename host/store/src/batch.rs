@@ -6,8 +6,8 @@
 use serde::Serialize;
 use wireglot_model::{
     Attribute, AuditEntry, ClaimRecord, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId,
-    Customer, CustomerId, DeadLetter, DeadLetterBounds, Device, DeviceId, Measurement, Profile, ProfileId,
-    RawFrame, Scope, Timestamp, User, UserId,
+    Customer, CustomerId, DeadLetter, DeadLetterBounds, Device, DeviceId, Measurement, OtaKind, OtaPackage,
+    OtaPackageId, OtaUpdate, Profile, ProfileId, RawFrame, Scope, Timestamp, User, UserId,
 };
 
 use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
@@ -125,6 +125,24 @@ impl Batch {
 
     pub fn delete_claim(&mut self, device: DeviceId) {
         self.remove(keys::claim(device));
+    }
+
+    /// A package; its file, where it has one, is durable already.
+    pub fn put_ota_package(&mut self, package: &OtaPackage) {
+        self.put(keys::ota_package(package.id), json(package));
+    }
+
+    pub fn delete_ota_package(&mut self, id: OtaPackageId) {
+        self.remove(keys::ota_package(id));
+    }
+
+    /// How far an update is: one for each device and kind.
+    pub fn put_ota_update(&mut self, update: &OtaUpdate) {
+        self.put(keys::ota_update(update.device, update.kind), json(update));
+    }
+
+    pub fn delete_ota_update(&mut self, device: DeviceId, kind: OtaKind) {
+        self.remove(keys::ota_update(device, kind));
     }
 
     pub fn put_setting(&mut self, name: &str, value: &[u8]) {

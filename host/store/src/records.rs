@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use wireglot_model::{
     Attribute, AuditEntry, ClaimRecord, CodecName, Credentials, Customer, DeadLetter, Device, DeviceId,
-    FailureStage, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
+    FailureStage, OtaPackage, OtaUpdate, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
 };
 
 use crate::coding::{Reader, read_single};
@@ -43,6 +43,14 @@ impl Store {
     /// Devices that may be claimed, those whose time is over among them.
     pub fn claims(&self) -> Result<Vec<ClaimRecord>, ReadError> {
         self.core().all(prefix::CLAIM)
+    }
+
+    pub fn ota_packages(&self) -> Result<Vec<OtaPackage>, ReadError> {
+        self.core().all(prefix::OTA_PACKAGE)
+    }
+
+    pub fn ota_updates(&self) -> Result<Vec<OtaUpdate>, ReadError> {
+        self.core().all(prefix::OTA_UPDATE)
     }
 
     pub fn attributes_all(&self) -> Result<Vec<(DeviceId, Scope, Attribute)>, ReadError> {

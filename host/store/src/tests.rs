@@ -109,6 +109,7 @@ pub(crate) fn device(number: u8) -> Device {
         additional_info: "{}".to_owned(),
         is_gateway: false,
         customer: None,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     }
 }

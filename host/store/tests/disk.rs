@@ -86,6 +86,7 @@ fn device() -> Batch {
         additional_info: "null".to_owned(),
         is_gateway: false,
         customer: None,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     });
     batch

@@ -106,6 +106,16 @@ impl Rest {
         self.call(Method::PUT, &format!("/api/codecs/{name}"), script.as_bytes(), "text/javascript")
     }
 
+    /// Uploads the file of a package, as the part `file` of a form.
+    pub(crate) fn post_file(&self, path: &str, file: &[u8]) -> Answer {
+        let mut form =
+            b"--frontier\r\nContent-Disposition: form-data; name=\"file\"; filename=\"app.bin\"\r\n".to_vec();
+        form.extend_from_slice(b"Content-Type: application/octet-stream\r\n\r\n");
+        form.extend_from_slice(file);
+        form.extend_from_slice(b"\r\n--frontier--\r\n");
+        self.call(Method::POST, path, &form, "multipart/form-data; boundary=frontier")
+    }
+
     /// One codec of the list.
     pub(crate) fn codec(&self, name: &str) -> Option<Value> {
         let list = self.get("/api/codecs").expect("the list of codecs");

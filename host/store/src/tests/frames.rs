@@ -48,6 +48,7 @@ fn a_profile(number: u8, raw_retention_hours: Option<u32>, dead_letters: DeadLet
         raw_retention_hours,
         dead_letters,
         provisioning: wireglot_model::Provisioning::Disabled,
+        ota: wireglot_model::OtaTargets::default(),
     }
 }
 

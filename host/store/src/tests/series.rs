@@ -187,6 +187,7 @@ fn retention_drops_what_is_too_old_to_the_message() {
         raw_retention_hours: None,
         dead_letters: wireglot_model::DeadLetterBounds::default(),
         provisioning: wireglot_model::Provisioning::Disabled,
+        ota: wireglot_model::OtaTargets::default(),
     };
     let mut other = device(2);
     other.profile = wireglot_model::ProfileId(uuid::Uuid::from_bytes([1; 16]));
