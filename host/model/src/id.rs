@@ -57,6 +57,10 @@ uuid_id! {
     /// A user of the management side.
     UserId
 }
+uuid_id! {
+    /// A server-side RPC.
+    RpcId
+}
 
 /// One MQTT session of this node, unique while the process runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
 //! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), the stored records (`record`),
-//! who changed what (`audit`),
+//! who changed what (`audit`), what is asked of a device (`rpc`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ pub mod ota;
 pub mod profile;
 mod profile_limits;
 pub mod record;
+pub mod rpc;
 pub mod segments;
 pub mod time;
 pub mod uplink;
@@ -24,7 +25,7 @@ pub use audit::{Actor, AuditAction, AuditEntry};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{
-    CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
+    CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, RpcId, SessionId, TenantId, UserId,
 };
 pub use ota::OtaKind;
 pub use profile::{
@@ -36,6 +37,7 @@ pub use record::{
     Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
     User,
 };
+pub use rpc::{RpcRecord, RpcStatus};
 pub use time::Timestamp;
 pub use uplink::{Decoded, Measurement, Uplink, UplinkBody};
 pub use value::{Sample, Value};

@@ -1,7 +1,7 @@
 //! The key layout: which keyspace holds what under which key. docs/storage.md shows the same table, and a test
 //! compares them.
 
-use wireglot_model::{CredentialsId, DeviceId, ProfileId, Scope, Timestamp, UserId};
+use wireglot_model::{CredentialsId, DeviceId, ProfileId, RpcId, Scope, Timestamp, UserId};
 
 use crate::error::ReadError;
 
@@ -30,6 +30,7 @@ pub(crate) mod prefix {
     pub(crate) const NEXT_DEVICE: u8 = b'n';
     pub(crate) const DELETED: u8 = b'x';
     pub(crate) const AUDIT: u8 = b'j';
+    pub(crate) const RPC: u8 = b'r';
     /// In `dead`: who and how large, so that the letters themselves need not be read to count them.
     pub(crate) const DEAD_FACTS: u8 = b'i';
     /// In `dead`: the letter.
@@ -63,6 +64,10 @@ pub(crate) fn credentials(id: CredentialsId) -> Vec<u8> {
 
 pub(crate) fn user(id: UserId) -> Vec<u8> {
     prefixed(prefix::USER, id.0.as_bytes())
+}
+
+pub(crate) fn rpc(id: RpcId) -> Vec<u8> {
+    prefixed(prefix::RPC, id.0.as_bytes())
 }
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
@@ -203,6 +208,7 @@ mod tests {
             prefix::NEXT_DEVICE,
             prefix::DELETED,
             prefix::AUDIT,
+            prefix::RPC,
         ];
         assert_eq!(documented, written);
         for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {
