@@ -16,7 +16,9 @@ mod read;
 mod typing;
 mod write;
 
-pub use write::{write_attribute_delete, write_attribute_response, write_attribute_update};
+pub use write::{
+    write_attribute_delete, write_attribute_response, write_attribute_update, write_rpc_request,
+};
 
 use std::borrow::Cow;
 use std::collections::HashSet;

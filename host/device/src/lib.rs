@@ -2,7 +2,7 @@
 //!
 //! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
 //! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
-//! came, and what becomes of it when it is decoded again), then the management side:
+//! came, and what becomes of it when it is decoded again), `rpc` (what a device is asked), then the management side:
 //! `devices`, `credentials`, `profiles`, `users`, `fleet`, and what is told of it (`audit`).
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
@@ -22,6 +22,7 @@ mod open;
 mod profiles;
 mod random;
 mod registry;
+mod rpc;
 mod session;
 mod telemetry;
 mod users;
@@ -45,6 +46,7 @@ pub use frames::{Again, Change, Place, ReviveError};
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use profiles::ProfileDraft;
 pub use registry::{DeviceHandle, ProfileState};
+pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, Written};
 pub use session::Revoked;
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use wireglot_store::{HistoryQuery, LetterFilter, RawKey};
@@ -66,6 +68,7 @@ struct Inner {
     raw_number: AtomicU64,
     /// The sequence number of the last entry of the audit log.
     audited: AtomicU64,
+    rpcs: rpc::Rpcs,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.

@@ -13,6 +13,7 @@ use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
 use crate::profiles::implicit_profile;
 use crate::registry::{DeviceHandle, ProfileSlot, Tables};
+use crate::rpc::Rpcs;
 use crate::{Devices, Inner, random, users};
 
 /// The first administrator's login name: the upstream default, so that client examples work.
@@ -50,13 +51,15 @@ impl Devices {
         let tenant = store.setting(TENANT_SETTING)?.ok_or_else(|| missing(TENANT_SETTING))?;
         let tenant = uuid::Uuid::from_slice(&tenant).map_err(|_| missing(TENANT_SETTING))?;
         let signing_key = store.setting(SIGNING_KEY_SETTING)?.ok_or_else(|| missing(SIGNING_KEY_SETTING))?;
-        let tables = RwLock::new(load_tables(&store)?);
+        let tables = load_tables(&store)?;
+        let rpcs = Rpcs::load(&store, bus.clone(), &tables)?;
+        let tables = RwLock::new(tables);
         let signing_key = signing_key.into_boxed_slice();
         let changes = AtomicU64::new(0);
         let raw_number = AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1);
         let audited = AtomicU64::new(store.last_audit()?);
         let tenant = TenantId(tenant);
-        let inner = Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited };
+        let inner = Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited, rpcs };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod audit;
 mod connect;
 mod manage;
+mod rpc;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;

@@ -219,6 +219,9 @@ impl Devices {
                 Some(name) => self.child(device, name, received)?,
             };
             keep(&target, received, codec, &uplink.body, &mut batch, &mut answers);
+            if let UplinkBody::RpcResponse { id, payload } = &uplink.body {
+                self.0.rpcs.respond(target.id(), *id, payload, received, &mut batch);
+            }
             is_followed |= matches!(uplink.body, UplinkBody::Attributes(_));
             targets.push(Target { device: target, unsettled: None });
         }
@@ -272,7 +275,7 @@ impl Devices {
                     }
                 }
                 UplinkBody::ClientRpc { .. } => return Err(AcceptError::Unsupported("client-side RPCs")),
-                // No server-side RPC can be waiting for this answer, and an unknown one is ignored.
+                // An answer that nobody waits for is ignored.
                 UplinkBody::RpcResponse { .. } => {}
             }
         }

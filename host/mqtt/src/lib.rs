@@ -4,7 +4,7 @@
 //! packet, `connect` lets a device in, `session` is what one connection is, `window` bounds what it has in flight,
 //! `publish` is the path of a message, `profile` reads its payload, `carried` the envelopes of network servers, `ack`
 //! says what it is answered, `trace` shows it to whoever watches. `subscribe` and
-//! `deliver` are the way back. `converse` is the loop around all that and `v3` and `v5` are what it speaks, with the
+//! `deliver` are the way back, with `rpc` for what a device is asked. `converse` is the loop around all that and `v3` and `v5` are what it speaks, with the
 //! codecs of ntex-mqtt; `reactor` is the I/O underneath, `worker` is what the sessions of one thread share, `counters`
 //! what they count.
 
@@ -19,6 +19,7 @@ mod preface;
 mod profile;
 mod publish;
 mod reactor;
+mod rpc;
 mod session;
 mod subscribe;
 mod trace;

@@ -168,7 +168,11 @@ fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
             let (client_keys, shared_keys) = native::attribute_request(payload).map_err(Unread::refused)?;
             UplinkBody::AttributeRequest { id, client_keys, shared_keys }
         }
-        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. } => {
+        // Whatever text it is: whoever waits for it looks at it (device API §12.7).
+        Route::RpcResponse { id, .. } => {
+            UplinkBody::RpcResponse { id, payload: String::from_utf8_lossy(payload).into_owned() }
+        }
+        Route::RpcRequest { .. } | Route::Claim | Route::OtaChunk { .. } => {
             return Err(Unread::refused("the call is not served"));
         }
     };

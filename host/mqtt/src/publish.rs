@@ -153,10 +153,7 @@ fn read(
     received: Timestamp,
 ) -> Result<(Decoded, Option<CodecStamp>, Family), Failure> {
     let route = uplink(&view.topics, incoming.topic)?; // 1
-    if matches!(
-        route,
-        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. }
-    ) {
+    if matches!(route, Route::RpcRequest { .. } | Route::Claim | Route::OtaChunk { .. }) {
         return Err(Failure::UnknownTopic);
     }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2

@@ -8,4 +8,5 @@ mod connect;
 mod endings;
 mod harness;
 mod publish;
+mod rpc;
 mod subscribe;
