@@ -21,6 +21,7 @@ mod limits;
 mod observe;
 mod profile_limits;
 mod reload;
+mod rpc;
 mod scripts;
 mod telemetry;
 mod versions;

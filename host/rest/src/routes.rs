@@ -13,7 +13,7 @@ use crate::access::require_login;
 use crate::error::ApiError;
 use crate::{
     Api, attributes, audit, candidates, codecs, descriptions, devices, health, letters, login, profiles,
-    replay, telemetry, trace,
+    replay, rpc, telemetry, trace,
 };
 
 /// Who may call an operation.
@@ -67,6 +67,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(candidate_operations());
     operations.extend(device_operations());
     operations.extend(telemetry_operations());
+    operations.extend(rpc_operations());
     operations
 }
 
@@ -165,6 +166,18 @@ fn telemetry_operations() -> Vec<Operation> {
         operation(DELETE, prefixed!("/{scope}"), attributes::delete),
         operation(POST, prefixed!(""), attributes::write_by_device),
         operation(DELETE, prefixed!(""), attributes::delete_by_device),
+    ]
+}
+
+fn rpc_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/rpc/oneway/{id}", rpc::one_way),
+        operation(POST, "/api/rpc/twoway/{id}", rpc::two_way),
+        operation(POST, "/api/plugins/rpc/oneway/{id}", rpc::one_way_v1),
+        operation(POST, "/api/plugins/rpc/twoway/{id}", rpc::two_way_v1),
+        operation(GET, "/api/rpc/persistent/device/{id}", rpc::list),
+        operation(GET, "/api/rpc/persistent/{id}", rpc::read),
+        operation(DELETE, "/api/rpc/persistent/{id}", rpc::delete),
     ]
 }
 

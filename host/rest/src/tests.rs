@@ -4,6 +4,7 @@ mod access;
 mod candidates;
 mod entities;
 mod resources;
+mod rpc;
 mod socket;
 mod versions;
 
