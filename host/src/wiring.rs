@@ -169,7 +169,9 @@ async fn drain(parts: Parts, (mqtt_address, _): (SocketAddr, SocketAddr)) -> any
     let broke_off = || format!("The drain of {mqtt_address} broke off.");
     tokio::task::spawn_blocking(move || mqtt.stop()).await.with_context(broke_off)?;
     // What became of RPCs since their clock has stopped.
-    devices.turn_rpcs(wireglot_device::now()).await?;
+    if let Err(error) = devices.turn_rpcs(wireglot_device::now()).await {
+        error!(%error, "The state of RPCs could not be stored.");
+    }
     tokio::task::spawn_blocking(move || store.close()).await.with_context(broke_off)
 }
 

@@ -199,9 +199,8 @@ impl Book {
 
     /// Forgets a persistent RPC. Whether there was one.
     pub(crate) fn delete(&mut self, id: RpcId, now: Timestamp) -> bool {
-        let Some(device) = self.kept.device(id) else { return false };
-        self.kept.remove(id);
-        self.stranded.retain(|(_, other), _| *other != id);
+        let Some((device, expires)) = self.kept.remove(id) else { return false };
+        self.stranded.remove(&(expires, id));
         self.step(device, now, |queue, rules, out| {
             if let Some(waiting) = queue.id_of(id) {
                 queue.withdraw(waiting, rules, out);
@@ -214,11 +213,12 @@ impl Book {
     /// Forgets a device with all its RPCs.
     pub(crate) fn forget(&mut self, device: DeviceId, batch: &mut Batch) -> Vec<(Waiter, RpcOutcome)> {
         for id in self.kept.of_device(device, None) {
-            self.kept.remove(id);
+            if let Some((_, expires)) = self.kept.remove(id) {
+                self.stranded.remove(&(expires, id));
+            }
             self.unwritten.remove(&id);
             batch.delete_rpc(id);
         }
-        self.stranded.retain(|_, record| record.device != device);
         let mut out = Effects::default();
         if let Some(place) = self.queues.remove(&device) {
             place.due.map(|due| self.due.remove(&(due, device)));
