@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use wireglot_device::Dates;
+use wireglot_device::{Dates, RpcRules, RpcStrategy};
 use wireglot_model::limits;
 use wireglot_store::Durability;
 
@@ -95,6 +95,20 @@ settings! {
     ota_package_mib_max: u64 = "256", "1..=16384", |text| whole(text, 1..=16_384);
     /// All such packages together, in MiB. They lie in the data folder.
     ota_packages_mib_max: u64 = "10240", "1..=1048576", |text| whole(text, 1..=1_048_576);
+    /// When the next RPC of a device is sent: `burst` at once, `sequential-on-ack` when the device has acknowledged the one before it, `sequential-on-response` when that is answered.
+    rpc_submit_strategy: RpcStrategy = "burst", "burst, sequential-on-ack, sequential-on-response", rpc_strategy;
+    /// How often an RPC that a device does not acknowledge is sent again at most.
+    rpc_retries_max: u32 = "5", "0..=100", |text| whole(text, 0..=100);
+    /// How long the acknowledgement of an RPC is waited for, in milliseconds.
+    rpc_ack_timeout_ms: i64 = "10000", "100..=600000", |text| whole(text, 100..=600_000);
+    /// How long the response to an RPC is waited for with `sequential-on-response`, in milliseconds.
+    rpc_response_timeout_ms: i64 = "30000", "100..=3600000", |text| whole(text, 100..=3_600_000);
+    /// Whether a device that does not acknowledge an RPC after all retries loses its session and gets the RPC again when it is back; otherwise the RPC has failed.
+    rpc_close_session_on_timeout: bool = "false", "true, false", truth;
+    /// The shortest time that a caller of an RPC waits, whatever `timeout` says, in milliseconds.
+    rpc_timeout_ms_min: i64 = "5000", "0..=600000", |text| whole(text, 0..=600_000);
+    /// How long a caller of an RPC waits where there is no `timeout`, in milliseconds.
+    rpc_timeout_ms: i64 = "10000", "100..=600000", |text| whole(text, 100..=600_000);
     /// Password of the administrator `tenant@thingsboard.org`, set when the data folder is new. Empty: a random one, printed once.
     admin_password: Secret = "", "at least 8 characters, or empty", secret;
     /// Whether a device may let itself be claimed by a customer without the server attribute `claimingAllowed`.
@@ -132,6 +146,19 @@ pub(crate) enum LogFormat {
 }
 
 impl Config {
+    /// What the settings say about RPCs.
+    pub(crate) fn rpc_rules(&self) -> RpcRules {
+        RpcRules {
+            strategy: self.rpc_submit_strategy,
+            retries_max: self.rpc_retries_max,
+            ack_timeout_ms: self.rpc_ack_timeout_ms,
+            response_timeout_ms: self.rpc_response_timeout_ms,
+            closes_session: self.rpc_close_session_on_timeout,
+            timeout_ms_min: self.rpc_timeout_ms_min,
+            timeout_ms: self.rpc_timeout_ms,
+        }
+    }
+
     /// Reads the file, where there is one, then the environment, then what the command line gives.
     pub(crate) fn load(
         file: Option<&Path>,
@@ -271,6 +298,19 @@ fn durability(text: &str) -> anyhow::Result<Durability> {
     }
 }
 
+fn rpc_strategy(text: &str) -> anyhow::Result<RpcStrategy> {
+    match text {
+        "burst" => Ok(RpcStrategy::Burst),
+        "sequential-on-ack" => Ok(RpcStrategy::SequentialOnAck),
+        "sequential-on-response" => Ok(RpcStrategy::SequentialOnResponse),
+        other => bail!("`{other}` is none of burst, sequential-on-ack, sequential-on-response"),
+    }
+}
+
+fn truth(text: &str) -> anyhow::Result<bool> {
+    text.parse().with_context(|| format!("`{text}` is none of true, false"))
+}
+
 fn secret(text: &str) -> anyhow::Result<Secret> {
     if !text.is_empty() && text.chars().count() < limits::PASSWORD_CHARS_MIN {
         bail!("must have at least {} characters", limits::PASSWORD_CHARS_MIN);
@@ -335,6 +375,9 @@ mod tests {
         refused("mqtt_proxy_protocol = \"v2\"", "none of true, false");
         refused("mqtt_wrong_logins_max = 1000001", "0..=1000000");
         refused("mqtt_block_s = 0", "1..=86400");
+        refused("rpc_submit_strategy = \"BURST\"", "none of burst, sequential-on-ack");
+        refused("rpc_close_session_on_timeout = 1", "none of true, false");
+        refused("rpc_ack_timeout_ms = 99", "100..=600000");
         refused("admin_password = \"short\"", "at least 8");
         refused("log_format = \"xml\"", "none of text, json");
         refused("claim_allowed_by_default = 1", "none of true, false");

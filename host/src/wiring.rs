@@ -26,6 +26,9 @@ use crate::{audit, fleet, metrics, reload, updates};
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
 
+/// How often the clock of RPCs turns at least.
+const RPC_TURN: Duration = Duration::from_secs(1);
+
 /// Serves until a signal asks to stop, then drains.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     // Ports first: a server that cannot listen must not touch the data.
@@ -140,7 +143,28 @@ fn follow(parts: &Parts) -> JoinSet<()> {
     }
     tasks.spawn(sweep(parts.store.clone()));
     tasks.spawn(updates::follow(parts.devices.clone()));
+    tasks.spawn(turn_rpcs(parts.devices.clone()));
     tasks
+}
+
+/// The clock of all RPCs. It looks at least once in a while, because the wall clock may be set.
+async fn turn_rpcs(devices: Devices) {
+    loop {
+        let next = match devices.turn_rpcs(wireglot_device::now()).await {
+            Ok(next) => next,
+            Err(error) => {
+                error!(%error, "The state of RPCs could not be stored.");
+                None
+            }
+        };
+        let left_ms = next.map(|next| next.0.saturating_sub(wireglot_device::now().0));
+        let left = left_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
+        let pause = left.map_or(RPC_TURN, |left| left.min(RPC_TURN));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = devices.rpcs_changed() => {}
+        }
+    }
 }
 
 async fn sweep(store: Store) {
@@ -162,12 +186,14 @@ async fn sweep(store: Store) {
 }
 
 async fn drain(parts: Parts, (mqtt_address, _): (SocketAddr, SocketAddr)) -> anyhow::Result<()> {
-    let Parts { store, mqtt, .. } = parts;
-    let stopped = tokio::task::spawn_blocking(move || {
-        mqtt.stop();
-        store.close();
-    });
-    stopped.await.with_context(|| format!("The drain of {mqtt_address} broke off."))
+    let Parts { store, mqtt, devices, .. } = parts;
+    let broke_off = || format!("The drain of {mqtt_address} broke off.");
+    tokio::task::spawn_blocking(move || mqtt.stop()).await.with_context(broke_off)?;
+    // What became of RPCs since their clock has stopped.
+    if let Err(error) = devices.turn_rpcs(wireglot_device::now()).await {
+        error!(%error, "The state of RPCs could not be stored.");
+    }
+    tokio::task::spawn_blocking(move || store.close()).await.with_context(broke_off)
 }
 
 /// Binds before anything else, with a reason that says which setting to change.
@@ -208,6 +234,7 @@ async fn open_devices(config: &Config, store: &Store, bus: &Bus) -> anyhow::Resu
         allowed_by_default: config.claim_allowed_by_default,
         duration_ms: config.claim_duration_ms,
     });
+    devices.set_rpc_rules(config.rpc_rules());
     if let Some(first) = first_start
         && let Some(password) = first.generated_password
     {

@@ -24,6 +24,7 @@ mod ota;
 mod profile_limits;
 mod provision;
 mod reload;
+mod rpc;
 mod scripts;
 mod telemetry;
 mod tls;

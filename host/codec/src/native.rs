@@ -18,7 +18,9 @@ mod typing;
 mod write;
 
 pub use provision::{ProvisionRefusal, claim, provision_request, write_provision_answer};
-pub use write::{write_attribute_delete, write_attribute_response, write_attribute_update};
+pub use write::{
+    write_attribute_delete, write_attribute_response, write_attribute_update, write_rpc_request,
+};
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -209,6 +209,7 @@ impl Devices {
                 batch.delete_claim(id);
             }
             device.state.deleted.store(true, Ordering::Release);
+            self.0.rpcs.forget(id, &mut batch);
             tables.remove(&device);
             if let Ok(info) = AdditionalInfo::parse(&device.record().additional_info) {
                 count_child(&tables, &info, |count| count.saturating_sub(1));

@@ -1,8 +1,9 @@
 //! What a device may do, and what may be done with it. Knows neither MQTT nor HTTP: no topics, no codes.
 //!
 //! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect; with a
-//! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
-//! came, and what becomes of it when it is decoded again), then the management side:
+//! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and
+//! `gateway`), `frames` (what is kept as it came, and what becomes of it when it is decoded again), `rpc` (what a
+//! device is asked), then the management side:
 //! `devices`, `credentials`, `profiles`, `ota` (packages, and which device is told of which), `customers`, `users`,
 //! `fleet`, and what is told of it (`audit`). How devices come by credentials and owners: `provision` and `claim`.
 //!
@@ -29,6 +30,7 @@ mod profiles;
 mod provision;
 mod random;
 mod registry;
+mod rpc;
 mod session;
 mod telemetry;
 mod users;
@@ -59,6 +61,7 @@ pub use ota::{OtaPackageDraft, UpdatesDue, checksum};
 pub use profiles::ProfileDraft;
 pub use provision::ProvisionError;
 pub use registry::{DeviceHandle, ProfileState};
+pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, Written};
 pub use session::Revoked;
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use users::{HashedPassword, UserDraft};
@@ -83,6 +86,7 @@ struct Inner {
     /// The sequence number of the last entry of the audit log.
     audited: AtomicU64,
     claim_rules: ArcSwap<claim::ClaimRules>,
+    rpcs: rpc::Rpcs,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.

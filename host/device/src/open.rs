@@ -15,6 +15,7 @@ use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
 use crate::profiles::implicit_profile;
 use crate::registry::{DeviceHandle, ProfileSlot, Tables};
+use crate::rpc::Rpcs;
 use crate::{Devices, Inner, ota, random, users};
 
 /// The first administrator's login name: the upstream default, so that client examples work.
@@ -54,6 +55,7 @@ impl Devices {
         let signing_key = store.setting(SIGNING_KEY_SETTING)?.ok_or_else(|| missing(SIGNING_KEY_SETTING))?;
         let tables = load_tables(&store)?;
         let updates = ota::load(&store, &tables, now)?;
+        let rpcs = Rpcs::load(&store, bus.clone(), &tables)?;
         let tables = RwLock::new(tables);
         let signing_key = signing_key.into_boxed_slice();
         let changes = AtomicU64::new(0);
@@ -72,6 +74,7 @@ impl Devices {
             raw_number,
             audited,
             claim_rules,
+            rpcs,
         };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }

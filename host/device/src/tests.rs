@@ -9,6 +9,7 @@ mod customers;
 mod manage;
 mod ota;
 mod provision;
+mod rpc;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;

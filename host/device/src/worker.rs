@@ -223,6 +223,9 @@ impl Devices {
             if let UplinkBody::Claim { secret, duration_ms } = &uplink.body {
                 self.register_claim(&target, secret, *duration_ms, received, &mut batch);
             }
+            if let UplinkBody::RpcResponse { id, payload } = &uplink.body {
+                self.0.rpcs.respond(target.id(), *id, payload, received, &mut batch);
+            }
             is_followed |= matches!(uplink.body, UplinkBody::Attributes(_));
             targets.push(Target { device: target, unsettled: None });
         }
@@ -276,7 +279,7 @@ impl Devices {
                     }
                 }
                 UplinkBody::ClientRpc { .. } => return Err(AcceptError::Unsupported("client-side RPCs")),
-                // No server-side RPC can be waiting for this answer, and an unknown one is ignored.
+                // An answer that nobody waits for is ignored.
                 UplinkBody::RpcResponse { .. } => {}
                 UplinkBody::Claim { secret, .. } => {
                     if secret.len() > SECRET_BYTES_MAX {

@@ -65,6 +65,10 @@ uuid_id! {
     /// A package for updates over the air.
     OtaPackageId
 }
+uuid_id! {
+    /// A server-side RPC.
+    RpcId
+}
 
 /// One MQTT session of this node, unique while the process runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

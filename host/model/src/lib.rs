@@ -2,8 +2,8 @@
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
 //! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `segments`), how devices make
-//! themselves known (`provision`), the stored records (`record`), who changed what (`audit`), what counts as one
-//! address (`address`),
+//! themselves known (`provision`), the stored records (`record`), who changed what (`audit`), what is asked of a
+//! device (`rpc`), what counts as one address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -18,6 +18,7 @@ pub mod profile;
 mod profile_limits;
 pub mod provision;
 pub mod record;
+pub mod rpc;
 pub mod segments;
 pub mod time;
 pub mod uplink;
@@ -28,7 +29,7 @@ pub use audit::{Actor, AuditAction, AuditEntry};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{
-    CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, OtaPackageId, ProfileId,
+    CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, OtaPackageId, ProfileId, RpcId,
     SessionId, TenantId, UserId,
 };
 pub use ota::{ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaTargets, OtaUpdate};
@@ -44,6 +45,7 @@ pub use record::{
     Attribute, ClaimRecord, Credentials, CredentialsKind, Customer, DeadLetter, Device, FailureStage,
     FrameTrace, RawFrame, Scope, User,
 };
+pub use rpc::{RpcRecord, RpcStatus};
 pub use time::Timestamp;
 pub use uplink::{Decoded, Measurement, Uplink, UplinkBody};
 pub use value::{Sample, Value};

@@ -261,6 +261,25 @@ pub const OTA_PUSH_PERIOD_S: u32 = 60;
 /// Devices whose updates are queued with one commit.
 pub const OTA_DEVICES_AT_ONCE: usize = 256;
 
+/// Server-side RPCs of one device that wait for it or for its answer; past it, new ones are refused.
+pub const RPCS_PENDING_PER_DEVICE_MAX: usize = 100;
+/// RPCs on their way into one session at a time: the rest waits where it does not fill the session's outbox.
+pub const RPCS_UNDER_WAY_MAX: usize = 32;
+/// Longest method of an RPC, in bytes.
+pub const RPC_METHOD_BYTES_MAX: usize = 255;
+/// Longest parameters of an RPC, in bytes of JSON text.
+pub const RPC_PARAMS_BYTES_MAX: usize = 64 * 1024;
+/// Longest additional info of an RPC, in bytes of JSON text.
+pub const RPC_INFO_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of RPCs that wait, over all devices; past it, new ones are refused.
+pub const RPC_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Persistent RPCs that are kept; past it, the oldest finished ones go.
+pub const RPCS_KEPT_MAX: usize = 100_000;
+/// Bytes of them.
+pub const RPC_KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Requests to the management side that wait for a device's answer at a time.
+pub const RPC_WAITERS_MAX: usize = 512;
+
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.
@@ -282,6 +301,10 @@ pub const LOGOUTS_KEPT_MAX: usize = 10_000;
 /// Items of one page.
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 
+// What is under way into a session leaves room in its outbox for everything else.
+const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
+// Whoever waits for devices leaves connections to everybody else.
+const _: () = assert!(2 * RPC_WAITERS_MAX <= REST_CONNECTIONS_MAX);
 // A codec holds the payload, its copy, and the largest result we accept from it.
 const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);
 // A codec's stack lies on its worker's.

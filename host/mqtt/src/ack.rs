@@ -94,7 +94,7 @@ pub(crate) enum Close {
     Inactive,
     /// The device's other session took over.
     TakenOver,
-    /// An operator's doing.
+    /// An operator's doing, or what an operator has set for devices that do not acknowledge RPCs.
     Administrative,
     /// The server stops.
     ShuttingDown,
@@ -149,7 +149,7 @@ impl From<CloseReason> for Close {
     fn from(reason: CloseReason) -> Self {
         match reason {
             CloseReason::TakenOver => Close::TakenOver,
-            CloseReason::Administrative => Close::Administrative,
+            CloseReason::Administrative | CloseReason::RpcUnacknowledged => Close::Administrative,
             CloseReason::Inactive => Close::Inactive,
             CloseReason::ShuttingDown => Close::ShuttingDown,
         }

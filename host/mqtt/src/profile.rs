@@ -172,7 +172,11 @@ fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
             let (secret, duration_ms) = native::claim(payload).map_err(Unread::refused)?;
             UplinkBody::Claim { secret, duration_ms }
         }
-        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::OtaChunk { .. } => {
+        // Whatever text it is: whoever waits for it looks at it (device API §12.7).
+        Route::RpcResponse { id, .. } => {
+            UplinkBody::RpcResponse { id, payload: String::from_utf8_lossy(payload).into_owned() }
+        }
+        Route::RpcRequest { .. } | Route::OtaChunk { .. } => {
             return Err(Unread::refused("the call is not served"));
         }
     };

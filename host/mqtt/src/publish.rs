@@ -166,7 +166,7 @@ fn read(
     if let Route::OtaChunk { kind, chunk } = route {
         return Err(Failure::Download { kind, chunk, bytes: ota::wanted_bytes(incoming.payload)? });
     }
-    if matches!(route, Route::RpcRequest { .. } | Route::RpcResponse { .. }) {
+    if matches!(route, Route::RpcRequest { .. }) {
         return Err(Failure::UnknownTopic);
     }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2

@@ -26,7 +26,7 @@ use crate::publish::Answer;
 use crate::subscribe::Subscriptions;
 use crate::window::Window;
 use crate::worker::Worker;
-use crate::{v3, v5};
+use crate::{rpc, v3, v5};
 use wireglot_device::now;
 
 /// One session.
@@ -61,6 +61,8 @@ pub(crate) struct Publication {
     pub(crate) qos: QoS,
     pub(crate) id: Option<NonZeroU16>,
     pub(crate) payload: Bytes,
+    /// The RPC of this request id, whole with this publish.
+    pub(crate) call: Option<i32>,
 }
 
 impl Line {
@@ -237,6 +239,7 @@ impl Drop for Owner {
         let session = &self.0;
         session.is_closing.set(true);
         session.downloads.stop(session);
+        rpc::end_interest(session);
         session.worker.devices.close_session(&session.device, session.id, now());
         session.worker.leave(session.id);
     }

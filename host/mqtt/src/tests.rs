@@ -10,4 +10,5 @@ mod harness;
 mod ota;
 mod provision;
 mod publish;
+mod rpc;
 mod subscribe;

@@ -14,13 +14,13 @@ use wireglot_model::limits::{PACKET_BYTES_MAX, SUBSCRIBE_FILTERS_MAX};
 use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
-use crate::deliver;
 use crate::entrance::Visitor;
 use crate::provision;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Publication, Session};
 use crate::subscribe::Grant;
 use crate::worker::Worker;
+use crate::{deliver, rpc};
 
 /// The way to an MQTT 3.1.1 device.
 pub(crate) struct Line {
@@ -34,7 +34,7 @@ impl Line {
     }
 
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
-        let Publication { topic, qos, id, payload } = publication;
+        let Publication { topic, qos, id, payload, .. } = publication;
         let payload_size = u32::try_from(payload.len()).map_err(|_| EncodeError::OverMaxPacketSize)?;
         let packet = codec::Publish { dup: false, retain: false, qos, topic, packet_id: id, payload_size };
         self.io.encode(Encoded::Publish(packet, Some(payload)), &self.codec)
@@ -158,6 +158,8 @@ fn reply(session: &Session, packet: Packet) -> Option<Packet> {
             for filter in &topic_filters {
                 subscriptions.unsubscribe(filter);
             }
+            drop(subscriptions);
+            rpc::note_interest(session);
             return Some(Packet::UnsubscribeAck { packet_id });
         }
         // Nothing is sent with QoS 2, so there is nothing that these could answer.
@@ -188,5 +190,8 @@ fn subscribe(session: &Session, packet_id: NonZeroU16, filters: &[(ByteString, Q
             Grant::Refused | Grant::TooMany => SubscribeReturnCode::Failure,
         }
     });
-    Some(Packet::SubscribeAck { packet_id, status: status.collect() })
+    let status = status.collect();
+    drop(subscriptions);
+    rpc::note_interest(session);
+    Some(Packet::SubscribeAck { packet_id, status })
 }

@@ -18,13 +18,13 @@ use wireglot_model::limits::{PACKET_BYTES_MAX, SUBSCRIBE_FILTERS_MAX, TOPIC_ALIA
 use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
-use crate::deliver;
 use crate::entrance::Visitor;
 use crate::provision;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Publication, Session};
 use crate::subscribe::Grant;
 use crate::worker::Worker;
+use crate::{deliver, rpc};
 
 /// The way to an MQTT 5 device.
 pub(crate) struct Line {
@@ -39,7 +39,7 @@ impl Line {
     }
 
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
-        let Publication { topic, qos, id, payload } = publication;
+        let Publication { topic, qos, id, payload, .. } = publication;
         let payload_size = u32::try_from(payload.len()).map_err(|_| EncodeError::OverMaxPacketSize)?;
         let properties = PublishProperties::default();
         let packet =
@@ -243,11 +243,14 @@ fn subscribe(session: &Session, packet: &codec::Subscribe) -> Option<Packet> {
             Grant::TooMany => SubscribeAckReason::QuotaExceeded,
         }
     });
+    let status = status.collect();
+    drop(subscriptions);
+    rpc::note_interest(session);
     Some(Packet::SubscribeAck(codec::SubscribeAck {
         packet_id: packet.packet_id,
         properties: UserProperties::default(),
         reason_string: None,
-        status: status.collect(),
+        status,
     }))
 }
 
@@ -264,11 +267,14 @@ fn unsubscribe(session: &Session, packet: &codec::Unsubscribe) -> Option<Packet>
             UnsubscribeAckReason::NoSubscriptionExisted
         }
     });
+    let status = status.collect();
+    drop(subscriptions);
+    rpc::note_interest(session);
     Some(Packet::UnsubscribeAck(codec::UnsubscribeAck {
         packet_id: packet.packet_id,
         properties: UserProperties::default(),
         reason_string: None,
-        status: status.collect(),
+        status,
     }))
 }
 

@@ -8,8 +8,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
-use wireglot_device::{DeviceError, FileError, now};
+use wireglot_device::{DeviceError, FileError, RpcRefusal, now};
 use wireglot_model::Fault;
+
+/// When an RPC that found no room may be tried again: about as long as one is waited for.
+const RPC_RETRY_S: u64 = 10;
 
 /// An answer that says no.
 #[derive(Debug)]
@@ -101,6 +104,20 @@ impl From<DeviceError> for ApiError {
                 Fault::Device | Fault::Denied | Fault::Quota => Self::bad_request(failure.to_string()),
                 Fault::Codec | Fault::Host => Self::internal(&failure),
             },
+        }
+    }
+}
+
+impl From<RpcRefusal> for ApiError {
+    fn from(refusal: RpcRefusal) -> Self {
+        match (&refusal, refusal.fault()) {
+            (RpcRefusal::NoDevice, _) => Self::not_found(),
+            (_, Fault::Quota) => Self {
+                retry_after_s: Some(RPC_RETRY_S),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, 33, refusal.to_string())
+            },
+            (_, Fault::Device | Fault::Denied) => Self::bad_request(refusal.to_string()),
+            (_, Fault::Codec | Fault::Host) => Self::internal(&refusal),
         }
     }
 }

@@ -30,6 +30,7 @@ mod provision_shape;
 mod replay;
 mod request;
 mod routes;
+mod rpc;
 mod shape;
 mod telemetry;
 mod trace;
@@ -46,7 +47,7 @@ use tokio::sync::{Semaphore, watch};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecFolder, CodecTable};
 use wireglot_device::{DeviceHandle, Devices};
-use wireglot_model::limits::{LOGINS_CHECKED_MAX, TRACE_LISTENERS_MAX};
+use wireglot_model::limits::{LOGINS_CHECKED_MAX, RPC_WAITERS_MAX, TRACE_LISTENERS_MAX};
 use wireglot_replay::Replays;
 
 use access::{LoginLimit, Tokens};
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     logins: LoginLimit,
     logins_checked: Semaphore,
     traces: Arc<Semaphore>,
+    rpc_waiters: Semaphore,
     stopping: watch::Receiver<bool>,
     answers: metrics::Answers,
 }
@@ -112,6 +114,7 @@ impl Api {
             logins: LoginLimit::default(),
             logins_checked: Semaphore::new(LOGINS_CHECKED_MAX),
             traces: Arc::new(Semaphore::new(TRACE_LISTENERS_MAX)),
+            rpc_waiters: Semaphore::new(RPC_WAITERS_MAX),
             stopping,
             answers: metrics::Answers::default(),
         };

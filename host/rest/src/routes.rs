@@ -13,7 +13,7 @@ use crate::access::{require_administrator, require_device, require_login};
 use crate::error::ApiError;
 use crate::{
     Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, health, letters,
-    login, ota, profiles, replay, telemetry, trace, users,
+    login, ota, profiles, replay, rpc, telemetry, trace, users,
 };
 
 /// Who may call an operation.
@@ -81,6 +81,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(telemetry_operations());
     operations.extend(customer_operations());
     operations.extend(ota_operations());
+    operations.extend(rpc_operations());
     operations
 }
 
@@ -209,6 +210,18 @@ fn customer_operations() -> Vec<Operation> {
         operation(POST, "/api/user", users::create),
         operation(GET, "/api/user/{id}/activationLink", users::activation_link),
         operation(POST, "/api/noauth/activate", users::activate).public(),
+    ]
+}
+
+fn rpc_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/rpc/oneway/{id}", rpc::one_way),
+        operation(POST, "/api/rpc/twoway/{id}", rpc::two_way),
+        operation(POST, "/api/plugins/rpc/oneway/{id}", rpc::one_way_v1),
+        operation(POST, "/api/plugins/rpc/twoway/{id}", rpc::two_way_v1),
+        operation(GET, "/api/rpc/persistent/device/{id}", rpc::list),
+        operation(GET, "/api/rpc/persistent/{id}", rpc::read),
+        operation(DELETE, "/api/rpc/persistent/{id}", rpc::delete),
     ]
 }
 

@@ -6,6 +6,7 @@ mod customers;
 mod entities;
 mod provisioning;
 mod resources;
+mod rpc;
 mod socket;
 mod versions;
 

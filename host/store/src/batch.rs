@@ -7,7 +7,7 @@ use serde::Serialize;
 use wireglot_model::{
     Attribute, AuditEntry, ClaimRecord, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId,
     Customer, CustomerId, DeadLetter, DeadLetterBounds, Device, DeviceId, Measurement, OtaKind, OtaPackage,
-    OtaPackageId, OtaUpdate, Profile, ProfileId, RawFrame, Scope, Timestamp, User, UserId,
+    OtaPackageId, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope, Timestamp, User, UserId,
 };
 
 use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
@@ -147,6 +147,14 @@ impl Batch {
 
     pub fn put_setting(&mut self, name: &str, value: &[u8]) {
         self.put(keys::setting(name), value.to_vec());
+    }
+
+    pub fn put_rpc(&mut self, rpc: &RpcRecord) {
+        self.put(keys::rpc(rpc.id), json(rpc));
+    }
+
+    pub fn delete_rpc(&mut self, id: RpcId) {
+        self.remove(keys::rpc(id));
     }
 
     /// An entry of the audit log; the sequence numbers are the caller's to give, each once and rising.

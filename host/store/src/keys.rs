@@ -2,7 +2,7 @@
 //! compares them.
 
 use wireglot_model::{
-    CredentialsId, CustomerId, DeviceId, OtaKind, OtaPackageId, ProfileId, Scope, Timestamp, UserId,
+    CredentialsId, CustomerId, DeviceId, OtaKind, OtaPackageId, ProfileId, RpcId, Scope, Timestamp, UserId,
 };
 
 use crate::error::ReadError;
@@ -36,6 +36,7 @@ pub(crate) mod prefix {
     pub(crate) const CLAIM: u8 = b'm';
     pub(crate) const OTA_PACKAGE: u8 = b'o';
     pub(crate) const OTA_UPDATE: u8 = b'w';
+    pub(crate) const RPC: u8 = b'r';
     /// In `dead`: who and how large, so that the letters themselves need not be read to count them.
     pub(crate) const DEAD_FACTS: u8 = b'i';
     /// In `dead`: the letter.
@@ -90,6 +91,10 @@ pub(crate) fn ota_update(device: DeviceId, kind: OtaKind) -> Vec<u8> {
         OtaKind::Software => 1,
     });
     key
+}
+
+pub(crate) fn rpc(id: RpcId) -> Vec<u8> {
+    prefixed(prefix::RPC, id.0.as_bytes())
 }
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
@@ -234,6 +239,7 @@ mod tests {
             prefix::CLAIM,
             prefix::OTA_PACKAGE,
             prefix::OTA_UPDATE,
+            prefix::RPC,
         ];
         assert_eq!(documented, written);
         for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {

@@ -3,7 +3,8 @@
 use serde::de::DeserializeOwned;
 use wireglot_model::{
     Attribute, AuditEntry, ClaimRecord, CodecName, Credentials, Customer, DeadLetter, Device, DeviceId,
-    FailureStage, OtaPackage, OtaUpdate, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
+    FailureStage, OtaPackage, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope, Timestamp,
+    User,
 };
 
 use crate::coding::{Reader, read_single};
@@ -64,6 +65,19 @@ impl Store {
             Ok(())
         })?;
         Ok(attributes)
+    }
+
+    /// Shows all persistent RPCs, one after the other: together they may be large.
+    pub fn each_rpc(&self, visit: &mut dyn FnMut(RpcRecord)) -> Result<(), ReadError> {
+        self.core().each(prefix::RPC, |_, value| {
+            visit(parse(value)?);
+            Ok(())
+        })
+    }
+
+    /// One persistent RPC, as it was last committed.
+    pub fn rpc(&self, id: RpcId) -> Result<Option<RpcRecord>, ReadError> {
+        self.core().records.get(keys::rpc(id))?.map(|value| parse(&value)).transpose()
     }
 
     /// A named setting, such as a signing key.

@@ -38,6 +38,16 @@ pub fn write_attribute_response(client: &[Sample], shared: &[Sample]) -> String 
     out
 }
 
+/// `{"method":"setGpio","params":{…}}`; `params` is JSON text.
+pub fn write_rpc_request(method: &str, params: &str) -> String {
+    let mut out = String::from("{\"method\":");
+    write_json_string(method, &mut out);
+    out.push_str(",\"params\":");
+    out.push_str(params);
+    out.push('}');
+    out
+}
+
 fn write_samples(samples: &[Sample], out: &mut String) {
     out.push('{');
     for (index, sample) in samples.iter().enumerate() {

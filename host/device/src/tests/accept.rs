@@ -16,10 +16,10 @@ use crate::{AcceptError, DeviceDraft, DeviceHandle, DeviceWorker, LetterFilter, 
 
 const LATER: Timestamp = Timestamp(NOW.0 + 1);
 
-type Worker = DeviceWorker<oneshot::Sender<Outcome>>;
+pub(super) type Worker = DeviceWorker<oneshot::Sender<Outcome>>;
 
 /// Runs a story on a worker's thread, with the worker's driver beside it.
-async fn on_worker<F: Future<Output = ()>>(site: &Site, story: impl FnOnce(Worker) -> F) {
+pub(super) async fn on_worker<F: Future<Output = ()>>(site: &Site, story: impl FnOnce(Worker) -> F) {
     let worker = site.devices.worker();
     let local = LocalSet::new();
     local.spawn_local(worker.driver(|then: oneshot::Sender<Outcome>, outcome| then.send(outcome).unwrap()));
@@ -27,7 +27,7 @@ async fn on_worker<F: Future<Output = ()>>(site: &Site, story: impl FnOnce(Worke
 }
 
 /// What comes out of the driver: the answers.
-async fn accept(
+pub(super) async fn accept(
     worker: &Worker,
     device: &DeviceHandle,
     now: Timestamp,
