@@ -41,6 +41,7 @@ struct ProfileEntry {
     retention_days: Option<u32>,
     raw_retention_hours: Option<u32>,
     dead_letters: Option<toml::Table>,
+    client_rpc: Option<toml::Table>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +135,7 @@ fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
         "retentionDays": entry.retention_days,
         "rawRetentionHours": entry.raw_retention_hours,
         "deadLetters": entry.dead_letters,
+        "clientRpc": entry.client_rpc,
         "profileData": {"configuration": {"type": "DEFAULT"}, "transportConfiguration": transport},
     });
     wireglot_rest::profile_draft(&shape).map_err(|reason| anyhow::anyhow!("profile `{name}`: {reason}"))

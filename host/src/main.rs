@@ -8,6 +8,7 @@ mod metrics;
 mod operator;
 mod reload;
 mod simulate;
+mod webhook;
 mod wiring;
 
 use std::io::{IsTerminal as _, Write as _};

@@ -55,6 +55,12 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         "Publishes to devices given up.",
         mqtt.downlinks_dropped,
     );
+    counter("wireglot_client_rpc_total", "Client-side RPCs of devices.", mqtt.client_calls);
+    counter(
+        "wireglot_client_rpc_unanswered_total",
+        "Client-side RPCs that nobody answers, or not in time.",
+        mqtt.client_calls_unanswered,
+    );
     let outcomes = [
         ("accepted", mqtt.publishes_accepted),
         ("refused", mqtt.publishes_refused),

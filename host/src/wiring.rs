@@ -20,7 +20,7 @@ use wireglot_rest::RestConfig;
 use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::config::Config;
-use crate::{audit, fleet, metrics, reload};
+use crate::{audit, fleet, metrics, reload, webhook};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
@@ -47,7 +47,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         given => given,
     };
     let listeners = vec![mqtt_listener];
-    let mqtt_config = MqttConfig { listeners, workers };
+    let client_rpc = webhook::client_rpc(&config);
+    let mqtt_config = MqttConfig { listeners, workers, client_rpc };
     let mqtt = wireglot_mqtt::start(mqtt_config, devices.clone(), codecs.clone())?;
     let parts = Parts { config, store, bus, devices, codecs, folder, mqtt };
     run(parts, http_listener).await

@@ -9,6 +9,7 @@ mod harness;
 mod attributes;
 mod authors;
 mod candidates;
+mod client_rpc;
 mod clients;
 mod codecs;
 mod connect;

@@ -200,6 +200,7 @@ pub(crate) fn command(downlink: &Downlink) -> Option<CommandParts<'_>> {
             client: sample_params(client),
             shared: sample_params(shared),
         }),
+        Downlink::ClientRpcAnswer { id, payload, .. } => Some(CommandParts::CallAnswer { id: *id, payload }),
         Downlink::Close(_) => None,
     }
 }
@@ -209,6 +210,7 @@ pub(crate) enum CommandParts<'a> {
     Update(Vec<wit::SampleParam<'a>>),
     Delete(Vec<&'a str>),
     Response { id: i32, client: Vec<wit::SampleParam<'a>>, shared: Vec<wit::SampleParam<'a>> },
+    CallAnswer { id: i32, payload: &'a str },
 }
 
 impl CommandParts<'_> {
@@ -218,6 +220,9 @@ impl CommandParts<'_> {
             Self::Delete(keys) => wit::Command::AttributeDelete(keys),
             Self::Response { id, client, shared } => {
                 wit::Command::AttributeResponse(wit::AttributeResponse { id: *id, client, shared })
+            }
+            Self::CallAnswer { id, payload } => {
+                wit::Command::RpcResponse(wit::RpcResponseParam { id: *id, payload })
             }
         }
     }
@@ -237,6 +242,12 @@ fn sample_params(samples: &[Sample]) -> Vec<wit::SampleParam<'_>> {
             },
         })
         .collect()
+}
+
+/// What a responder answers, checked.
+pub(crate) fn answer(json: String) -> Result<String, Invalid> {
+    check_json(&json).map_err(|error| invalid(format!("the answer {error}")))?;
+    Ok(json)
 }
 
 /// What the codec wants published, checked.

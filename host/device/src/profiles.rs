@@ -10,8 +10,8 @@ use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
-    AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp,
-    TransportKind, Wrapping,
+    AuditAction, ClientRpc, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId,
+    Timestamp, TransportKind, Wrapping,
 };
 use wireglot_store::Batch;
 
@@ -36,6 +36,7 @@ pub struct ProfileDraft {
     pub retention_days: Option<u32>,
     pub raw_retention_hours: Option<u32>,
     pub dead_letters: DeadLetterBounds,
+    pub client_rpc: ClientRpc,
 }
 
 impl ProfileDraft {
@@ -50,6 +51,7 @@ impl ProfileDraft {
             retention_days: None,
             raw_retention_hours: None,
             dead_letters: DeadLetterBounds::default(),
+            client_rpc: ClientRpc::default(),
         }
     }
 
@@ -66,6 +68,7 @@ impl ProfileDraft {
             retention_days: self.retention_days,
             raw_retention_hours: self.raw_retention_hours,
             dead_letters: self.dead_letters,
+            client_rpc: self.client_rpc,
         }
     }
 }
@@ -96,11 +99,13 @@ impl Devices {
         self.0.tables.read().profiles.values().map(|slot| slot.state()).collect()
     }
 
-    /// Whether a profile names this codec.
+    /// Whether a profile names this codec, or this responder.
     pub fn is_codec_used(&self, codec: &CodecName) -> bool {
-        self.profiles()
-            .iter()
-            .any(|state| named_codec(&state.profile).is_some_and(|(named, _)| named == codec))
+        self.profiles().iter().any(|state| {
+            let responder = state.profile.client_rpc.responder.as_ref();
+            named_codec(&state.profile).is_some_and(|(named, _)| named == codec)
+                || responder.is_some_and(|responder| responder.name == *codec)
+        })
     }
 
     /// The codec versions that profiles are pinned to, each with the names of its profiles.

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod audit;
+pub mod client_rpc;
 pub mod downlink;
 pub mod fault;
 pub mod id;
@@ -21,6 +22,7 @@ pub mod uplink;
 pub mod value;
 
 pub use audit::{Actor, AuditAction, AuditEntry};
+pub use client_rpc::{ClientRpc, ResponderChoice, Webhook};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::client_rpc::ClientRpc;
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
 use crate::profile_limits::ProfileLimits;
@@ -39,6 +40,9 @@ pub struct Profile {
     /// How many payloads that were not decoded are kept.
     #[serde(default)]
     pub dead_letters: DeadLetterBounds,
+    /// Who answers what its devices call.
+    #[serde(default)]
+    pub client_rpc: ClientRpc,
 }
 
 /// How many dead letters of a profile are kept. The oldest make room.

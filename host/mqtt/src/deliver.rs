@@ -12,9 +12,10 @@ use ntex_mqtt::QoS;
 use wireglot_codec::native;
 use wireglot_model::Downlink;
 use wireglot_model::limits::DEVICE_OUTBOX_MAX;
-use wireglot_route::{Family, Format, attribute_response_topic, attribute_update_topic};
+use wireglot_route::{Family, Format, attribute_response_topic, attribute_update_topic, rpc_response_topic};
 
 use crate::ack::Close;
+use crate::client_rpc;
 use crate::session::{Publication, Session};
 use wireglot_device::now;
 
@@ -26,6 +27,9 @@ pub(crate) fn downlink(session: &Session, downlink: Downlink) {
             session.subscriptions.borrow().updates()
         }
         Downlink::AttributeResponse { .. } => Some(Family::V1),
+        Downlink::ClientRpcAnswer { ticket, payload, .. } => {
+            return client_rpc::arrived(session, *ticket, payload.clone());
+        }
     };
     // Only a subscription makes the interest (device API §2.6).
     if let Some(family) = family {
@@ -43,7 +47,7 @@ pub(crate) fn answer(session: &Session, family: Family, answers: &[Downlink]) {
     }
 }
 
-fn send(session: &Session, family: Family, downlink: &Downlink) {
+pub(crate) fn send(session: &Session, family: Family, downlink: &Downlink) {
     let mut is_full = false;
     for (topic, payload) in compose(session, family, downlink) {
         let qos = session.subscriptions.borrow().qos_of(&topic);
@@ -83,6 +87,7 @@ fn compose(session: &Session, family: Family, downlink: &Downlink) -> Vec<(ByteS
     let worker = &session.worker;
     let default_topic = || match downlink {
         Downlink::AttributeResponse { id, .. } => ByteString::from(attribute_response_topic(family, *id)),
+        Downlink::ClientRpcAnswer { id, .. } => ByteString::from(rpc_response_topic(family, *id)),
         Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) | Downlink::Close(_) => {
             ByteString::from_static(attribute_update_topic(family))
         }
@@ -111,6 +116,7 @@ fn compose(session: &Session, family: Family, downlink: &Downlink) -> Vec<(ByteS
         Downlink::AttributeResponse { client, shared, .. } => {
             native::write_attribute_response(client, shared)
         }
+        Downlink::ClientRpcAnswer { payload, .. } => payload.clone(),
         Downlink::Close(_) => return Vec::new(),
     };
     vec![(default_topic(), json.into())]

@@ -4,12 +4,13 @@
 //! packet, `connect` lets a device in, `session` is what one connection is, `window` bounds what it has in flight,
 //! `publish` is the path of a message, `profile` reads its payload, `carried` the envelopes of network servers, `ack`
 //! says what it is answered, `trace` shows it to whoever watches. `subscribe` and
-//! `deliver` are the way back. `converse` is the loop around all that and `v3` and `v5` are what it speaks, with the
+//! `deliver` are the way back, `client_rpc` has a device's calls answered. `converse` is the loop around all that and `v3` and `v5` are what it speaks, with the
 //! codecs of ntex-mqtt; `reactor` is the I/O underneath, `worker` is what the sessions of one thread share, `counters`
 //! what they count.
 
 mod ack;
 mod carried;
+mod client_rpc;
 mod connect;
 mod converse;
 mod counters;
@@ -27,6 +28,7 @@ mod v5;
 mod window;
 mod worker;
 
+pub use client_rpc::{ClientRpcConfig, Reply, WebhookCall};
 pub use counters::MqttCounters;
 pub use listener::{MqttConfig, MqttRunning, StartError, start};
 

@@ -22,6 +22,7 @@ use wireglot_model::limits::{
     CONNECT_TIMEOUT_S, DRAIN_TIMEOUT_S, WORKER_CONNECTIONS_MAX, WORKER_STACK_BYTES,
 };
 
+use crate::client_rpc::ClientRpcConfig;
 use crate::connect::Broken;
 use crate::counters::MqttCounters;
 use crate::preface::{FirstPacket, Version};
@@ -44,6 +45,8 @@ pub struct MqttConfig {
     pub listeners: Vec<TcpListener>,
     /// Worker threads.
     pub workers: usize,
+    /// Who answers what devices call.
+    pub client_rpc: ClientRpcConfig,
 }
 
 /// Why the listener did not start.
@@ -78,7 +81,7 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
     }
     let addresses =
         config.listeners.iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)?;
-    let shared = Arc::new(Shared::new(devices, codecs));
+    let shared = Arc::new(Shared::new(devices, codecs, config.client_rpc.clone()));
     let (started, server) = mpsc::sync_channel(1);
     let system = std::thread::Builder::new()
         .name("mqtt".into())

@@ -14,6 +14,7 @@ use wireglot_route::{Family, Route, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::carried;
+use crate::client_rpc::{self, Call};
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
 use crate::trace::{Seen, Told, Watch};
@@ -54,6 +55,8 @@ pub(crate) struct Owed {
     qos: QoS,
     id: Option<NonZeroU16>,
     debt: Debt,
+    /// What the device calls with it.
+    calls: Vec<Call>,
 }
 
 /// What a publish has come to, as soon as that is durable.
@@ -96,7 +99,7 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
     let bytes = incoming.topic.len() + incoming.payload.len();
     session.window.enter(bytes);
     let (qos, id) = (incoming.qos, incoming.id);
-    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated };
+    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated, calls: Vec::new() };
     if delivery == Delivery::New { receive(session, incoming, owed) } else { follow(session, owed) }
 }
 
@@ -112,6 +115,7 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let failure = match read(session, &view, incoming, received) {
         Ok((decoded, codec, family)) => {
             owed.debt = Debt::Message(family);
+            owed.calls = client_rpc::calls_in(&decoded);
             let raw = view.keeps_raw && codec.is_some();
             let raw = raw.then(|| incoming.raw(&view, None));
             let seen = watch.and_then(|watch| {
@@ -153,10 +157,7 @@ fn read(
     received: Timestamp,
 ) -> Result<(Decoded, Option<CodecStamp>, Family), Failure> {
     let route = uplink(&view.topics, incoming.topic)?; // 1
-    if matches!(
-        route,
-        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. }
-    ) {
+    if matches!(route, Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. }) {
         return Err(Failure::UnknownTopic);
     }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
@@ -192,8 +193,9 @@ fn follow(session: &Session, owed: Owed) {
 }
 
 /// The store has answered: pays what is owed for a publish.
-pub(crate) fn done(owed: Owed, outcome: Outcome) {
+pub(crate) fn done(mut owed: Owed, outcome: Outcome) {
     let Ok((proof, answers)) = outcome else { return fail(&owed) };
+    let calls = std::mem::take(&mut owed.calls);
     let session = &owed.session;
     let verdict = pay(&owed, proof); // 4
     let is_qos_2 = owed.qos == QoS::ExactlyOnce;
@@ -213,6 +215,7 @@ pub(crate) fn done(owed: Owed, outcome: Outcome) {
     }
     if let Debt::Message(family) = owed.debt {
         crate::deliver::answer(session, family, &answers);
+        client_rpc::answer(session, family, calls);
     }
 }
 

@@ -17,6 +17,7 @@ use wireglot_device::DeviceHandle;
 use wireglot_model::SessionId;
 
 use crate::ack::Close;
+use crate::client_rpc::Waiting;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
 use crate::profile::ProfileView;
@@ -36,6 +37,8 @@ pub(crate) struct Session {
     pub(crate) window: Window,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) outbox: RefCell<Outbox>,
+    /// Of the device, for an answer.
+    pub(crate) calls: RefCell<Waiting>,
     /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
     name: RefCell<Arc<str>>,
@@ -110,6 +113,7 @@ impl Session {
             window: Window::default(),
             subscriptions: RefCell::default(),
             outbox: RefCell::new(Outbox::new(receive_max)),
+            calls: RefCell::default(),
             view: RefCell::new(view),
             name: RefCell::new(name),
             seen: Cell::new(seen),
@@ -212,6 +216,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let session = &self.0;
         session.is_closing.set(true);
+        drop(session.calls.take());
         session.worker.devices.close_session(&session.device, session.id, now());
         session.worker.leave(session.id);
     }

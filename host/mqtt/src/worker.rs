@@ -1,6 +1,6 @@
 //! What the sessions of one worker thread share: made once per worker, on it, and never leaving it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use wireglot_model::limits::DRAIN_TIMEOUT_S;
 use wireglot_model::{ProfileId, SessionId};
 
 use crate::ack::Close;
+use crate::client_rpc::ClientRpcConfig;
 use crate::counters::{MqttCounters, WorkerCounters};
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
@@ -28,13 +29,15 @@ const DRAIN_STEP: Millis = Millis(10);
 pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) codecs: CodecTable,
+    client_rpc: ClientRpcConfig,
     last_session: AtomicU64,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(devices: Devices, codecs: CodecTable) -> Self {
-        Self { devices, codecs, last_session: AtomicU64::new(0), counters: std::sync::Mutex::default() }
+    pub(crate) fn new(devices: Devices, codecs: CodecTable, client_rpc: ClientRpcConfig) -> Self {
+        let (last_session, counters) = (AtomicU64::new(0), std::sync::Mutex::default());
+        Self { devices, codecs, client_rpc, last_session, counters }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -57,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) devices: Devices,
     pub(crate) ingest: DeviceWorker<Owed>,
     pub(crate) codecs: WorkerCodecs,
+    /// Instances of their own, from the first call on: a profile has one of its codec and one of its responder.
+    responders: OnceCell<WorkerCodecs>,
     pub(crate) table: CodecTable,
     pub(crate) mailbox: Mailbox,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -87,6 +92,7 @@ impl Worker {
             devices: shared.devices.clone(),
             ingest,
             codecs: shared.codecs.worker(),
+            responders: OnceCell::new(),
             table: shared.codecs.clone(),
             mailbox,
             counters,
@@ -98,6 +104,16 @@ impl Worker {
         let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
         worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver(publish::done)), deliver]);
         worker
+    }
+
+    /// The responders of this worker.
+    pub(crate) fn responders(&self) -> &WorkerCodecs {
+        self.responders.get_or_init(|| self.table.worker())
+    }
+
+    /// Who answers what devices call.
+    pub(crate) fn client_rpc(&self) -> &ClientRpcConfig {
+        &self.shared.client_rpc
     }
 
     pub(crate) fn next_session(&self) -> SessionId {

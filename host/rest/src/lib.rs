@@ -10,6 +10,7 @@ mod aggregate;
 mod attributes;
 mod audit;
 mod candidates;
+mod client_rpc_shape;
 mod codecs;
 mod descriptions;
 mod devices;

@@ -14,6 +14,7 @@ use wireglot_model::{
     TenantId, TransportKind, VersionPin, Wrapping,
 };
 
+use crate::client_rpc_shape;
 use crate::shape::entity;
 
 /// Why a JSON value is not a profile.
@@ -79,6 +80,7 @@ pub fn profile_draft(shape: &Json) -> Result<ProfileDraft, InvalidShape> {
         retention_days: retention_days(shape)?,
         raw_retention_hours: raw_retention_hours(shape)?,
         dead_letters: dead_letters(shape)?,
+        client_rpc: client_rpc_shape::read(shape)?,
     })
 }
 
@@ -288,7 +290,7 @@ fn dead_letters(shape: &Json) -> Result<DeadLetterBounds, InvalidShape> {
 fn passthrough(shape: &Json, kind: &str) -> Json {
     let mut kept = shape.clone();
     remove(&mut kept, "", &MODELLED);
-    remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS]);
+    remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS, client_rpc_shape::CLIENT_RPC]);
     if kind == "MQTT" {
         remove(&mut kept, TRANSPORT, &MODELLED_TRANSPORT);
         remove(&mut kept, PAYLOAD, &MODELLED_PAYLOAD);
@@ -374,6 +376,7 @@ fn modelled(profile: &Profile, tenant: TenantId) -> Json {
             "maxBytes": profile.dead_letters.bytes_max,
             "maxAgeDays": profile.dead_letters.age_days_max,
         },
+        client_rpc_shape::CLIENT_RPC: client_rpc_shape::write(&profile.client_rpc),
         "profileData": {"transportConfiguration": transport},
     })
 }
@@ -451,14 +454,14 @@ fn overlay_member(base: &mut Map<String, Json>, name: String, value: Json) {
     }
 }
 
-fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShape> {
+pub(crate) fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShape> {
     match object.get(name) {
         None | Some(Json::Null) => Ok(None),
         Some(value) => value.as_str().map(Some).ok_or_else(|| invalid(format!("'{name}' is a text"))),
     }
 }
 
-fn invalid(reason: impl Into<String>) -> InvalidShape {
+pub(crate) fn invalid(reason: impl Into<String>) -> InvalidShape {
     InvalidShape(reason.into())
 }
 

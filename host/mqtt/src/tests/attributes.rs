@@ -6,7 +6,7 @@ const ATTRIBUTES: &str = "v1/devices/me/attributes";
 
 /// The next publish from the server: first byte, topic, packet id, payload.
 #[track_caller]
-fn received(client: &mut Client, version: Version) -> (u8, String, Option<u16>, String) {
+pub(super) fn received(client: &mut Client, version: Version) -> (u8, String, Option<u16>, String) {
     let (kind, body) = client.packet();
     assert_eq!(kind & 0xF0, 0x30, "a PUBLISH: {kind:02x} {body:02x?}");
     let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
