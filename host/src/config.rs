@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use wireglot_device::{Dates, RpcRules, RpcStrategy};
-use wireglot_model::limits;
+use wireglot_model::{Webhook, limits};
 use wireglot_store::Durability;
 
 /// What the documentation and the readers of files and environment know of one setting.
@@ -115,6 +115,14 @@ settings! {
     claim_allowed_by_default: bool = "true", "true, false", truth;
     /// How long a device may be claimed if it does not say, in milliseconds.
     claim_duration_ms: i64 = "86400000", "1000..=31536000000", |text| whole(text, 1_000..=31_536_000_000);
+    /// How long a client-side RPC may wait for its answer, in milliseconds; then the device gets `{"error":"timeout"}`.
+    client_rpc_timeout_ms: Duration = "60000", "100..=60000", |text| whole(text, 100..=limits::CLIENT_RPC_TIMEOUT_MS).map(|ms| milliseconds(ms.into()));
+    /// Where client-side RPCs are posted to that nobody else answers, unless the device's profile names a webhook of its own. Empty: nowhere.
+    client_rpc_webhook: Option<String> = "", "an http:// or https:// address, or empty", webhook_url;
+    /// The `Authorization` header for that address. Empty: none.
+    client_rpc_webhook_authorization: Secret = "", "printable ASCII, or empty", authorization;
+    /// How long that address may take for one call, in milliseconds.
+    client_rpc_webhook_timeout_ms: u32 = "10000", "100..=60000", |text| whole(text, limits::WEBHOOK_TIMEOUT_MS);
     /// What is logged: a level, or `tracing` directives such as `info,wireglot_codec=debug`.
     log: String = "info", "tracing directives", text;
     /// How log lines are written.
@@ -314,6 +322,21 @@ fn truth(text: &str) -> anyhow::Result<bool> {
 fn secret(text: &str) -> anyhow::Result<Secret> {
     if !text.is_empty() && text.chars().count() < limits::PASSWORD_CHARS_MIN {
         bail!("must have at least {} characters", limits::PASSWORD_CHARS_MIN);
+    }
+    Ok(Secret(text.to_owned()))
+}
+
+fn webhook_url(text: &str) -> anyhow::Result<Option<String>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Webhook::check_url(text).map_err(|problem| anyhow::anyhow!("the address of a webhook {problem}"))?;
+    Ok(Some(text.to_owned()))
+}
+
+fn authorization(text: &str) -> anyhow::Result<Secret> {
+    if !text.is_empty() {
+        Webhook::check_authorization(text).map_err(|problem| anyhow::anyhow!("the header {problem}"))?;
     }
     Ok(Secret(text.to_owned()))
 }

@@ -43,6 +43,7 @@ struct ProfileEntry {
     dead_letters: Option<toml::Table>,
     provision_device_key: Option<String>,
     provision_configuration: Option<toml::Table>,
+    client_rpc: Option<toml::Table>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +138,7 @@ fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
         "rawRetentionHours": entry.raw_retention_hours,
         "deadLetters": entry.dead_letters,
         "provisionDeviceKey": entry.provision_device_key,
+        "clientRpc": entry.client_rpc,
         "profileData": {
             "configuration": {"type": "DEFAULT"},
             "transportConfiguration": transport,

@@ -10,6 +10,7 @@ mod operator;
 mod reload;
 mod simulate;
 mod updates;
+mod webhook;
 mod wiring;
 
 use std::io::{IsTerminal as _, Write as _};

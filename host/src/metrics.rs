@@ -75,6 +75,12 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
     counter("wireglot_ota_bytes_total", "Bytes of them.", mqtt.ota_bytes);
     counter("wireglot_ota_refusals_total", "Requests of parts answered with an error.", mqtt.ota_refusals);
     counter("wireglot_ota_timeouts_total", "Sessions ended because a part was not read.", mqtt.ota_timeouts);
+    counter("wireglot_client_rpc_total", "Client-side RPCs of devices.", mqtt.client_calls);
+    counter(
+        "wireglot_client_rpc_unanswered_total",
+        "Client-side RPCs that nobody answers, or not in time.",
+        mqtt.client_calls_unanswered,
+    );
     let outcomes = [
         ("accepted", mqtt.publishes_accepted),
         ("refused", mqtt.publishes_refused),

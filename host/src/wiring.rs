@@ -21,7 +21,7 @@ use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::certificates::Certificates;
 use crate::config::Config;
-use crate::{audit, fleet, metrics, reload, updates};
+use crate::{audit, fleet, metrics, reload, updates, webhook};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
@@ -53,7 +53,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let listeners = vec![mqtt_listener];
     let (wrong_logins, proxy_protocol) = (wrong_logins(&config), config.mqtt_proxy_protocol);
-    let mqtt_config = MqttConfig { listeners, tls, workers, proxy_protocol, wrong_logins };
+    let client_rpc = webhook::client_rpc(&config);
+    let mqtt_config = MqttConfig { listeners, tls, workers, proxy_protocol, wrong_logins, client_rpc };
     let mqtt = wireglot_mqtt::start(mqtt_config, devices.clone(), codecs.clone())?;
     let parts = Parts { config, store, bus, devices, codecs, folder, mqtt, certificates };
     run(parts, http_listener).await

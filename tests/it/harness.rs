@@ -10,6 +10,7 @@ mod swarm;
 mod tools;
 mod trace;
 mod wait;
+mod webhook;
 
 pub(crate) use device::{Closed, Device};
 pub(crate) use folders::{binary, document, guest, plugin, root, scaffold, tool, vectors};
@@ -19,3 +20,4 @@ pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{documented, node, operator, python, shell, wireglot};
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};
+pub(crate) use webhook::{Question, Reply, Webhook};

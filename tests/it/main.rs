@@ -10,6 +10,7 @@ mod attributes;
 mod authors;
 mod candidates;
 mod claim;
+mod client_rpc;
 mod clients;
 mod codecs;
 mod connect;

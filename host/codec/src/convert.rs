@@ -178,6 +178,7 @@ pub(crate) fn command(downlink: &Downlink) -> Option<CommandParts<'_>> {
             shared: sample_params(shared),
         }),
         Downlink::RpcRequest { id, method, params } => Some(CommandParts::Call { id: *id, method, params }),
+        Downlink::ClientRpcAnswer { id, payload, .. } => Some(CommandParts::CallAnswer { id: *id, payload }),
         Downlink::Close(_) => None,
     }
 }
@@ -188,6 +189,7 @@ pub(crate) enum CommandParts<'a> {
     Delete(Vec<&'a str>),
     Response { id: i32, client: Vec<wit::SampleParam<'a>>, shared: Vec<wit::SampleParam<'a>> },
     Call { id: i32, method: &'a str, params: &'a str },
+    CallAnswer { id: i32, payload: &'a str },
 }
 
 impl CommandParts<'_> {
@@ -200,6 +202,9 @@ impl CommandParts<'_> {
             }
             Self::Call { id, method, params } => {
                 wit::Command::RpcRequest(wit::RpcRequest { id: *id, method, params })
+            }
+            Self::CallAnswer { id, payload } => {
+                wit::Command::RpcResponse(wit::RpcResponseParam { id: *id, payload })
             }
         }
     }
@@ -219,6 +224,12 @@ fn sample_params(samples: &[Sample]) -> Vec<wit::SampleParam<'_>> {
             },
         })
         .collect()
+}
+
+/// What a responder answers, checked.
+pub(crate) fn answer(json: String) -> Result<String, Invalid> {
+    check_json(&json).map_err(|error| invalid(format!("the answer {error}")))?;
+    Ok(json)
 }
 
 /// What the codec wants published, checked.

@@ -10,8 +10,8 @@ use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
-    AuditAction, CodecHash, CodecName, DeadLetterBounds, OtaTargets, PayloadKind, Profile, ProfileId,
-    Provisioning, Timestamp, TransportKind, Wrapping,
+    AuditAction, ClientRpc, CodecHash, CodecName, DeadLetterBounds, OtaTargets, PayloadKind, Profile,
+    ProfileId, Provisioning, Timestamp, TransportKind, Wrapping,
 };
 use wireglot_store::Batch;
 
@@ -41,6 +41,7 @@ pub struct ProfileDraft {
     /// The key of a certificate chain is made of its first certificate, whatever stands here.
     pub provisioning: Provisioning,
     pub ota: OtaTargets,
+    pub client_rpc: ClientRpc,
 }
 
 impl ProfileDraft {
@@ -57,6 +58,7 @@ impl ProfileDraft {
             dead_letters: DeadLetterBounds::default(),
             provisioning: Provisioning::Disabled,
             ota: OtaTargets::default(),
+            client_rpc: ClientRpc::default(),
         }
     }
 
@@ -75,6 +77,7 @@ impl ProfileDraft {
             dead_letters: self.dead_letters,
             provisioning: self.provisioning,
             ota: self.ota,
+            client_rpc: self.client_rpc,
         }
     }
 }
@@ -105,11 +108,13 @@ impl Devices {
         self.0.tables.read().profiles.values().map(|slot| slot.state()).collect()
     }
 
-    /// Whether a profile names this codec.
+    /// Whether a profile names this codec, or this responder.
     pub fn is_codec_used(&self, codec: &CodecName) -> bool {
-        self.profiles()
-            .iter()
-            .any(|state| named_codec(&state.profile).is_some_and(|(named, _)| named == codec))
+        self.profiles().iter().any(|state| {
+            let responder = state.profile.client_rpc.responder.as_ref();
+            named_codec(&state.profile).is_some_and(|(named, _)| named == codec)
+                || responder.is_some_and(|responder| responder.name == *codec)
+        })
     }
 
     /// The codec versions that profiles are pinned to, each with the names of its profiles.

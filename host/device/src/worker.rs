@@ -278,7 +278,13 @@ impl Devices {
                         return Err(AcceptError::Unsupported(what));
                     }
                 }
-                UplinkBody::ClientRpc { .. } => return Err(AcceptError::Unsupported("client-side RPCs")),
+                // There is nothing to keep of it; who asks for it to be accepted answers it.
+                UplinkBody::ClientRpc { .. } => {
+                    if uplink.child.is_some() {
+                        let what = "client-side RPCs of devices behind a gateway";
+                        return Err(AcceptError::Unsupported(what));
+                    }
+                }
                 // An answer that nobody waits for is ignored.
                 UplinkBody::RpcResponse { .. } => {}
                 UplinkBody::Claim { secret, .. } => {

@@ -27,6 +27,15 @@ pub enum Downlink {
         /// JSON text.
         params: String,
     },
+    /// The answer to a client-side RPC.
+    ClientRpcAnswer {
+        /// As the device chose it.
+        id: i32,
+        /// Which of the calls with this id is answered: a second one replaces the first.
+        ticket: u64,
+        /// JSON text.
+        payload: String,
+    },
     /// The session ends now, for this reason.
     Close(CloseReason),
 }

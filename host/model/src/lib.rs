@@ -9,6 +9,7 @@
 
 mod address;
 pub mod audit;
+pub mod client_rpc;
 pub mod downlink;
 pub mod fault;
 pub mod id;
@@ -26,6 +27,7 @@ pub mod value;
 
 pub use address::network;
 pub use audit::{Actor, AuditAction, AuditEntry};
+pub use client_rpc::{ClientRpc, ResponderChoice, Webhook};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{

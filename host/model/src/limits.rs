@@ -36,6 +36,26 @@ pub const DEVICE_OUTBOX_MAX: usize = 100;
 pub const DRAIN_TIMEOUT_S: u16 = 10;
 /// Commands waiting in one worker's mailbox.
 pub const MAILBOX_COMMANDS_MAX: usize = 4_096;
+/// Calls of one device that may wait for their answer; past it, a call is answered with an error at once.
+pub const CLIENT_RPC_WAITING_MAX: usize = 32;
+/// Largest answer to a call: with its topic it fits a packet.
+pub const CLIENT_RPC_ANSWER_BYTES_MAX: usize = 60 * 1024;
+/// How long a call may wait for its answer, in milliseconds (device API §13).
+pub const CLIENT_RPC_TIMEOUT_MS: u32 = 60_000;
+/// Methods that a responder may name, and shared attributes that it may ask to see.
+pub const RESPONDER_NAMES_MAX: usize = 64;
+/// What a webhook may take for one call, in milliseconds.
+pub const WEBHOOK_TIMEOUT_MS: RangeInclusive<u32> = 100..=CLIENT_RPC_TIMEOUT_MS;
+/// What it may take where nothing is said.
+pub const WEBHOOK_TIMEOUT_MS_DEFAULT: u32 = 10_000;
+/// Calls of webhooks that run at a time.
+pub const WEBHOOK_CALLS_MAX: usize = 64;
+/// Those of them that go to one address: a webhook that hangs leaves room for the others.
+pub const WEBHOOK_CALLS_PER_URL_MAX: usize = 16;
+/// Calls of one webhook that run or wait; past it, a call is answered with an error at once.
+pub const WEBHOOK_WAITING_PER_URL_MAX: usize = 256;
+/// Longest address of a webhook, and longest `Authorization` header for it.
+pub const WEBHOOK_TEXT_BYTES_MAX: usize = 4_096;
 
 /// Longest telemetry or attribute key, in characters (device API §8.4).
 pub const KEY_CHARS_MAX: usize = 255;
@@ -327,6 +347,10 @@ const _: () = assert!(PROFILE_DEAD_LETTER_DAYS <= PROFILE_DEAD_LETTER_DAYS_MAX);
 const _: () = assert!(2 * CODECS_MAX <= CODEC_CACHE_FILES_MAX);
 // A canary ends before its candidate's breaker would pause devices.
 const _: () = assert!(CANARY_HARD_FAILURES_MAX < CODEC_TRAPS_IN_A_ROW_MAX);
+// The answer to a call fits a packet, whatever its topic.
+const _: () = assert!(CLIENT_RPC_ANSWER_BYTES_MAX + 1_024 <= PACKET_BYTES_MAX);
+// One webhook that hangs cannot take all places.
+const _: () = assert!(2 * WEBHOOK_CALLS_PER_URL_MAX <= WEBHOOK_CALLS_MAX);
 // A frame of the largest kind fits the queue of the shadow.
 const _: () = assert!(2 * PACKET_BYTES_MAX < SHADOW_QUEUE_BYTES_MAX);
 // The largest part fits what may be in flight, or it would never be read.

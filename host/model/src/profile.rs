@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::client_rpc::ClientRpc;
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
 use crate::ota::OtaTargets;
@@ -47,6 +48,9 @@ pub struct Profile {
     /// The packages that its devices are to have, unless they have their own.
     #[serde(default)]
     pub ota: OtaTargets,
+    /// Who answers what its devices call.
+    #[serde(default)]
+    pub client_rpc: ClientRpc,
 }
 
 /// How many dead letters of a profile are kept. The oldest make room.

@@ -103,8 +103,13 @@ fn decode(
         metadata: &carried.metadata,
     };
     let (decoded, stamp) = session.worker.codecs.decode(codec, &frame)?;
-    if decoded.uplinks.iter().any(|uplink| matches!(uplink.body, UplinkBody::AttributeRequest { .. })) {
-        let error = AcceptError::Unsupported("attribute requests of devices behind a network server");
+    let unanswerable = decoded.uplinks.iter().find_map(|uplink| match uplink.body {
+        UplinkBody::AttributeRequest { .. } => Some("attribute requests of devices behind a network server"),
+        UplinkBody::ClientRpc { .. } => Some("client-side RPCs of devices behind a network server"),
+        UplinkBody::Telemetry(_) | UplinkBody::Attributes(_) | UplinkBody::RpcResponse { .. } => None,
+    });
+    if let Some(what) = unanswerable {
+        let error = AcceptError::Unsupported(what);
         return Err(Unread::not_accepted(&error, Some(stamp)));
     }
     Ok((decoded, stamp))

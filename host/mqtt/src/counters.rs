@@ -65,6 +65,10 @@ counters! {
     publishes_repeated,
     /// Publishes that could not be stored.
     publishes_failed,
+    /// Client-side RPCs.
+    client_calls,
+    /// Client-side RPCs that nobody answers, or not in time.
+    client_calls_unanswered,
     /// Publishes sent to devices.
     downlinks_sent,
     /// Downlinks given up: no format, larger than the device takes, or no subscription any more.

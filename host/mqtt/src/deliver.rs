@@ -12,10 +12,10 @@ use ntex_mqtt::QoS;
 use wireglot_codec::{Outgoing, native};
 use wireglot_model::Downlink;
 use wireglot_model::limits::{DEVICE_OUTBOX_MAX, RPCS_PENDING_PER_DEVICE_MAX};
-use wireglot_route::{Family, Format, attribute_response_topic, attribute_update_topic, rpc_request_topic};
+use wireglot_route::{Family, Format, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic};
 
 use crate::ack::Close;
-use crate::rpc;
+use crate::{client_rpc, rpc};
 use crate::session::{Publication, Session};
 use wireglot_device::now;
 
@@ -28,6 +28,9 @@ pub(crate) fn downlink(session: &Session, downlink: Downlink) {
         }
         Downlink::AttributeResponse { .. } => Some(Family::V1),
         Downlink::RpcRequest { id, .. } => return rpc::deliver(session, *id, &downlink),
+        Downlink::ClientRpcAnswer { ticket, payload, .. } => {
+            return client_rpc::arrived(session, *ticket, payload.clone());
+        }
     };
     // Only a subscription makes the interest (device API §2.6).
     if let Some(family) = family {
@@ -65,7 +68,7 @@ pub(crate) fn has_room(session: &Session) -> bool {
     has_taken(session) && !session.outbox.borrow().is_spent()
 }
 
-fn send(session: &Session, family: Family, downlink: &Downlink) {
+pub(crate) fn send(session: &Session, family: Family, downlink: &Downlink) {
     match compose(session, family, downlink) {
         Ok(publishes) => push(session, publishes, None),
         Err(reason) => give_up(session, &reason),
@@ -127,6 +130,7 @@ pub(crate) fn compose(
     let default_topic = || match downlink {
         Downlink::AttributeResponse { id, .. } => ByteString::from(attribute_response_topic(family, *id)),
         Downlink::RpcRequest { id, .. } => ByteString::from(rpc_request_topic(family, *id)),
+        Downlink::ClientRpcAnswer { id, .. } => ByteString::from(rpc_response_topic(family, *id)),
         Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) | Downlink::Close(_) => {
             ByteString::from_static(attribute_update_topic(family))
         }
@@ -157,6 +161,7 @@ pub(crate) fn compose(
             native::write_attribute_response(client, shared)
         }
         Downlink::RpcRequest { method, params, .. } => native::write_rpc_request(method, params),
+        Downlink::ClientRpcAnswer { payload, .. } => payload.clone(),
         Downlink::Close(_) => return Ok(Vec::new()),
     };
     Ok(vec![(default_topic(), json.into())])

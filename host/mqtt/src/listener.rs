@@ -21,6 +21,7 @@ use wireglot_device::Devices;
 use wireglot_model::limits::{DRAIN_TIMEOUT_S, WORKER_CONNECTIONS_MAX, WORKER_STACK_BYTES};
 
 use crate::addresses::WrongLogins;
+use crate::client_rpc::ClientRpcConfig;
 use crate::connect::Broken;
 use crate::counters::MqttCounters;
 use crate::entrance::{self, Entrance};
@@ -49,6 +50,8 @@ pub struct MqttConfig {
     pub proxy_protocol: bool,
     /// When an address is blocked.
     pub wrong_logins: Option<WrongLogins>,
+    /// Who answers what devices call.
+    pub client_rpc: ClientRpcConfig,
 }
 
 /// Why the listener did not start.
@@ -85,7 +88,7 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
     let addresses =
         config.listeners.iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)?;
     let entrance = Entrance::new(config.proxy_protocol, config.wrong_logins);
-    let shared = Arc::new(Shared::new(devices, codecs, entrance));
+    let shared = Arc::new(Shared::new(devices, codecs, entrance, config.client_rpc.clone()));
     let ports = Ports::open(config).map_err(StartError::Socket)?;
     let tls = ports.tls.as_ref().map(|(address, _, tls)| (*address, tls.switch.clone()));
     let (started, server) = mpsc::sync_channel(1);

@@ -9,7 +9,7 @@ use wireglot_device::{AcceptError, ProfileState};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
     CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp,
-    Uplink, UplinkBody, Wrapping,
+    Uplink, UplinkBody, Webhook, Wrapping,
 };
 use wireglot_route::{Family, Format, ProfileTopics, Route, facts, uplink};
 
@@ -27,6 +27,10 @@ pub(crate) struct ProfileView {
     /// `None`: the JSON of the device API.
     pub(crate) codec: Option<CodecBinding>,
     wrapping: Option<Wrapping>,
+    /// Asked first what its devices call.
+    pub(crate) responder: Option<CodecBinding>,
+    /// What its devices call is asked there; `None`: whatever the server's settings say.
+    pub(crate) webhook: Option<Arc<Webhook>>,
 }
 
 /// A payload that could not be read, or that nobody could take.
@@ -83,6 +87,15 @@ impl ProfileView {
             keeps_raw: state.profile.raw_retention_hours.is_some(),
             codec,
             wrapping,
+            responder: state.profile.client_rpc.responder.as_ref().map(|choice| CodecBinding {
+                profile: state.profile.id,
+                codec: choice.name.clone(),
+                version: None,
+                settings: choice.settings.as_str().into(),
+                isolate_messages: false,
+                limits: Arc::default(),
+            }),
+            webhook: state.profile.client_rpc.webhook.clone().map(Arc::new),
             state,
         }
     }
@@ -176,7 +189,11 @@ fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
         Route::RpcResponse { id, .. } => {
             UplinkBody::RpcResponse { id, payload: String::from_utf8_lossy(payload).into_owned() }
         }
-        Route::RpcRequest { .. } | Route::OtaChunk { .. } => {
+        Route::RpcRequest { id, .. } => {
+            let (method, params) = native::client_rpc(payload).map_err(Unread::refused)?;
+            UplinkBody::ClientRpc { id, method, params }
+        }
+        Route::OtaChunk { .. } => {
             return Err(Unread::refused("the call is not served"));
         }
     };

@@ -17,6 +17,7 @@ use wireglot_route::{Family, Route, RouteError, uplink};
 use crate::ack::{Ack, Close};
 use crate::carried;
 use crate::ota;
+use crate::client_rpc::{Call, self};
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
 use crate::trace::{Seen, Told, Watch};
@@ -57,6 +58,8 @@ pub(crate) struct Owed {
     qos: QoS,
     id: Option<NonZeroU16>,
     debt: Debt,
+    /// What the device calls with it.
+    calls: Vec<Call>,
 }
 
 /// What a publish has come to, as soon as that is durable.
@@ -101,7 +104,7 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
     let bytes = incoming.topic.len() + incoming.payload.len();
     session.window.enter(bytes);
     let (qos, id) = (incoming.qos, incoming.id);
-    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated };
+    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated, calls: Vec::new() };
     if delivery == Delivery::New { receive(session, incoming, owed) } else { follow(session, owed) }
 }
 
@@ -117,6 +120,7 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let failure = match read(session, &view, incoming, received) {
         Ok((decoded, codec, family)) => {
             owed.debt = Debt::Message(family);
+            owed.calls = client_rpc::calls_in(&decoded);
             let raw = view.keeps_raw && codec.is_some();
             let raw = raw.then(|| incoming.raw(&view, None));
             let seen = watch.and_then(|watch| {
@@ -166,7 +170,6 @@ fn read(
     if let Route::OtaChunk { kind, chunk } = route {
         return Err(Failure::Download { kind, chunk, bytes: ota::wanted_bytes(incoming.payload)? });
     }
-    if matches!(route, Route::RpcRequest { .. }) {
         return Err(Failure::UnknownTopic);
     }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
@@ -202,8 +205,9 @@ fn follow(session: &Session, owed: Owed) {
 }
 
 /// The store has answered: pays what is owed for a publish.
-pub(crate) fn done(owed: Owed, outcome: Outcome) {
+pub(crate) fn done(mut owed: Owed, outcome: Outcome) {
     let Ok((proof, answers)) = outcome else { return fail(&owed) };
+    let calls = std::mem::take(&mut owed.calls);
     let session = &owed.session;
     let verdict = pay(&owed, proof); // 4
     let is_qos_2 = owed.qos == QoS::ExactlyOnce;
@@ -223,6 +227,7 @@ pub(crate) fn done(owed: Owed, outcome: Outcome) {
     }
     if let Debt::Message(family) = owed.debt {
         crate::deliver::answer(session, family, &answers);
+        client_rpc::answer(session, family, calls);
     }
 }
 

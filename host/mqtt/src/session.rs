@@ -18,6 +18,7 @@ use wireglot_device::DeviceHandle;
 use wireglot_model::SessionId;
 
 use crate::ack::Close;
+use crate::client_rpc::Waiting;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
 use crate::ota::Downloads;
@@ -41,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) outbox: RefCell<Outbox>,
     pub(crate) downloads: Downloads,
+    /// Of the device, for an answer.
+    pub(crate) calls: RefCell<Waiting>,
     /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
     name: RefCell<Arc<str>>,
@@ -127,6 +130,7 @@ impl Session {
             subscriptions: RefCell::default(),
             outbox: RefCell::new(Outbox::new(receive_max)),
             downloads: Downloads::default(),
+            calls: RefCell::default(),
             view: RefCell::new(view),
             name: RefCell::new(name),
             seen: Cell::new(seen),
@@ -240,6 +244,7 @@ impl Drop for Owner {
         session.is_closing.set(true);
         session.downloads.stop(session);
         rpc::end_interest(session);
+        drop(session.calls.take());
         session.worker.devices.close_session(&session.device, session.id, now());
         session.worker.leave(session.id);
     }

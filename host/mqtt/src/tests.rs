@@ -4,6 +4,7 @@
 //! have profiles that answer a bad payload otherwise; `coded` has a codec that is not there.
 
 mod attributes;
+mod client_rpc;
 mod connect;
 mod endings;
 mod harness;

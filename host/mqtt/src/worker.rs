@@ -1,6 +1,6 @@
 //! What the sessions of one worker thread share: made once per worker, on it, and never leaving it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use wireglot_model::limits::{DRAIN_TIMEOUT_S, PROVISION_SESSIONS_MAX};
 use wireglot_model::{ProfileId, SessionId};
 
 use crate::ack::Close;
+use crate::client_rpc::ClientRpcConfig;
 use crate::counters::{MqttCounters, WorkerCounters};
 use crate::entrance::Entrance;
 use crate::ota::Readers;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) codecs: CodecTable,
     entrance: Entrance,
     readers: Arc<Readers>,
+    client_rpc: ClientRpcConfig,
     last_session: AtomicU64,
     /// Sessions that only provision, on all workers.
     guests: AtomicUsize,
@@ -40,11 +42,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(devices: Devices, codecs: CodecTable, entrance: Entrance) -> Self {
+    pub(crate) fn new(
+        devices: Devices,
+        codecs: CodecTable,
+        entrance: Entrance,
+        client_rpc: ClientRpcConfig,
+    ) -> Self {
         let readers = Arc::new(Readers::new(devices.files().clone()));
         let (last_session, guests, counters) =
             (AtomicU64::new(0), AtomicUsize::new(0), std::sync::Mutex::default());
-        Self { devices, codecs, entrance, readers, last_session, guests, counters }
+        Self { devices, codecs, entrance, client_rpc, readers, last_session, guests, counters }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -67,6 +74,8 @@ pub(crate) struct Worker {
     pub(crate) devices: Devices,
     pub(crate) ingest: DeviceWorker<Owed>,
     pub(crate) codecs: WorkerCodecs,
+    /// Instances of their own, from the first call on: a profile has one of its codec and one of its responder.
+    responders: OnceCell<WorkerCodecs>,
     pub(crate) table: CodecTable,
     pub(crate) mailbox: Mailbox,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -102,6 +111,7 @@ impl Worker {
             devices: shared.devices.clone(),
             ingest,
             codecs: shared.codecs.worker(),
+            responders: OnceCell::new(),
             table: shared.codecs.clone(),
             mailbox,
             counters,
@@ -121,6 +131,16 @@ impl Worker {
     /// What connections pass before their first packet.
     pub(crate) fn entrance(&self) -> &Entrance {
         &self.shared.entrance
+    }
+
+    /// The responders of this worker.
+    pub(crate) fn responders(&self) -> &WorkerCodecs {
+        self.responders.get_or_init(|| self.table.worker())
+    }
+
+    /// Who answers what devices call.
+    pub(crate) fn client_rpc(&self) -> &ClientRpcConfig {
+        &self.shared.client_rpc
     }
 
     pub(crate) fn next_session(&self) -> SessionId {

@@ -11,6 +11,7 @@ mod attributes;
 mod audit;
 mod candidates;
 mod claims;
+mod client_rpc_shape;
 mod codecs;
 mod customers;
 mod descriptions;

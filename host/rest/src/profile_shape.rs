@@ -14,8 +14,8 @@ use wireglot_model::{
     Profile, ProfileLimits, TenantId, TransportKind, VersionPin, Wrapping,
 };
 
-use crate::provision_shape;
 use crate::shape::{entity, package_id};
+use crate::{client_rpc_shape, provision_shape};
 
 /// Why a JSON value is not a profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +95,7 @@ pub fn profile_draft(shape: &Json) -> Result<ProfileDraft, InvalidShape> {
         dead_letters: dead_letters(shape)?,
         provisioning: provision_shape::read(shape)?,
         ota: OtaTargets { firmware: package(shape, "firmwareId")?, software: package(shape, "softwareId")? },
+        client_rpc: client_rpc_shape::read(shape)?,
     })
 }
 
@@ -313,7 +314,7 @@ fn dead_letters(shape: &Json) -> Result<DeadLetterBounds, InvalidShape> {
 fn passthrough(shape: &Json, kind: &str) -> Json {
     let mut kept = shape.clone();
     remove(&mut kept, "", &MODELLED);
-    remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS]);
+    remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS, client_rpc_shape::CLIENT_RPC]);
     remove(&mut kept, "/profileData", &["provisionConfiguration"]);
     if kind == "MQTT" {
         remove(&mut kept, TRANSPORT, &MODELLED_TRANSPORT);
@@ -401,6 +402,7 @@ fn modelled(profile: &Profile, tenant: TenantId) -> Json {
         },
         "provisionType": provision_shape::kind(&profile.provisioning),
         "provisionDeviceKey": profile.provisioning.key(),
+        client_rpc_shape::CLIENT_RPC: client_rpc_shape::write(&profile.client_rpc),
         "profileData": {
             "transportConfiguration": transport,
             "provisionConfiguration": provision_shape::configuration(&profile.provisioning),

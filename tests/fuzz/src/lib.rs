@@ -2,6 +2,7 @@
 //! them, so that a finding stays found without a nightly toolchain.
 
 pub mod json_conversion;
+pub mod rpc_body;
 pub mod topic_routing;
 
 #[cfg(feature = "codec")]

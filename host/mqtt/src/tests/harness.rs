@@ -18,7 +18,7 @@ use wireglot_model::{
 };
 use wireglot_store::{Store, StoreConfig};
 
-use crate::{MqttConfig, MqttCounters, MqttRunning, start};
+use crate::{ClientRpcConfig, MqttConfig, MqttCounters, MqttRunning, start};
 
 /// Longer than anything that is awaited takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +36,11 @@ impl Server {
     }
 
     pub(super) fn start_with(workers: usize) -> Self {
+        Self::start_answering(workers, ClientRpcConfig::without_webhooks())
+    }
+
+    /// With somebody who answers calls.
+    pub(super) fn start_answering(workers: usize, client_rpc: ClientRpcConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data"), StoreConfig::default()).unwrap();
         let bus = Bus::new();
@@ -50,6 +55,7 @@ impl Server {
             workers,
             proxy_protocol: false,
             wrong_logins: None,
+            client_rpc,
         };
         let running = start(config, devices.clone(), codecs).unwrap();
         let address = running.local_addrs()[0];
