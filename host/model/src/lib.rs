@@ -1,7 +1,7 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), the stored records (`record`),
+//! what is said to it (`downlink`), what kind of device it is (`profile`, `segments`), how fast it may speak (`rate`), the stored records (`record`),
 //! who changed what (`audit`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
@@ -14,6 +14,7 @@ pub mod limits;
 pub mod ota;
 pub mod profile;
 mod profile_limits;
+mod rate;
 pub mod record;
 pub mod segments;
 pub mod time;
@@ -32,6 +33,7 @@ pub use profile::{
     Wrapping,
 };
 pub use profile_limits::{InvalidLimit, ProfileLimits};
+pub use rate::{InvalidRateLimit, LevelLimits, RateKind, RateLevel, RateLimit, RateLimits, RatePart};
 pub use record::{
     Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
     User,

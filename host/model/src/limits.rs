@@ -212,6 +212,17 @@ pub const TRACE_VALUES_MAX: usize = 256;
 /// Bytes of a text in the live trace.
 pub const TRACE_TEXT_BYTES_MAX: usize = 512;
 
+/// Parts of one rate limit.
+pub const RATE_PARTS_MAX: usize = 8;
+/// The largest count in a rate limit.
+pub const RATE_CAPACITY_MAX: u64 = 1_000_000_000;
+/// The longest period of a rate limit: 31 days.
+pub const RATE_PERIOD_S_MAX: u64 = 31 * 24 * 3_600;
+/// Devices whose activity is written in one commit.
+pub const ACTIVITY_DEVICES_PER_COMMIT: usize = 512;
+/// Characters of a client id that the list of sessions shows.
+pub const SESSION_CLIENT_ID_CHARS_MAX: usize = 256;
+
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.
