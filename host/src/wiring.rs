@@ -20,7 +20,7 @@ use wireglot_rest::RestConfig;
 use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::config::Config;
-use crate::{audit, fleet, metrics, reload};
+use crate::{activity, audit, fleet, metrics, reload};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
@@ -105,7 +105,10 @@ fn rest_config(parts: &Parts, listener: TcpListener, serving: &Arc<AtomicBool>) 
         codecs: parts.codecs.clone(),
         folder: parts.folder.clone(),
         bus: parts.bus.clone(),
-        metrics: Box::new(move || metrics::page(&mqtt(), &store.counters(), &codecs.counters(), &bus)),
+        metrics: Box::new({
+            let devices = parts.devices.clone();
+            move || metrics::page(&mqtt(), &store.counters(), &codecs.counters(), &devices, &bus)
+        }),
         ready: Box::new(move || serving.load(Ordering::Acquire) && devices.healthy()),
     }
 }
@@ -119,6 +122,8 @@ fn follow(parts: &Parts) -> JoinSet<()> {
         tasks.spawn(reload::follow_fleet(path.clone(), parts.devices.clone(), parts.codecs.clone(), poll));
     }
     tasks.spawn(sweep(parts.store.clone()));
+    let Config { device_check_s, device_inactivity_s, .. } = parts.config;
+    tasks.spawn(activity::follow(parts.devices.clone(), device_check_s, device_inactivity_s));
     tasks
 }
 
@@ -141,12 +146,11 @@ async fn sweep(store: Store) {
 }
 
 async fn drain(parts: Parts, (mqtt_address, _): (SocketAddr, SocketAddr)) -> anyhow::Result<()> {
-    let Parts { store, mqtt, .. } = parts;
-    let stopped = tokio::task::spawn_blocking(move || {
-        mqtt.stop();
-        store.close();
-    });
-    stopped.await.with_context(|| format!("The drain of {mqtt_address} broke off."))
+    let Parts { store, devices, mqtt, .. } = parts;
+    let broken = || format!("The drain of {mqtt_address} broke off.");
+    tokio::task::spawn_blocking(move || mqtt.stop()).await.with_context(broken)?;
+    activity::save(&devices).await;
+    tokio::task::spawn_blocking(move || store.close()).await.with_context(broken)
 }
 
 /// Binds before anything else, with a reason that says which setting to change.

@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod activity;
 mod attributes;
 mod authors;
 mod candidates;
@@ -20,6 +21,7 @@ mod letters;
 mod limits;
 mod observe;
 mod profile_limits;
+mod rate_limits;
 mod reload;
 mod scripts;
 mod telemetry;

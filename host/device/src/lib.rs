@@ -2,13 +2,15 @@
 //!
 //! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
 //! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
-//! came, and what becomes of it when it is decoded again), then the management side:
+//! came, and what becomes of it when it is decoded again), `rate` (how much of it is taken), `activity` (when it was there),
+//! then the management side:
 //! `devices`, `credentials`, `profiles`, `users`, `fleet`, and what is told of it (`audit`).
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
 //! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
 //! in their own batch; that is why a positive answer never depends on somebody else's commit.
 
+mod activity;
 mod attributes;
 mod audit;
 mod auth;
@@ -21,6 +23,7 @@ mod gateway;
 mod open;
 mod profiles;
 mod random;
+mod rate;
 mod registry;
 mod session;
 mod telemetry;
@@ -36,6 +39,7 @@ use wireglot_bus::Bus;
 use wireglot_model::{Actor, TenantId, Timestamp};
 use wireglot_store::Store;
 
+pub use activity::ActivityCounters;
 pub use auth::{AuthRefusal, ConnectClaim};
 pub use credentials::CredentialsDraft;
 pub use devices::{DeviceDraft, ProfileChoice};
@@ -44,8 +48,9 @@ pub use fleet::{DeviceSpec, Ensured};
 pub use frames::{Again, Change, Place, ReviveError};
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use profiles::ProfileDraft;
+pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};
 pub use registry::{DeviceHandle, ProfileState};
-pub use session::Revoked;
+pub use session::{Revoked, SessionFacts};
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use wireglot_store::{HistoryQuery, LetterFilter, RawKey};
 pub use worker::{Accepted, DeviceWorker, Outcome, Raw};
@@ -66,6 +71,8 @@ struct Inner {
     raw_number: AtomicU64,
     /// The sequence number of the last entry of the audit log.
     audited: AtomicU64,
+    rates: rate::Rates,
+    activity: activity::ActivityBook,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.

@@ -9,9 +9,11 @@ use wireglot_bus::Bus;
 use wireglot_model::{Actor, Credentials, DeviceId, Profile, ProfileId, TenantId, Timestamp, User, UserId};
 use wireglot_store::{Batch, Store};
 
+use crate::activity::ActivityBook;
 use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
 use crate::profiles::implicit_profile;
+use crate::rate::Rates;
 use crate::registry::{DeviceHandle, ProfileSlot, Tables};
 use crate::{Devices, Inner, random, users};
 
@@ -56,7 +58,9 @@ impl Devices {
         let raw_number = AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1);
         let audited = AtomicU64::new(store.last_audit()?);
         let tenant = TenantId(tenant);
-        let inner = Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited };
+        let (rates, activity) = (Rates::load(&store)?, ActivityBook::default());
+        let inner =
+            Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited, rates, activity };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }
 }

@@ -1,9 +1,11 @@
 //! The rules of the domain over a real store: who may connect, what is kept, and what management may do.
 
 mod accept;
+mod activity;
 mod audit;
 mod connect;
 mod manage;
+mod rate;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use ntex_mqtt::v3::codec::ConnectAckReason as V3Reason;
 use ntex_mqtt::v5::codec::ConnectAckReason as V5Reason;
-use wireglot_device::{AuthRefusal, ConnectClaim, DeviceHandle, Revoked};
+use wireglot_device::{AuthRefusal, ConnectClaim, DeviceHandle, RateExceeded, Revoked};
 use wireglot_model::SessionId;
 use wireglot_model::limits::{INACTIVITY_TIMEOUT_S, PACKET_BYTES_MAX};
 
+use crate::limit;
 use crate::worker::Worker;
 use wireglot_device::now;
 
@@ -30,6 +31,7 @@ pub(crate) struct Admitted {
 /// Checks the claim and makes the session the device's one session.
 pub(crate) fn admit(worker: &Rc<Worker>, claim: &ConnectClaim<'_>) -> Result<Admitted, Refusal> {
     let device = worker.devices.authenticate(claim)?;
+    limit::open(worker, &device)?;
     let session = worker.next_session();
     worker.devices.open_session(&device, session, &worker.mailbox, now())?;
     Ok(Admitted { device, session })
@@ -45,6 +47,8 @@ pub(crate) enum Refusal {
     Login(AuthRefusal),
     /// The credentials changed while the device was being let in.
     Revoked,
+    /// More than the rate limits allow.
+    RateLimited,
     /// MQTT 5 enhanced authentication is not offered.
     AuthenticationMethod,
 }
@@ -61,6 +65,12 @@ impl From<Revoked> for Refusal {
     }
 }
 
+impl From<RateExceeded> for Refusal {
+    fn from(_: RateExceeded) -> Self {
+        Refusal::RateLimited
+    }
+}
+
 impl Refusal {
     /// The CONNACK of MQTT 3.1.1: ruling 1 and device API §3.5.
     pub(crate) fn v3_reason(self) -> V3Reason {
@@ -71,7 +81,9 @@ impl Refusal {
             Refusal::Login(AuthRefusal::UnknownUser) | Refusal::Revoked | Refusal::AuthenticationMethod => {
                 V3Reason::NotAuthorized
             }
-            Refusal::Login(AuthRefusal::OtherTransport) => V3Reason::ServiceUnavailable,
+            Refusal::Login(AuthRefusal::OtherTransport) | Refusal::RateLimited => {
+                V3Reason::ServiceUnavailable
+            }
         }
     }
 
@@ -84,6 +96,7 @@ impl Refusal {
             Refusal::Login(AuthRefusal::UnknownClient) => V5Reason::ClientIdentifierNotValid,
             Refusal::Login(AuthRefusal::NothingPresented) => V5Reason::NotAuthorized,
             Refusal::Login(AuthRefusal::OtherTransport) => V5Reason::ServerUnavailable,
+            Refusal::RateLimited => V5Reason::ConnectionRateExceeded,
             Refusal::AuthenticationMethod => V5Reason::BadAuthenticationMethod,
         }
     }
@@ -93,6 +106,7 @@ impl Refusal {
     pub(crate) fn v5_disconnect(self) -> u8 {
         match self {
             Refusal::Login(AuthRefusal::OtherTransport) => 0x89,
+            Refusal::RateLimited => 0x96,
             Refusal::Login(
                 AuthRefusal::UnknownUser
                 | AuthRefusal::EmptyUserName
@@ -149,6 +163,7 @@ mod tests {
         check(Refusal::Login(AuthRefusal::OtherTransport), 3, 0x88, 0x89);
         check(Refusal::Revoked, 5, 0x86, 0x86);
         check(Refusal::AuthenticationMethod, 5, 0x8C, 0x8C);
+        check(Refusal::RateLimited, 3, 0x9F, 0x96);
     }
 
     #[test]

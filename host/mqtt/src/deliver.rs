@@ -43,9 +43,18 @@ pub(crate) fn answer(session: &Session, family: Family, answers: &[Downlink]) {
     }
 }
 
+/// Publishes what needs no profile to be written, whether the device has subscribed or not.
+pub(crate) fn say(session: &Session, topic: ByteString, payload: Bytes) {
+    push(session, [(topic, payload)]);
+}
+
 fn send(session: &Session, family: Family, downlink: &Downlink) {
+    push(session, compose(session, family, downlink));
+}
+
+fn push(session: &Session, publications: impl IntoIterator<Item = (ByteString, Bytes)>) {
     let mut is_full = false;
-    for (topic, payload) in compose(session, family, downlink) {
+    for (topic, payload) in publications {
         let qos = session.subscriptions.borrow().qos_of(&topic);
         is_full |= session.outbox.borrow_mut().push(topic, qos, payload).is_err();
     }

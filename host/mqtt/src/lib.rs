@@ -3,7 +3,8 @@
 //! The only crate that names ntex-mqtt. Read in the order of a message: `listener` accepts, `preface` reads the first
 //! packet, `connect` lets a device in, `session` is what one connection is, `window` bounds what it has in flight,
 //! `publish` is the path of a message, `profile` reads its payload, `carried` the envelopes of network servers, `ack`
-//! says what it is answered, `trace` shows it to whoever watches. `subscribe` and
+//! says what it is answered, `limit` how much is taken and `session_limits` tells a device of it, `trace` shows it to
+//! whoever watches. `subscribe` and
 //! `deliver` are the way back. `converse` is the loop around all that and `v3` and `v5` are what it speaks, with the
 //! codecs of ntex-mqtt; `reactor` is the I/O underneath, `worker` is what the sessions of one thread share, `counters`
 //! what they count.
@@ -14,12 +15,14 @@ mod connect;
 mod converse;
 mod counters;
 mod deliver;
+mod limit;
 mod listener;
 mod preface;
 mod profile;
 mod publish;
 mod reactor;
 mod session;
+mod session_limits;
 mod subscribe;
 mod trace;
 mod v3;

@@ -51,6 +51,18 @@ impl Subscriptions {
         Grant::Granted(qos)
     }
 
+    /// Grants a filter that makes no interest: it only sets the QoS of what is published there anyway.
+    pub(crate) fn subscribe_without_effect(&mut self, filter: &str, requested: QoS) -> Grant {
+        let qos = requested.min(QoS::AtLeastOnce);
+        let is_full = self.granted.len() >= SUBSCRIPTIONS_MAX;
+        match self.granted.iter_mut().find(|granted| &*granted.filter == filter) {
+            Some(granted) => granted.qos = qos,
+            None if is_full => return Grant::TooMany,
+            None => self.granted.push(Granted { filter: filter.into(), qos, is_for_updates: false }),
+        }
+        Grant::Granted(qos)
+    }
+
     /// Cancels a subscription, and with any one for attribute updates the interest altogether (device API §5.3).
     /// Says whether there was one.
     pub(crate) fn unsubscribe(&mut self, filter: &str) -> bool {

@@ -7,5 +7,6 @@ mod attributes;
 mod connect;
 mod endings;
 mod harness;
+mod limits;
 mod publish;
 mod subscribe;

@@ -13,7 +13,7 @@ use crate::access::require_login;
 use crate::error::ApiError;
 use crate::{
     Api, attributes, audit, candidates, codecs, descriptions, devices, health, letters, login, profiles,
-    replay, telemetry, trace,
+    rate_limits, replay, sessions, telemetry, trace,
 };
 
 /// Who may call an operation.
@@ -92,6 +92,9 @@ fn base() -> Vec<Operation> {
         operation(GET, "/api/codecs/{name}/versions", codecs::versions),
         operation(POST, "/api/codecs/{name}/rollback", codecs::rollback),
         operation(GET, "/api/audit", audit::list),
+        operation(GET, "/api/rateLimits", rate_limits::read),
+        operation(POST, "/api/rateLimits", rate_limits::save),
+        operation(GET, "/api/sessions", sessions::list),
         operation(GET, "/api/dead-letters", letters::list),
         operation(DELETE, "/api/dead-letters", letters::delete_many),
         operation(GET, "/api/dead-letters/export", letters::export),

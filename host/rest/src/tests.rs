@@ -3,6 +3,7 @@
 mod access;
 mod candidates;
 mod entities;
+mod limits;
 mod resources;
 mod socket;
 mod versions;
