@@ -76,6 +76,8 @@ settings! {
     codec_fuel: u64 = "20000000", "100000..=10000000000", |text| whole(text, 100_000..=10_000_000_000);
     /// How often the codecs folder is looked at even if nothing announced a change, in seconds: network file systems announce nothing.
     codecs_poll_s: Duration = "5", "1..=3600", |text| whole(text, 1..=3600).map(Duration::from_secs);
+    /// Silence after which a session is closed, in seconds, whatever its keep alive; longer keep alives are answered with two thirds of it.
+    session_inactivity_s: u16 = "600", "3..=3600", |text| whole(text, limits::SESSION_INACTIVITY_S);
     /// Silence after which a device counts as inactive (server attribute `active`), in seconds, where its own server attribute `inactivityTimeout` (milliseconds) does not say.
     device_inactivity_s: Duration = "600", "1..=31536000", |text| whole(text, 1..=31_536_000).map(Duration::from_secs);
     /// How often devices that have become inactive are looked for, in seconds.
@@ -292,6 +294,7 @@ mod tests {
         refused("workers = []", "line 1: `workers` takes a text or a number");
         refused("codec_deadline_ms = 0", "1..=1000");
         refused("commit_gather_ms = 51", "0..=50");
+        refused("session_inactivity_s = 2", "3..=3600");
         refused("device_inactivity_s = 0", "1..=31536000");
         refused("device_check_s = 3601", "1..=3600");
         refused("durability = \"interval:0\"", "1..=10000");

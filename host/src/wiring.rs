@@ -47,7 +47,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         given => given,
     };
     let listeners = vec![mqtt_listener];
-    let mqtt_config = MqttConfig { listeners, workers };
+    let session_inactivity_s = config.session_inactivity_s;
+    let mqtt_config = MqttConfig { listeners, workers, session_inactivity_s };
     let mqtt = wireglot_mqtt::start(mqtt_config, devices.clone(), codecs.clone())?;
     let parts = Parts { config, store, bus, devices, codecs, folder, mqtt };
     run(parts, http_listener).await

@@ -82,3 +82,35 @@ fn sessions_are_listed_while_they_are_open() {
     eventually("the list is shorter", || (list("")["totalElements"] == 1).then_some(()));
     assert_eq!(list("&textSearch=nobody")["totalElements"], 0);
 }
+
+#[test]
+fn many_devices_that_come_and_go_at_once_are_all_told_of_in_few_commits() {
+    const DEVICES: usize = 300;
+    let server = Server::spawn();
+    let mut devices: Vec<_> = (0..DEVICES).map(|number| server.device(&format!("device-{number}"))).collect();
+    let commits = server.metrics().value("wireglot_store_commits_total", &[]);
+    devices.iter_mut().for_each(|device| device.ping());
+    drop(devices);
+    for number in 0..DEVICES {
+        eventually("each one is told to have gone", || {
+            let told = server_attributes(&server, &format!("device-{number}"));
+            told.contains_key("lastDisconnectTime").then_some(())
+        });
+    }
+    let commits = server.metrics().value("wireglot_store_commits_total", &[]) - commits;
+    assert!(commits < 100.0, "{commits} commits for {DEVICES} devices");
+}
+
+#[test]
+fn a_server_that_is_asked_to_stop_tells_that_its_devices_went() {
+    let mut server = Server::spawn();
+    let device = server.device("thermo");
+    let stop = std::process::Command::new("kill").args(["-TERM", &server.pid().to_string()]).status();
+    assert!(stop.expect("kill is there").success());
+    eventually("the server has ended", || (!server.is_running()).then_some(()));
+    let server = server.kill_9().restart();
+    let told = server_attributes(&server, "thermo");
+    assert!(time(&told, "lastDisconnectTime") >= time(&told, "lastConnectTime"), "{told:?}");
+    assert!(time(&told, "lastActivityTime") > 0, "{told:?}");
+    drop(device);
+}

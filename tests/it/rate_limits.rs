@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wireglot_load::wire::{self, Version};
 
-use crate::harness::{Closed, Server};
+use crate::harness::{Closed, Server, eventually};
 
 const LIMITS: &str = "/api/rateLimits";
 const ASK: &str = "v1/devices/me/rpc/request/1";
@@ -41,6 +41,21 @@ fn a_limit_is_set_while_a_device_is_connected() {
     for value in 9..20 {
         device.telemetry(&json!({ "t": value }).to_string());
     }
+}
+
+#[test]
+fn the_fleet_file_declares_the_limits() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("fleet.toml");
+    std::fs::write(&file, "[rateLimits]\ntransportDeviceMsgRateLimit = \"20:600\"\n").expect("a file");
+    let path: &'static str = file.to_str().expect("a path").to_owned().leak();
+    let server = Server::spawn_with(&[("WIREGLOT_FLEET", path), ("WIREGLOT_CODECS_POLL_S", "1")]);
+    let limit = || server.rest().get(LIMITS).expect("the limits")["transportDeviceMsgRateLimit"].clone();
+    assert_eq!(limit(), "20:600");
+    let mut device = server.device("thermo");
+    std::fs::write(&file, "[rateLimits]\ntransportDeviceMsgRateLimit = \"30:600\"\n").expect("a file");
+    eventually("the changed file is applied", || (limit() == "30:600").then_some(()));
+    device.telemetry(r#"{"t":1}"#);
 }
 
 // 236, 238

@@ -10,8 +10,8 @@ pub const IN_FLIGHT_MAX: u16 = 100;
 pub const SUBSCRIBE_FILTERS_MAX: usize = 64;
 /// How long a client may take from TCP accept to a whole CONNECT.
 pub const CONNECT_TIMEOUT_S: u16 = 10;
-/// Connections without activity end after this, whatever their keep alive (device API §4.2).
-pub const INACTIVITY_TIMEOUT_S: u16 = 600;
+/// What the time after which a session without activity ends may be set to, in seconds (device API §4.2).
+pub const SESSION_INACTIVITY_S: RangeInclusive<u16> = 3..=3_600;
 /// How long one packet may take from its first byte to its last.
 pub const PACKET_TIMEOUT_S: u16 = 30;
 /// Bytes of publishes of one connection that may wait for their acknowledgement; past it, one packet may overshoot.

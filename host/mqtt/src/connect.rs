@@ -9,14 +9,11 @@ use ntex_mqtt::v3::codec::ConnectAckReason as V3Reason;
 use ntex_mqtt::v5::codec::ConnectAckReason as V5Reason;
 use wireglot_device::{AuthRefusal, ConnectClaim, DeviceHandle, RateExceeded, Revoked};
 use wireglot_model::SessionId;
-use wireglot_model::limits::{INACTIVITY_TIMEOUT_S, PACKET_BYTES_MAX};
+use wireglot_model::limits::PACKET_BYTES_MAX;
 
 use crate::limit;
 use crate::worker::Worker;
 use wireglot_device::now;
-
-/// Keep alives beyond this would let the inactivity time-out strike first.
-const KEEP_ALIVE_MAX_S: u16 = INACTIVITY_TIMEOUT_S / 3 * 2;
 
 /// The largest packet with its fixed header. ntex-mqtt counts without that, so it lets four bytes more through; above
 /// the packet limit of the device API, which is enforced with the right reason code.
@@ -131,11 +128,13 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub(crate) fn of(sent_s: u16) -> Self {
-        if sent_s == 0 || sent_s > KEEP_ALIVE_MAX_S {
+    /// `inactivity_s` is the longest silence of any session: longer keep alives would let it strike first.
+    pub(crate) fn of(sent_s: u16, inactivity_s: u16) -> Self {
+        let keep_alive_s_max = inactivity_s / 3 * 2;
+        if sent_s == 0 || sent_s > keep_alive_s_max {
             return Self {
-                timeout: Duration::from_secs(INACTIVITY_TIMEOUT_S.into()),
-                announced_s: Some(KEEP_ALIVE_MAX_S),
+                timeout: Duration::from_secs(inactivity_s.into()),
+                announced_s: Some(keep_alive_s_max),
                 is_clients: false,
             };
         }
@@ -168,15 +167,17 @@ mod tests {
 
     #[test]
     fn keep_alive_is_enforced_at_one_and_a_half_times() {
-        for (sent, timeout, announced) in [
-            (1, 1_500, None),
-            (2, 3_000, None),
-            (60, 90_000, None),
-            (400, 600_000, None),
-            (0, 600_000, Some(400)),
-            (401, 600_000, Some(400)),
+        for (sent, inactivity, timeout, announced) in [
+            (1, 600, 1_500, None),
+            (2, 600, 3_000, None),
+            (60, 600, 90_000, None),
+            (400, 600, 600_000, None),
+            (0, 600, 600_000, Some(400)),
+            (401, 600, 600_000, Some(400)),
+            (2, 3, 3_000, None),
+            (3, 3, 3_000, Some(2)),
         ] {
-            let keep_alive = KeepAlive::of(sent);
+            let keep_alive = KeepAlive::of(sent, inactivity);
             let found = (keep_alive.timeout.as_millis(), keep_alive.announced_s);
             assert_eq!(found, (timeout, announced), "{sent}");
             assert_eq!(keep_alive.is_clients, announced.is_none());

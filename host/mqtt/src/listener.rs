@@ -44,6 +44,8 @@ pub struct MqttConfig {
     pub listeners: Vec<TcpListener>,
     /// Worker threads.
     pub workers: usize,
+    /// A session without activity ends after this, whatever its keep alive.
+    pub session_inactivity_s: u16,
 }
 
 /// Why the listener did not start.
@@ -78,7 +80,7 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
     }
     let addresses =
         config.listeners.iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)?;
-    let shared = Arc::new(Shared::new(devices, codecs));
+    let shared = Arc::new(Shared::new(devices, codecs, config.session_inactivity_s));
     let (started, server) = mpsc::sync_channel(1);
     let system = std::thread::Builder::new()
         .name("mqtt".into())

@@ -75,7 +75,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
         Err(refusal) => return refuse(worker, io, refusal).await,
     };
     let line = Line { io: io.get_ref(), codec: codec::Codec::new() };
-    let keep_alive = KeepAlive::of(packet.keep_alive);
+    let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
     let client = Client::new(io, &packet.client_id, "3.1.1");
     let owner = Session::begin(worker, admitted, client, session::Line::V3(line), keep_alive, None);
     drop(packet);

@@ -95,7 +95,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(worker, io, refusal).await,
     };
-    let keep_alive = KeepAlive::of(packet.keep_alive);
+    let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
     // Said are the limits of packets, publishes in flight and topic aliases, a keep alive and an expiry where the client's
     // would not do, and what does not work at all. Other true properties make some clients refuse what works (device API
     // §2.2).

@@ -34,12 +34,14 @@ pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) codecs: CodecTable,
     last_session: AtomicU64,
+    session_inactivity_s: u16,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(devices: Devices, codecs: CodecTable) -> Self {
-        Self { devices, codecs, last_session: AtomicU64::new(0), counters: std::sync::Mutex::default() }
+    pub(crate) fn new(devices: Devices, codecs: CodecTable, session_inactivity_s: u16) -> Self {
+        let last_session = AtomicU64::new(0);
+        Self { devices, codecs, last_session, session_inactivity_s, counters: std::sync::Mutex::default() }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -118,6 +120,10 @@ impl Worker {
 
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.shared.last_session.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn session_inactivity_s(&self) -> u16 {
+        self.shared.session_inactivity_s
     }
 
     pub(crate) fn enter(&self, session: &Rc<Session>) {

@@ -217,13 +217,33 @@ fn a_device_is_told_its_limits() {
     }
 }
 
-// 237
-#[test]
-fn a_gateway_is_told_its_own_limits_and_those_behind_it() {
+/// A server with a gateway, whose token is its name.
+fn with_gateway() -> Server {
     let server = Server::start();
     let credentials = Some(wireglot_device::CredentialsDraft::AccessToken("gate".into()));
     let spec = DeviceSpec { name: "gate".into(), label: None, profile: None, gateway: true, credentials };
     wait(server.devices.ensure_device(spec, Timestamp(0))).unwrap();
+    server
+}
+
+// 336
+#[test]
+fn what_a_gateway_sends_for_itself_has_limits_of_its_own() {
+    let server = with_gateway();
+    let once = || level("", "1:600", "");
+    set(&server, RateLimits { device: once(), gateway_device: once(), ..RateLimits::default() });
+    let mut gateway = server.connected(Version::V5, "gate");
+    taken(&mut gateway, Version::V5, TELEMETRY, b"{\"t\":1}");
+    let mut gateway = server.connected(Version::V5, "gate");
+    gateway.send(&publish(Version::V5, TELEMETRY, 1, 1, b"{\"t\":1}"));
+    gateway.expect_close(Version::V5, 0x83);
+    assert_eq!(server.devices.rate_refusals()[3], [0, 1, 0], "a new session does not fill the bucket");
+}
+
+// 237
+#[test]
+fn a_gateway_is_told_its_own_limits_and_those_behind_it() {
+    let server = with_gateway();
     set(
         &server,
         RateLimits {

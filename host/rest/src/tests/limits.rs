@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Method;
 use serde_json::json;
 use wireglot_device::SessionFacts;
+use wireglot_model::limits::SESSION_CLIENT_ID_CHARS_MAX;
 use wireglot_model::{SessionId, Timestamp};
 
 use super::Site;
@@ -69,6 +70,9 @@ async fn sessions_are_listed_in_pages() {
     assert_eq!(oldest["data"][0]["deviceName"], "device-2", "the longest connected come first");
     let found = site.get("/api/sessions?pageSize=9&page=0&textSearch=CID-1").await;
     assert_eq!((&found["totalElements"], &found["data"][0]["clientId"]), (&json!(1), &json!("cid-1")));
+    let long = "ü".repeat(SESSION_CLIENT_ID_CHARS_MAX + 1);
+    let facts = SessionFacts::new(SessionId(8), &long, None, Timestamp(0), "5");
+    assert_eq!(facts.client_id.chars().count(), SESSION_CLIENT_ID_CHARS_MAX, "what is listed is bounded");
     let path = "/api/sessions?pageSize=1&page=0&sortProperty=shoeSize";
     site.refused(Method::GET, path, Body::empty(), 400, 31, "Invalid sort property").await;
     site.refused(Method::GET, "/api/sessions", Body::empty(), 400, 31, "pageSize").await;
