@@ -12,7 +12,7 @@ fn time(attributes: &Map<String, Value>, key: &str) -> i64 {
     attributes.get(key).and_then(Value::as_i64).unwrap_or(0)
 }
 
-// 341, 342, 343
+// 341, 342, 343, 345
 #[test]
 fn coming_going_and_silence_are_told() {
     let settings = [("WIREGLOT_DEVICE_CHECK_S", "1"), ("WIREGLOT_DEVICE_INACTIVITY_S", "3600")];

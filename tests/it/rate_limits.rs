@@ -17,7 +17,7 @@ fn a_limit_is_set_while_a_device_is_connected() {
     let server = Server::spawn();
     let mut device = server.device_of("default", "thermo");
     for value in 0..5 {
-        device.telemetry(&json!({ "t": value }).to_string());
+        device.telemetry(json!({ "t": value }).to_string());
     }
     set(&server, &json!({ "transportDeviceTelemetryMsgRateLimit": "2:3600" }));
     device.telemetry(r#"{"t":5}"#);
@@ -39,7 +39,7 @@ fn a_limit_is_set_while_a_device_is_connected() {
     device.telemetry(r#"{"t":8}"#);
     set(&server, &json!({}));
     for value in 9..20 {
-        device.telemetry(&json!({ "t": value }).to_string());
+        device.telemetry(json!({ "t": value }).to_string());
     }
 }
 

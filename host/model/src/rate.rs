@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_is_no_limit_is_told() {
-        let too_many = vec!["1:1"; RATE_PARTS_MAX + 1].join(",");
+        let too_many = ["1:1"; RATE_PARTS_MAX + 1].join(",");
         let too_large = format!("{}:1", RATE_CAPACITY_MAX + 1);
         let too_long = format!("1:{}", RATE_PERIOD_S_MAX + 1);
         for text in ["3", "3:", ":3", "0:0", "0:1", "1:0", "-1:1", "1.5:1", "1:1,", "1:1;2:2"] {
@@ -283,7 +283,7 @@ mod tests {
         for text in [too_many, too_large, too_long] {
             assert!(RateLimit::parse(&text).is_err(), "{text}");
         }
-        assert!(RateLimit::parse(&vec!["1:1"; RATE_PARTS_MAX].join(",")).is_ok());
+        assert!(RateLimit::parse(&["1:1"; RATE_PARTS_MAX].join(",")).is_ok());
     }
 
     #[test]

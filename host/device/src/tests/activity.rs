@@ -1,4 +1,4 @@
-//! Device API §18: what the server attributes tell of a device, conformance cases 341 to 345.
+//! Device API §18: what the server attributes tell of a device, conformance cases 341 to 343.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn a_silent_device_becomes_inactive_after_its_own_time() {
     assert_eq!(site.devices.activity_counters().inactive, 5);
 }
 
-// 345
+// 341
 #[tokio::test]
 async fn many_devices_at_once_cost_few_commits_and_the_newest_report_counts() {
     let site = Site::new().await;

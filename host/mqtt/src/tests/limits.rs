@@ -197,8 +197,8 @@ fn session_limits(client: &mut Client, version: Version, expected: &str) {
     taken(client, version, &format!("{LIMITS}7"), payload);
     let told = told(client);
     assert!(told.contains("v1/devices/me/rpc/response/7"), "{told}");
-    let json = &told[told.find('{').unwrap()..];
-    assert_eq!(json, format!("{{\"maxPayloadSize\":65536,\"maxInflightMessages\":100,{expected}}}"));
+    let (_, json) = told.split_once('{').unwrap();
+    assert_eq!(json, format!("\"maxPayloadSize\":65536,\"maxInflightMessages\":100,{expected}}}"));
 }
 
 // 236, 238
