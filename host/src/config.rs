@@ -109,6 +109,12 @@ settings! {
     rpc_timeout_ms_min: i64 = "5000", "0..=600000", |text| whole(text, 0..=600_000);
     /// How long a caller of an RPC waits where there is no `timeout`, in milliseconds.
     rpc_timeout_ms: i64 = "10000", "100..=600000", |text| whole(text, 100..=600_000);
+    /// Silence after which a session is closed, in seconds, whatever its keep alive; longer keep alives are answered with two thirds of it.
+    session_inactivity_s: u16 = "600", "3..=3600", |text| whole(text, limits::SESSION_INACTIVITY_S);
+    /// Silence after which a device counts as inactive (server attribute `active`), in seconds, where its own server attribute `inactivityTimeout` (milliseconds) does not say.
+    device_inactivity_s: Duration = "600", "1..=31536000", |text| whole(text, 1..=31_536_000).map(Duration::from_secs);
+    /// How often devices that have become inactive are looked for, in seconds.
+    device_check_s: Duration = "60", "1..=3600", |text| whole(text, 1..=3600).map(Duration::from_secs);
     /// Password of the administrator `tenant@thingsboard.org`, set when the data folder is new. Empty: a random one, printed once.
     admin_password: Secret = "", "at least 8 characters, or empty", secret;
     /// Whether a device may let itself be claimed by a customer without the server attribute `claimingAllowed`.
@@ -392,6 +398,9 @@ mod tests {
         refused("ota_package_mib_max = 16385", "1..=16384");
         refused("ota_packages_mib_max = 0", "1..=1048576");
         refused("commit_gather_ms = 51", "0..=50");
+        refused("session_inactivity_s = 2", "3..=3600");
+        refused("device_inactivity_s = 0", "1..=31536000");
+        refused("device_check_s = 3601", "1..=3600");
         refused("durability = \"interval:0\"", "1..=10000");
         refused("durability = \"never\"", "none of commit, interval:MS, os");
         refused("mqtt_tls_client_dates = \"maybe\"", "none of check, ignore");

@@ -1,5 +1,6 @@
 //! The command line: flags → config → wire → run → drain. The only place that ends the process.
 
+mod activity;
 mod audit;
 mod author;
 mod certificates;

@@ -21,7 +21,7 @@ use wireglot_store::{Retained, Store, StoreConfig};
 
 use crate::certificates::Certificates;
 use crate::config::Config;
-use crate::{audit, fleet, metrics, reload, updates, webhook};
+use crate::{activity, audit, fleet, metrics, reload, updates, webhook};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
@@ -53,8 +53,16 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let listeners = vec![mqtt_listener];
     let (wrong_logins, proxy_protocol) = (wrong_logins(&config), config.mqtt_proxy_protocol);
-    let client_rpc = webhook::client_rpc(&config);
-    let mqtt_config = MqttConfig { listeners, tls, workers, proxy_protocol, wrong_logins, client_rpc };
+    let (client_rpc, session_inactivity_s) = (webhook::client_rpc(&config), config.session_inactivity_s);
+    let mqtt_config = MqttConfig {
+        listeners,
+        tls,
+        workers,
+        proxy_protocol,
+        wrong_logins,
+        client_rpc,
+        session_inactivity_s,
+    };
     let mqtt = wireglot_mqtt::start(mqtt_config, devices.clone(), codecs.clone())?;
     let parts = Parts { config, store, bus, devices, codecs, folder, mqtt, certificates };
     run(parts, http_listener).await
@@ -126,7 +134,10 @@ fn rest_config(parts: &Parts, listener: TcpListener, serving: &Arc<AtomicBool>) 
         codecs: parts.codecs.clone(),
         folder: parts.folder.clone(),
         bus: parts.bus.clone(),
-        metrics: Box::new(move || metrics::page(&mqtt(), &store.counters(), &codecs.counters(), &bus)),
+        metrics: Box::new({
+            let devices = parts.devices.clone();
+            move || metrics::page(&mqtt(), &store.counters(), &codecs.counters(), &devices, &bus)
+        }),
         ready: Box::new(move || serving.load(Ordering::Acquire) && devices.healthy()),
     }
 }
@@ -145,6 +156,8 @@ fn follow(parts: &Parts) -> JoinSet<()> {
     tasks.spawn(sweep(parts.store.clone()));
     tasks.spawn(updates::follow(parts.devices.clone()));
     tasks.spawn(turn_rpcs(parts.devices.clone()));
+    let Config { device_check_s, device_inactivity_s, .. } = parts.config;
+    tasks.spawn(activity::follow(parts.devices.clone(), device_check_s, device_inactivity_s));
     tasks
 }
 
@@ -194,6 +207,7 @@ async fn drain(parts: Parts, (mqtt_address, _): (SocketAddr, SocketAddr)) -> any
     if let Err(error) = devices.turn_rpcs(wireglot_device::now()).await {
         error!(%error, "The state of RPCs could not be stored.");
     }
+    activity::save(&devices).await;
     tokio::task::spawn_blocking(move || store.close()).await.with_context(broke_off)
 }
 

@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod activity;
 mod attributes;
 mod authors;
 mod candidates;
@@ -24,6 +25,7 @@ mod observe;
 mod ota;
 mod profile_limits;
 mod provision;
+mod rate_limits;
 mod reload;
 mod rpc;
 mod scripts;

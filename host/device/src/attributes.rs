@@ -78,6 +78,28 @@ impl Attributes {
         }
     }
 
+    /// One of the server's own.
+    pub(crate) fn server(&self, key: &str) -> Option<&Value> {
+        self.server.get(key).map(|held| &held.attribute.value)
+    }
+
+    /// Writes what the server itself knows of the device; without a batch, only for those who ask before it stops. The few
+    /// keys of this kind are beside the bound on what others write.
+    pub(crate) fn write_server(
+        &mut self,
+        device: DeviceId,
+        key: &str,
+        value: Value,
+        now: Timestamp,
+        batch: Option<&mut Batch>,
+    ) {
+        let attribute = Attribute { key: key.to_owned(), value, updated: now };
+        if let Some(batch) = batch {
+            batch.put_attribute(device, Scope::Server, &attribute);
+        }
+        self.server.insert(attribute.key.clone(), Held { attribute, durable: false });
+    }
+
     /// Those of the device's own attributes that have not been written after `received`.
     pub(crate) fn not_newer(&self, samples: &[Sample], received: Timestamp) -> Vec<Sample> {
         let is_newer = |sample: &&Sample| {

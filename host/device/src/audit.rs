@@ -53,7 +53,7 @@ impl Devices {
         self.put_audit(batch, AuditEntry { at, actor, action, target: target.to_owned(), detail });
     }
 
-    fn put_audit(&self, batch: &mut Batch, mut entry: AuditEntry) {
+    pub(crate) fn put_audit(&self, batch: &mut Batch, mut entry: AuditEntry) {
         let mut end = AUDIT_DETAIL_BYTES_MAX.min(entry.detail.len());
         while !entry.detail.is_char_boundary(end) {
             end -= 1;

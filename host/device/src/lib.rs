@@ -2,8 +2,8 @@
 //!
 //! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect; with a
 //! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and
-//! `gateway`), `frames` (what is kept as it came, and what becomes of it when it is decoded again), `rpc` (what a
-//! device is asked), then the management side:
+//! `gateway`), `frames` (what is kept as it came, and what becomes of it when it is decoded again), `rate` (how much of
+//! it is taken), `activity` (when a device was there), `rpc` (what it is asked), then the management side:
 //! `devices`, `credentials`, `profiles`, `ota` (packages, and which device is told of which), `customers`, `users`,
 //! `fleet`, and what is told of it (`audit`). How devices come by credentials and owners: `provision` and `claim`.
 //!
@@ -11,6 +11,7 @@
 //! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
 //! in their own batch; that is why a positive answer never depends on somebody else's commit.
 
+mod activity;
 mod attributes;
 mod audit;
 mod auth;
@@ -29,6 +30,7 @@ mod ota;
 mod profiles;
 mod provision;
 mod random;
+mod rate;
 mod registry;
 mod rpc;
 mod session;
@@ -46,6 +48,7 @@ use wireglot_bus::Bus;
 use wireglot_model::{Actor, TenantId, Timestamp};
 use wireglot_store::Store;
 
+pub use activity::ActivityCounters;
 pub use auth::{AuthRefusal, ConnectClaim};
 pub use certificate::{Certificate, InvalidCertificate, PublicKey};
 pub use chain::{CertificateRefusal, Dates};
@@ -60,9 +63,10 @@ pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use ota::{OtaPackageDraft, UpdatesDue, checksum};
 pub use profiles::ProfileDraft;
 pub use provision::ProvisionError;
+pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};
 pub use registry::{DeviceHandle, ProfileState};
 pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, Written};
-pub use session::Revoked;
+pub use session::{Revoked, SessionFacts};
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use users::{HashedPassword, UserDraft};
 pub use wireglot_store::{FileDraft, FileError, Files, HistoryQuery, LetterFilter, RawKey, StoredFile};
@@ -87,6 +91,8 @@ struct Inner {
     audited: AtomicU64,
     claim_rules: ArcSwap<claim::ClaimRules>,
     rpcs: rpc::Rpcs,
+    rates: rate::Rates,
+    activity: activity::ActivityBook,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.

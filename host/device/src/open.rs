@@ -10,10 +10,12 @@ use wireglot_bus::Bus;
 use wireglot_model::{Actor, Credentials, DeviceId, Profile, ProfileId, TenantId, Timestamp, User, UserId};
 use wireglot_store::{Batch, Store};
 
+use crate::activity::ActivityBook;
 use crate::claim::ClaimRules;
 use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
 use crate::profiles::implicit_profile;
+use crate::rate::Rates;
 use crate::registry::{DeviceHandle, ProfileSlot, Tables};
 use crate::rpc::Rpcs;
 use crate::{Devices, Inner, ota, random, users};
@@ -63,6 +65,7 @@ impl Devices {
         let audited = AtomicU64::new(store.last_audit()?);
         let tenant = TenantId(tenant);
         let claim_rules = ArcSwap::from_pointee(ClaimRules::default());
+        let (rates, activity) = (Rates::load(&store)?, ActivityBook::default());
         let inner = Inner {
             store,
             bus,
@@ -75,6 +78,8 @@ impl Devices {
             audited,
             claim_rules,
             rpcs,
+            rates,
+            activity,
         };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }

@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use wireglot_model::{
     ClaimRecord, Credentials, Customer, CustomerId, Device, DeviceId, OtaPackage, OtaPackageId, Profile,
@@ -19,6 +19,8 @@ use wireglot_store::Batch;
 use crate::attributes::Attributes;
 use crate::auth::{Digest, digest};
 use crate::devices::AdditionalInfo;
+use crate::rate::DeviceBuckets;
+use crate::session::SessionFacts;
 
 /// One saved version of a profile. Its address changes exactly when the profile does, so what a session derives from
 /// it can be kept until then.
@@ -50,6 +52,14 @@ pub(crate) struct DeviceState {
     /// The last of `saves` that is known to be in the store.
     pub(crate) durable: AtomicU64,
     pub(crate) deleted: AtomicBool,
+    /// What is left of its rate limits, as soon as it was asked for.
+    pub(crate) buckets: ArcSwapOption<DeviceBuckets>,
+    /// Its session, for those who list them.
+    pub(crate) session: ArcSwapOption<SessionFacts>,
+    /// Sessions that have begun and not ended; more than one only while a newer one takes over.
+    pub(crate) sessions: AtomicUsize,
+    /// The `lastActivityTime` that was last put into the store.
+    pub(crate) activity_saved: AtomicI64,
 }
 
 pub(crate) struct DeviceRecord {
@@ -96,6 +106,10 @@ impl DeviceHandle {
             saves: AtomicU64::new(1),
             durable: AtomicU64::new(0),
             deleted: AtomicBool::new(false),
+            buckets: ArcSwapOption::empty(),
+            session: ArcSwapOption::empty(),
+            sessions: AtomicUsize::new(0),
+            activity_saved: AtomicI64::new(0),
         };
         Self { state: Arc::new(state), admitted_by: 0 }
     }

@@ -1,6 +1,7 @@
 //! The rules of the domain over a real store: who may connect, what is kept, and what management may do.
 
 mod accept;
+mod activity;
 mod audit;
 mod certificates;
 mod claim;
@@ -9,6 +10,7 @@ mod customers;
 mod manage;
 mod ota;
 mod provision;
+mod rate;
 mod rpc;
 
 use tempfile::TempDir;

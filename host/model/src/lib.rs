@@ -1,9 +1,9 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `segments`), how devices make
-//! themselves known (`provision`), the stored records (`record`), who changed what (`audit`), what is asked of a
-//! device (`rpc`), what counts as one address (`address`),
+//! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `segments`), how fast it may speak
+//! (`rate`), how devices make themselves known (`provision`), the stored records (`record`), who changed what
+//! (`audit`), what is asked of a device (`rpc`), what counts as one address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -18,6 +18,7 @@ pub mod ota;
 pub mod profile;
 mod profile_limits;
 pub mod provision;
+mod rate;
 pub mod record;
 pub mod rpc;
 pub mod segments;
@@ -43,6 +44,7 @@ pub use profile_limits::{InvalidLimit, ProfileLimits};
 pub use provision::{
     ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind, ProvisionRequest, Provisioning,
 };
+pub use rate::{InvalidRateLimit, LevelLimits, RateKind, RateLevel, RateLimit, RateLimits, RatePart};
 pub use record::{
     Attribute, ClaimRecord, Credentials, CredentialsKind, Customer, DeadLetter, Device, FailureStage,
     FrameTrace, RawFrame, Scope, User,

@@ -18,8 +18,8 @@ pub const CLIENT_CHAIN_MAX: usize = 8;
 pub const NAME_PATTERN_BYTES_MAX: usize = 1_024;
 /// Addresses whose wrong logins are remembered at a time.
 pub const WRONG_LOGIN_ADDRESSES_MAX: usize = 65_536;
-/// Connections without activity end after this, whatever their keep alive (device API §4.2).
-pub const INACTIVITY_TIMEOUT_S: u16 = 600;
+/// What the time after which a session without activity ends may be set to, in seconds (device API §4.2).
+pub const SESSION_INACTIVITY_S: RangeInclusive<u16> = 3..=3_600;
 /// How long one packet may take from its first byte to its last.
 pub const PACKET_TIMEOUT_S: u16 = 30;
 /// Bytes of publishes of one connection that may wait for their acknowledgement; past it, one packet may overshoot.
@@ -299,6 +299,17 @@ pub const RPCS_KEPT_MAX: usize = 100_000;
 pub const RPC_KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Requests to the management side that wait for a device's answer at a time.
 pub const RPC_WAITERS_MAX: usize = 512;
+
+/// Parts of one rate limit.
+pub const RATE_PARTS_MAX: usize = 8;
+/// The largest count in a rate limit.
+pub const RATE_CAPACITY_MAX: u64 = 1_000_000_000;
+/// The longest period of a rate limit: 31 days.
+pub const RATE_PERIOD_S_MAX: u64 = 31 * 24 * 3_600;
+/// Devices whose activity is written in one commit.
+pub const ACTIVITY_DEVICES_PER_COMMIT: usize = 512;
+/// Characters of a client id that the list of sessions shows.
+pub const SESSION_CLIENT_ID_CHARS_MAX: usize = 256;
 
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;

@@ -100,6 +100,8 @@ pub(crate) enum Close {
     ShuttingDown,
     /// A bound was passed.
     Quota,
+    /// A rate limit was passed; what was not acknowledged was not kept.
+    RateLimited,
     /// A topic alias beyond the announced maximum.
     TopicAlias,
     /// A bad payload, where the profile wants the strict behaviour.
@@ -115,7 +117,9 @@ impl Close {
         match self {
             Close::Malformed => DisconnectReasonCode::MalformedPacket,
             Close::ProtocolError => DisconnectReasonCode::ProtocolError,
-            Close::Failed | Close::Inactive => DisconnectReasonCode::ImplementationSpecificError,
+            Close::Failed | Close::Inactive | Close::RateLimited => {
+                DisconnectReasonCode::ImplementationSpecificError
+            }
             Close::KeepAlive => DisconnectReasonCode::KeepAliveTimeout,
             Close::TakenOver => DisconnectReasonCode::SessionTakenOver,
             Close::Administrative => DisconnectReasonCode::AdministrativeAction,
@@ -138,6 +142,7 @@ impl Close {
             | Close::TakenOver
             | Close::Administrative
             | Close::ShuttingDown
+            | Close::RateLimited
             | Close::BadPayload
             | Close::UnknownTopic
             | Close::Provisioned => false,
@@ -171,6 +176,7 @@ mod tests {
         check(Close::ProtocolError, 0x82);
         check(Close::Failed, 0x83);
         check(Close::Inactive, 0x83);
+        check(Close::RateLimited, 0x83);
         check(Close::ShuttingDown, 0x8B);
         check(Close::KeepAlive, 0x8D);
         check(Close::TakenOver, 0x8E);

@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use ntex_mqtt::v3::codec::ConnectAckReason as V3Reason;
 use ntex_mqtt::v5::codec::ConnectAckReason as V5Reason;
-use wireglot_device::{AuthRefusal, CertificateRefusal, ConnectClaim, DeviceHandle, Revoked};
+use wireglot_device::{AuthRefusal, CertificateRefusal, ConnectClaim, DeviceHandle, RateExceeded, Revoked};
 use wireglot_model::SessionId;
-use wireglot_model::limits::{INACTIVITY_TIMEOUT_S, PACKET_BYTES_MAX};
+use wireglot_model::limits::PACKET_BYTES_MAX;
 
 use crate::entrance::Visitor;
+use crate::limit;
 use crate::worker::Worker;
 use wireglot_device::now;
-
-/// Keep alives beyond this would let the inactivity time-out strike first.
-const KEEP_ALIVE_MAX_S: u16 = INACTIVITY_TIMEOUT_S / 3 * 2;
 
 /// The largest packet with its fixed header. ntex-mqtt counts without that, so it lets four bytes more through; above
 /// the packet limit of the device API, which is enforced with the right reason code.
@@ -58,6 +56,7 @@ async fn log_in(
         // Boxed, so that logins without one are not as large.
         Box::pin(worker.devices.authenticate_certificate(&chain, visitor.dates, now())).await?
     };
+    limit::open(worker, &device)?;
     let session = worker.next_session();
     worker.devices.open_session(&device, session, &worker.mailbox, now())?;
     Ok(Admitted { device, session, address: visitor.address })
@@ -75,6 +74,8 @@ pub(crate) enum Refusal {
     Certificate(CertificateRefusal),
     /// The credentials changed while the device was being let in.
     Revoked,
+    /// More than the rate limits allow.
+    RateLimited,
     /// MQTT 5 enhanced authentication is not offered.
     AuthenticationMethod,
     /// As many sessions provision as may at a time.
@@ -99,6 +100,12 @@ impl From<Revoked> for Refusal {
     }
 }
 
+impl From<RateExceeded> for Refusal {
+    fn from(_: RateExceeded) -> Self {
+        Refusal::RateLimited
+    }
+}
+
 impl Refusal {
     /// The CONNACK of MQTT 3.1.1: ruling 1 and device API §3.5.
     pub(crate) fn v3_reason(self) -> V3Reason {
@@ -112,7 +119,8 @@ impl Refusal {
             | Refusal::AuthenticationMethod => V3Reason::NotAuthorized,
             Refusal::Login(AuthRefusal::OtherTransport)
             | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
-            | Refusal::TooManyProvision => V3Reason::ServiceUnavailable,
+            | Refusal::TooManyProvision
+            | Refusal::RateLimited => V3Reason::ServiceUnavailable,
         }
     }
 
@@ -131,6 +139,7 @@ impl Refusal {
             | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => {
                 V5Reason::ServerUnavailable
             }
+            Refusal::RateLimited => V5Reason::ConnectionRateExceeded,
             Refusal::AuthenticationMethod => V5Reason::BadAuthenticationMethod,
             Refusal::TooManyProvision => V5Reason::QuotaExceeded,
         }
@@ -142,6 +151,7 @@ impl Refusal {
         match self {
             Refusal::Login(AuthRefusal::OtherTransport) => 0x89,
             Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => 0x83,
+            Refusal::RateLimited => 0x96,
             Refusal::Login(
                 AuthRefusal::UnknownUser
                 | AuthRefusal::EmptyUserName
@@ -186,11 +196,13 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub(crate) fn of(sent_s: u16) -> Self {
-        if sent_s == 0 || sent_s > KEEP_ALIVE_MAX_S {
+    /// `inactivity_s` is the longest silence of any session: longer keep alives would let it strike first.
+    pub(crate) fn of(sent_s: u16, inactivity_s: u16) -> Self {
+        let keep_alive_s_max = inactivity_s / 3 * 2;
+        if sent_s == 0 || sent_s > keep_alive_s_max {
             return Self {
-                timeout: Duration::from_secs(INACTIVITY_TIMEOUT_S.into()),
-                announced_s: Some(KEEP_ALIVE_MAX_S),
+                timeout: Duration::from_secs(inactivity_s.into()),
+                announced_s: Some(keep_alive_s_max),
                 is_clients: false,
             };
         }
@@ -223,19 +235,22 @@ mod tests {
         check(Refusal::Revoked, 5, 0x86, 0x86);
         check(Refusal::AuthenticationMethod, 5, 0x8C, 0x8C);
         check(Refusal::TooManyProvision, 3, 0x97, 0x97);
+        check(Refusal::RateLimited, 3, 0x9F, 0x96);
     }
 
     #[test]
     fn keep_alive_is_enforced_at_one_and_a_half_times() {
-        for (sent, timeout, announced) in [
-            (1, 1_500, None),
-            (2, 3_000, None),
-            (60, 90_000, None),
-            (400, 600_000, None),
-            (0, 600_000, Some(400)),
-            (401, 600_000, Some(400)),
+        for (sent, inactivity, timeout, announced) in [
+            (1, 600, 1_500, None),
+            (2, 600, 3_000, None),
+            (60, 600, 90_000, None),
+            (400, 600, 600_000, None),
+            (0, 600, 600_000, Some(400)),
+            (401, 600, 600_000, Some(400)),
+            (2, 3, 3_000, None),
+            (3, 3, 3_000, Some(2)),
         ] {
-            let keep_alive = KeepAlive::of(sent);
+            let keep_alive = KeepAlive::of(sent, inactivity);
             let found = (keep_alive.timeout.as_millis(), keep_alive.announced_s);
             assert_eq!(found, (timeout, announced), "{sent}");
             assert_eq!(keep_alive.is_clients, announced.is_none());

@@ -61,6 +61,8 @@ counters! {
     publishes_unknown_topic,
     /// Messages of a network server that brought no frame: joins, acknowledgements and the like.
     publishes_without_frame,
+    /// Publishes that passed a rate limit, each of which ended its session.
+    publishes_limited,
     /// Publishes that were sent again before they were answered.
     publishes_repeated,
     /// Publishes that could not be stored.

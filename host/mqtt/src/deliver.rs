@@ -12,11 +12,13 @@ use ntex_mqtt::QoS;
 use wireglot_codec::{Outgoing, native};
 use wireglot_model::Downlink;
 use wireglot_model::limits::{DEVICE_OUTBOX_MAX, RPCS_PENDING_PER_DEVICE_MAX};
-use wireglot_route::{Family, Format, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic};
+use wireglot_route::{
+    Family, Format, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic,
+};
 
 use crate::ack::Close;
-use crate::{client_rpc, rpc};
 use crate::session::{Publication, Session};
+use crate::{client_rpc, rpc};
 use wireglot_device::now;
 
 /// Delivers what came through the mailbox.
@@ -48,14 +50,9 @@ pub(crate) fn answer(session: &Session, family: Family, answers: &[Downlink]) {
     }
 }
 
-/// Sends a publish that is composed already.
+/// Sends a publish that is composed already, whether the device has subscribed or not.
 pub(crate) fn publish(session: &Session, topic: ByteString, payload: Bytes) {
-    let qos = session.subscriptions.borrow().qos_of(&topic);
-    let pushed = session.outbox.borrow_mut().push(topic, qos, payload);
-    flush(session);
-    if pushed.is_err() {
-        session.close(Close::Quota);
-    }
+    push(session, vec![(topic, payload)], None);
 }
 
 /// Whether the device has taken all that it was sent.

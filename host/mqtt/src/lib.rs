@@ -3,7 +3,8 @@
 //! The only crate that names ntex-mqtt. Read in the order of a message: `listener` accepts, `entrance` is what a
 //! connection passes then (`proxy`, `addresses`, `tls`), `preface` reads the first packet, `connect` lets a device in, `session` is what one connection is, `window` bounds what it has in flight,
 //! `publish` is the path of a message, `profile` reads its payload, `carried` the envelopes of network servers, `ack`
-//! says what it is answered, `trace` shows it to whoever watches. `subscribe` and
+//! says what it is answered, `limit` how much is taken and `session_limits` tells a device of it, `trace` shows it to
+//! whoever watches. `subscribe` and
 //! `deliver` are the way back, with `rpc` for what a device is asked, and `client_rpc` for what it asks; `ota` the
 //! downloads of packages. `provision` is the other kind of session, of who has no device yet. `converse` is the loop
 //! around all that and `v3` and `v5` are what it speaks, with the
@@ -19,6 +20,7 @@ mod converse;
 mod counters;
 mod deliver;
 mod entrance;
+mod limit;
 mod listener;
 mod ota;
 mod preface;
@@ -29,6 +31,7 @@ mod publish;
 mod reactor;
 mod rpc;
 mod session;
+mod session_limits;
 mod subscribe;
 mod tls;
 mod trace;

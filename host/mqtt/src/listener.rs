@@ -52,6 +52,8 @@ pub struct MqttConfig {
     pub wrong_logins: Option<WrongLogins>,
     /// Who answers what devices call.
     pub client_rpc: ClientRpcConfig,
+    /// A session without activity ends after this, whatever its keep alive.
+    pub session_inactivity_s: u16,
 }
 
 /// Why the listener did not start.
@@ -88,7 +90,8 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
     let addresses =
         config.listeners.iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)?;
     let entrance = Entrance::new(config.proxy_protocol, config.wrong_logins);
-    let shared = Arc::new(Shared::new(devices, codecs, entrance, config.client_rpc.clone()));
+    let (client_rpc, session_inactivity_s) = (config.client_rpc.clone(), config.session_inactivity_s);
+    let shared = Arc::new(Shared::new(devices, codecs, entrance, client_rpc, session_inactivity_s));
     let ports = Ports::open(config).map_err(StartError::Socket)?;
     let tls = ports.tls.as_ref().map(|(address, _, tls)| (*address, tls.switch.clone()));
     let (started, server) = mpsc::sync_channel(1);

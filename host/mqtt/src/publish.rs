@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use ntex_mqtt::QoS;
-use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw};
+use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw, Speaker};
 use wireglot_model::{
     CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, OtaKind, Timestamp,
 };
@@ -16,12 +16,13 @@ use wireglot_route::{Family, Route, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::carried;
-use crate::ota;
-use crate::client_rpc::{Call, self};
+use crate::client_rpc::{self, Call};
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
+use crate::session_limits;
 use crate::trace::{Seen, Told, Watch};
 use crate::window::Delivery;
+use crate::{limit, ota};
 use wireglot_device::now;
 
 /// A publish as it came in.
@@ -75,11 +76,17 @@ enum Debt {
     NoFrame,
     /// A QoS 2 exchange that is open already.
     Repeated,
+    /// What the session may do, asked for with this request id.
+    SessionLimits(i32),
+    /// Nothing: it passed a rate limit.
+    Limited,
 }
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        self.session.window.leave(self.bytes);
+        let session = &self.session;
+        session.window.leave(self.bytes);
+        session.facts.set_in_flight(session.window.count());
     }
 }
 
@@ -103,6 +110,7 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
     }
     let bytes = incoming.topic.len() + incoming.payload.len();
     session.window.enter(bytes);
+    session.facts.set_in_flight(session.window.count());
     let (qos, id) = (incoming.qos, incoming.id);
     let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated, calls: Vec::new() };
     if delivery == Delivery::New { receive(session, incoming, owed) } else { follow(session, owed) }
@@ -112,6 +120,13 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
 fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
+    if let Some(id) = session_limits::asked(&view.topics, incoming) {
+        owed.debt = Debt::SessionLimits(id);
+        return follow(session, owed);
+    }
+    if limit::is_activity(incoming.topic) {
+        session.hear(received);
+    }
     if let Some(wrapping) = view.wrapping_of(incoming.topic) {
         return carried::receive(session, &view, &wrapping, incoming, received, owed);
     }
@@ -119,6 +134,9 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let watch = Watch::begin(worker.ingest.bus());
     let failure = match read(session, &view, incoming, received) {
         Ok((decoded, codec, family)) => {
+            if limit::decoded(session, Speaker::Own, &decoded, received).is_err() {
+                return refuse(session, owed);
+            }
             owed.debt = Debt::Message(family);
             owed.calls = client_rpc::calls_in(&decoded);
             let raw = view.keeps_raw && codec.is_some();
@@ -170,8 +188,6 @@ fn read(
     if let Route::OtaChunk { kind, chunk } = route {
         return Err(Failure::Download { kind, chunk, bytes: ota::wanted_bytes(incoming.payload)? });
     }
-        return Err(Failure::UnknownTopic);
-    }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
     Ok((decoded, codec, family_of(route)))
 }
@@ -179,6 +195,14 @@ fn read(
 /// Takes a network server's message that brings no frame.
 pub(crate) fn skip(session: &Session, mut owed: Owed) {
     owed.debt = Debt::NoFrame;
+    follow(session, owed);
+}
+
+/// Does not take a publish that passed a rate limit. The session ends behind the answers to what came before, and what
+/// comes after is not read.
+pub(crate) fn refuse(session: &Session, mut owed: Owed) {
+    owed.debt = Debt::Limited;
+    session.window.shut();
     follow(session, owed);
 }
 
@@ -225,9 +249,18 @@ pub(crate) fn done(mut owed: Owed, outcome: Outcome) {
         (Ok(ack), Some(id), _) if is_qos_2 => session.answer(Answer::Received(id, ack)),
         (Ok(ack), Some(id), _) => session.answer(Answer::Acknowledged(id, ack)),
     }
-    if let Debt::Message(family) = owed.debt {
-        crate::deliver::answer(session, family, &answers);
-        client_rpc::answer(session, family, calls);
+    match owed.debt {
+        Debt::Message(family) => {
+            crate::deliver::answer(session, family, &answers);
+            client_rpc::answer(session, family, calls);
+        }
+        Debt::SessionLimits(id) => session_limits::answer(session, id),
+        Debt::DeadLetter(..)
+        | Debt::UnknownTopic
+        | Debt::NoFrame
+        | Debt::Repeated
+        | Debt::Download
+        | Debt::Limited => {}
     }
 }
 
@@ -240,7 +273,11 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
             counters.publishes_accepted.count();
             return Ok(Ack::positive(proof));
         }
-        Debt::Repeated => return Ok(Ack::positive(proof)),
+        Debt::Repeated | Debt::SessionLimits(_) => return Ok(Ack::positive(proof)),
+        Debt::Limited => {
+            counters.publishes_limited.count();
+            return Err(Close::RateLimited);
+        }
         Debt::NoFrame => {
             counters.publishes_without_frame.count();
             return Ok(Ack::positive(proof));

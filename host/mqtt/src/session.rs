@@ -4,23 +4,27 @@
 //! `publish.rs`, what it hears in `subscribe.rs`, what it is sent in `deliver.rs`.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ntex::io::Io;
+use ntex::io::types::PeerAddr;
 use ntex::util::{ByteString, Bytes};
 use ntex_mqtt::QoS;
 use ntex_mqtt::error::EncodeError;
-use wireglot_device::DeviceHandle;
-use wireglot_model::SessionId;
+use wireglot_device::{DeviceHandle, SessionFacts};
+use wireglot_model::{SessionId, Timestamp};
 
 use crate::ack::Close;
 use crate::client_rpc::Waiting;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
+use crate::entrance::Visitor;
+use crate::limit;
 use crate::ota::Downloads;
 use crate::profile::ProfileView;
 use crate::publish::Answer;
@@ -50,6 +54,29 @@ pub(crate) struct Session {
     seen: Cell<u64>,
     keep_alive: KeepAlive,
     is_closing: Cell<bool>,
+    /// What is told of it.
+    pub(crate) facts: Arc<SessionFacts>,
+    /// The device was heard since its worker last reported it.
+    pub(crate) is_heard: Cell<bool>,
+}
+
+/// Who is at the other end, as far as it is only told.
+pub(crate) struct Client {
+    id: Box<str>,
+    address: Option<SocketAddr>,
+    protocol: &'static str,
+}
+
+impl Client {
+    pub(crate) fn new<F>(io: &Io<F>, visitor: &Visitor, id: &str, protocol: &'static str) -> Self {
+        let peer = io.query::<PeerAddr>().get().map(|peer| peer.0);
+        let address = match visitor.address {
+            // A load balancer tells which address it speaks for.
+            Some(ip) if peer.is_none_or(|peer| peer.ip() != ip) => Some(SocketAddr::new(ip, 0)),
+            Some(_) | None => peer,
+        };
+        Self { id: id.into(), address, protocol }
+    }
 }
 
 /// The way to the device, in its version of MQTT.
@@ -112,6 +139,7 @@ impl Session {
     pub(crate) fn begin(
         worker: &Rc<Worker>,
         admitted: Admitted,
+        client: Client,
         line: Line,
         keep_alive: KeepAlive,
         receive_max: Option<NonZeroU16>,
@@ -120,6 +148,9 @@ impl Session {
         let seen = worker.devices.changes();
         let view = worker.view(admitted.device.profile());
         let name = admitted.device.name();
+        let Client { id: client_id, address, protocol } = client;
+        let facts = Arc::new(SessionFacts::new(admitted.session, &client_id, address, now(), protocol));
+        worker.devices.show_session(&admitted.device, facts.clone());
         let session = Rc::new(Self {
             id: admitted.session,
             worker: worker.clone(),
@@ -136,6 +167,8 @@ impl Session {
             seen: Cell::new(seen),
             keep_alive,
             is_closing: Cell::new(false),
+            facts,
+            is_heard: Cell::new(false),
         });
         worker.enter(&session);
         if worker.is_draining() {
@@ -217,6 +250,14 @@ impl Session {
         self.is_closing.get()
     }
 
+    /// The device was heard: a store, and now and then a note for the worker's next report.
+    pub(crate) fn hear(&self, at: Timestamp) {
+        self.facts.hear(at);
+        if !self.is_heard.replace(true) {
+            self.worker.hear(self.id);
+        }
+    }
+
     /// How long the device may be silent.
     pub(crate) fn silence_max(&self) -> Duration {
         self.keep_alive.timeout
@@ -245,6 +286,11 @@ impl Drop for Owner {
         session.downloads.stop(session);
         rpc::end_interest(session);
         drop(session.calls.take());
+        if session.is_heard.get() {
+            session.worker.devices.heard([(&session.device, session.facts.heard())]);
+        }
+        // The end of a session counts as a message (device API §17), and cannot be refused.
+        let _counted = limit::message(session);
         session.worker.devices.close_session(&session.device, session.id, now());
         session.worker.leave(session.id);
     }

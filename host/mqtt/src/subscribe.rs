@@ -51,6 +51,17 @@ impl Subscriptions {
             Subscription::Rpc(family) => Interest::Rpcs(family),
             Subscription::Passive => Interest::Nothing,
         };
+        let grant = self.grant(filter, requested, interest);
+        match interest {
+            _ if grant == Grant::TooMany => {}
+            Interest::Updates(family) => self.updates = Some(family),
+            Interest::Rpcs(family) => (self.rpcs, self.has_news) = (Some(family), true),
+            Interest::Nothing => {}
+        }
+        grant
+    }
+
+    fn grant(&mut self, filter: &str, requested: QoS, interest: Interest) -> Grant {
         let qos = requested.min(QoS::AtLeastOnce);
         let is_full = self.granted.len() >= SUBSCRIPTIONS_MAX;
         match self.granted.iter_mut().find(|granted| &*granted.filter == filter) {
@@ -58,12 +69,12 @@ impl Subscriptions {
             None if is_full => return Grant::TooMany,
             None => self.granted.push(Granted { filter: filter.into(), qos, interest }),
         }
-        match interest {
-            Interest::Updates(family) => self.updates = Some(family),
-            Interest::Rpcs(family) => (self.rpcs, self.has_news) = (Some(family), true),
-            Interest::Nothing => {}
-        }
         Grant::Granted(qos)
+    }
+
+    /// Grants a filter that makes no interest: it only sets the QoS of what is published there anyway.
+    pub(crate) fn subscribe_without_effect(&mut self, filter: &str, requested: QoS) -> Grant {
+        self.grant(filter, requested, Interest::Nothing)
     }
 
     /// Cancels a subscription, and with any one for attribute updates or for RPCs that interest altogether (device API

@@ -8,6 +8,7 @@ mod client_rpc;
 mod connect;
 mod endings;
 mod harness;
+mod limits;
 mod ota;
 mod provision;
 mod publish;

@@ -15,12 +15,13 @@ use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
 use crate::entrance::Visitor;
-use crate::provision;
 use crate::publish::{Answer, Incoming, publish};
-use crate::session::{self, Publication, Session};
+use crate::session::{self, Client, Publication, Session};
 use crate::subscribe::Grant;
 use crate::worker::Worker;
 use crate::{deliver, rpc};
+use crate::{limit, provision};
+use wireglot_device::now;
 
 /// The way to an MQTT 3.1.1 device.
 pub(crate) struct Line {
@@ -82,8 +83,9 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
         Err(refusal) => return refuse(worker, io, refusal).await,
     };
     let line = Line::new(io);
-    let keep_alive = KeepAlive::of(packet.keep_alive);
-    let owner = Session::begin(worker, admitted, session::Line::V3(line), keep_alive, None);
+    let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+    let client = Client::new(io, &visitor, &packet.client_id, "3.1.1");
+    let owner = Session::begin(worker, admitted, client, session::Line::V3(line), keep_alive, None);
     drop((packet, visitor));
     acknowledge(io, ConnectAckReason::ConnectionAccepted)?;
     converse(io, &codec, &owner, V3 { partial: None }).await;
@@ -129,6 +131,7 @@ impl Dialect for V3 {
             Decoded::Packet(Packet::Disconnect, _) => return Next::Farewell,
             Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => session.close(Close::Malformed),
             Decoded::Packet(packet, _) => {
+                session.hear(now());
                 return reply(session, packet).map_or(Next::Packet, |answer| Next::Answer(answer.into()));
             }
         }
@@ -156,7 +159,7 @@ fn reply(session: &Session, packet: Packet) -> Option<Packet> {
         Packet::Unsubscribe { packet_id, topic_filters } => {
             let mut subscriptions = session.subscriptions.borrow_mut();
             for filter in &topic_filters {
-                subscriptions.unsubscribe(filter);
+                limit::unsubscribe(session, &mut subscriptions, filter);
             }
             drop(subscriptions);
             rpc::note_interest(session);
@@ -185,7 +188,7 @@ fn subscribe(session: &Session, packet_id: NonZeroU16, filters: &[(ByteString, Q
         if index >= SUBSCRIBE_FILTERS_MAX {
             return SubscribeReturnCode::Failure;
         }
-        match subscriptions.subscribe(&view.topics, filter, *qos) {
+        match limit::subscribe(session, &mut subscriptions, &view.topics, filter, *qos) {
             Grant::Granted(qos) => SubscribeReturnCode::Success(qos),
             Grant::Refused | Grant::TooMany => SubscribeReturnCode::Failure,
         }

@@ -12,9 +12,9 @@ use ntex::rt::JoinHandle;
 use ntex::time::{Millis, sleep};
 use wireglot_bus::{Mailbox, MailboxReceiver};
 use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
-use wireglot_device::{DeviceWorker, Devices, ProfileState};
+use wireglot_device::{DeviceHandle, DeviceWorker, Devices, ProfileState};
 use wireglot_model::limits::{DRAIN_TIMEOUT_S, PROVISION_SESSIONS_MAX};
-use wireglot_model::{ProfileId, SessionId};
+use wireglot_model::{DeviceId, ProfileId, SessionId, Timestamp};
 
 use crate::ack::Close;
 use crate::client_rpc::ClientRpcConfig;
@@ -28,6 +28,11 @@ use crate::session::Session;
 /// How often a stopping worker looks whether its sessions have finished.
 const DRAIN_STEP: Millis = Millis(10);
 
+/// How often a worker reports which devices it has heard (device API §18, the latest of each period).
+const REPORT_EVERY: Millis = Millis(3_000);
+/// Devices that are reported at once: the worker serves others in between.
+const REPORTED_AT_ONCE: usize = 256;
+
 /// What all workers are made from.
 pub(crate) struct Shared {
     pub(crate) devices: Devices,
@@ -38,6 +43,7 @@ pub(crate) struct Shared {
     last_session: AtomicU64,
     /// Sessions that only provision, on all workers.
     guests: AtomicUsize,
+    session_inactivity_s: u16,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
@@ -47,11 +53,19 @@ impl Shared {
         codecs: CodecTable,
         entrance: Entrance,
         client_rpc: ClientRpcConfig,
+        session_inactivity_s: u16,
     ) -> Self {
-        let readers = Arc::new(Readers::new(devices.files().clone()));
-        let (last_session, guests, counters) =
-            (AtomicU64::new(0), AtomicUsize::new(0), std::sync::Mutex::default());
-        Self { devices, codecs, entrance, client_rpc, readers, last_session, guests, counters }
+        Self {
+            readers: Arc::new(Readers::new(devices.files().clone())),
+            devices,
+            codecs,
+            entrance,
+            client_rpc,
+            session_inactivity_s,
+            last_session: AtomicU64::new(0),
+            guests: AtomicUsize::new(0),
+            counters: std::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -82,6 +96,10 @@ pub(crate) struct Worker {
     pub(crate) readers: Arc<Readers>,
     sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
     views: RefCell<HashMap<ProfileId, Rc<ProfileView>>>,
+    /// The sessions that were heard since the last report.
+    heard: RefCell<Vec<SessionId>>,
+    /// The devices of network servers that were.
+    carried: RefCell<HashMap<DeviceId, (DeviceHandle, Timestamp)>>,
     is_draining: Cell<bool>,
     /// Sessions that only provision; they have no device, so they are not among `sessions`.
     guests: Cell<usize>,
@@ -118,13 +136,20 @@ impl Worker {
             readers: shared.readers.clone(),
             sessions: RefCell::default(),
             views: RefCell::default(),
+            heard: RefCell::default(),
+            carried: RefCell::default(),
             is_draining: Cell::new(false),
             guests: Cell::new(0),
             stopping: Condition::new(),
             tasks: RefCell::default(),
         });
         let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
-        worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver(publish::done)), deliver]);
+        let report = ntex::rt::spawn(report(worker.clone()));
+        worker.tasks.borrow_mut().extend([
+            ntex::rt::spawn(worker.ingest.driver(publish::done)),
+            deliver,
+            report,
+        ]);
         worker
     }
 
@@ -145,6 +170,10 @@ impl Worker {
 
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.shared.last_session.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn session_inactivity_s(&self) -> u16 {
+        self.shared.session_inactivity_s
     }
 
     pub(crate) fn enter(&self, session: &Rc<Session>) {
@@ -178,6 +207,27 @@ impl Worker {
 
     pub(crate) fn session(&self, session: SessionId) -> Option<Rc<Session>> {
         self.sessions.borrow().get(&session).cloned()
+    }
+
+    /// A session was heard for the first time since the last report.
+    pub(crate) fn hear(&self, session: SessionId) {
+        self.heard.borrow_mut().push(session);
+    }
+
+    /// A device was heard through its network server.
+    pub(crate) fn hear_carried(&self, device: &DeviceHandle, at: Timestamp) {
+        let mut carried = self.carried.borrow_mut();
+        carried.entry(device.id()).or_insert_with(|| (device.clone(), at)).1 = at;
+    }
+
+    fn report(&self, heard: &[SessionId]) {
+        let sessions = self.sessions.borrow();
+        // Those that have ended meanwhile were reported at their end.
+        let known = heard.iter().filter_map(|session| sessions.get(session));
+        self.devices.heard(known.map(|session| {
+            session.is_heard.set(false);
+            (&session.device, session.facts.heard())
+        }));
     }
 
     /// What follows from this version of a profile; made once for all of the worker's sessions.
@@ -236,6 +286,22 @@ async fn deliver(worker: Rc<Worker>, mut receiver: MailboxReceiver) {
             Some(session) => crate::deliver::downlink(&session, downlink),
             // It has ended meanwhile; its device asks again when it comes back.
             None => worker.counters.downlinks_dropped.count(),
+        }
+    }
+}
+
+/// Tells of the devices that were heard, from time to time.
+async fn report(worker: Rc<Worker>) {
+    loop {
+        sleep(REPORT_EVERY).await;
+        let heard = worker.heard.take();
+        for some in heard.chunks(REPORTED_AT_ONCE) {
+            worker.report(some);
+            sleep(Millis(1)).await;
+        }
+        let carried = worker.carried.take();
+        if !carried.is_empty() {
+            worker.devices.heard(carried.values().map(|(device, at)| (device, *at)));
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::access::{require_administrator, require_device, require_login};
 use crate::error::ApiError;
 use crate::{
     Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, health, letters,
-    login, ota, profiles, replay, rpc, telemetry, trace, users,
+    login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace, users,
 };
 
 /// Who may call an operation.
@@ -107,6 +107,9 @@ fn base() -> Vec<Operation> {
         operation(GET, "/api/codecs/{name}/versions", codecs::versions),
         operation(POST, "/api/codecs/{name}/rollback", codecs::rollback),
         operation(GET, "/api/audit", audit::list),
+        operation(GET, "/api/rateLimits", rate_limits::read),
+        operation(POST, "/api/rateLimits", rate_limits::save),
+        operation(GET, "/api/sessions", sessions::list),
         operation(GET, "/api/dead-letters", letters::list),
         operation(DELETE, "/api/dead-letters", letters::delete_many),
         operation(GET, "/api/dead-letters/export", letters::export),

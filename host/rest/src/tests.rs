@@ -4,6 +4,7 @@ mod access;
 mod candidates;
 mod customers;
 mod entities;
+mod limits;
 mod provisioning;
 mod resources;
 mod rpc;

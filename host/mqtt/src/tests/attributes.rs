@@ -86,6 +86,7 @@ fn acknowledgements_in_any_order_are_fine() {
     }
 }
 
+// 60
 #[test]
 fn a_device_of_mqtt_5_sets_its_own_bounds() {
     let server = Server::start();

@@ -41,6 +41,10 @@ impl Server {
 
     /// With somebody who answers calls.
     pub(super) fn start_answering(workers: usize, client_rpc: ClientRpcConfig) -> Self {
+        Self::start_as(workers, 600)
+    }
+
+    pub(super) fn start_as(workers: usize, session_inactivity_s: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data"), StoreConfig::default()).unwrap();
         let bus = Bus::new();
@@ -56,6 +60,7 @@ impl Server {
             proxy_protocol: false,
             wrong_logins: None,
             client_rpc,
+            session_inactivity_s,
         };
         let running = start(config, devices.clone(), codecs).unwrap();
         let address = running.local_addrs()[0];
