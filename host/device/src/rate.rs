@@ -351,7 +351,8 @@ fn points(body: &UplinkBody) -> Option<u64> {
         UplinkBody::Attributes(samples) => Some(samples.len() as u64),
         UplinkBody::AttributeRequest { .. }
         | UplinkBody::RpcResponse { .. }
-        | UplinkBody::ClientRpc { .. } => None,
+        | UplinkBody::ClientRpc { .. }
+        | UplinkBody::Claim { .. } => None,
     }
 }
 

@@ -111,7 +111,10 @@ fn decode(
     let unanswerable = decoded.uplinks.iter().find_map(|uplink| match uplink.body {
         UplinkBody::AttributeRequest { .. } => Some("attribute requests of devices behind a network server"),
         UplinkBody::ClientRpc { .. } => Some("client-side RPCs of devices behind a network server"),
-        UplinkBody::Telemetry(_) | UplinkBody::Attributes(_) | UplinkBody::RpcResponse { .. } => None,
+        UplinkBody::Telemetry(_)
+        | UplinkBody::Attributes(_)
+        | UplinkBody::RpcResponse { .. }
+        | UplinkBody::Claim { .. } => None,
     });
     if let Some(what) = unanswerable {
         let error = AcceptError::Unsupported(what);

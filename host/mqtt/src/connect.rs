@@ -179,6 +179,7 @@ impl Refusal {
             | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
             | Refusal::Revoked
             | Refusal::AuthenticationMethod
+            | Refusal::RateLimited
             | Refusal::TooManyProvision => false,
         }
     }

@@ -18,7 +18,7 @@ use wireglot_route::{
 
 use crate::ack::Close;
 use crate::session::{Publication, Session};
-use crate::{client_rpc, rpc};
+use crate::{client_rpc, limit, rpc};
 use wireglot_device::now;
 
 /// Delivers what came through the mailbox.
@@ -113,7 +113,10 @@ pub(crate) fn flush(session: &Session) {
 /// The device has acknowledged a publish.
 pub(crate) fn acknowledged(session: &Session, id: NonZeroU16) {
     let call = session.outbox.borrow_mut().acknowledge(Some(id));
-    call.into_iter().for_each(|call| rpc::acknowledged(session, call));
+    // A report beyond the rate limit is lost: the RPC runs into its time-out (device API §17).
+    if let Some(call) = call.filter(|_| limit::message(session).is_ok()) {
+        rpc::acknowledged(session, call);
+    }
     flush(session);
 }
 

@@ -143,6 +143,13 @@ pub(crate) fn request(session: &Rc<Session>, topic: &str, kind: OtaKind, chunk: 
     }
 }
 
+/// Whether it is the first request of a download: only that counts against the rate limits (device API §17).
+pub(crate) fn is_first(session: &Session, topic: &str, kind: OtaKind) -> bool {
+    let digest = digest(kind, ota_request_id(topic));
+    let downloads = session.downloads.0.borrow();
+    !downloads.as_ref().is_some_and(|state| state.remembered.iter().any(|known| known.digest == digest))
+}
+
 impl State {
     fn is_full(&self) -> bool {
         let bytes = self.waiting.iter().map(|request| request.id.len()).sum::<usize>();

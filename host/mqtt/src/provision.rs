@@ -21,8 +21,7 @@ use ntex_mqtt::QoS;
 use wireglot_codec::native::{self, ProvisionRefusal};
 use wireglot_device::{ProvisionError, now};
 use wireglot_model::limits::{
-    INACTIVITY_TIMEOUT_S, PACKET_TIMEOUT_S, PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX,
-    SUBSCRIBE_FILTERS_MAX,
+    PACKET_TIMEOUT_S, PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX, SUBSCRIBE_FILTERS_MAX,
 };
 use wireglot_model::{ProvisionAnswer, ProvisionRequest};
 
@@ -115,6 +114,7 @@ impl Guest {
         keep_alive: KeepAlive,
         receive_max: Option<NonZeroU16>,
     ) -> Option<Self> {
+        let inactivity = Duration::from_secs(worker.session_inactivity_s().into());
         worker.enter_guest().then(|| Self {
             worker: worker.clone(),
             line,
@@ -127,7 +127,7 @@ impl Guest {
             unacknowledged: 0,
             last_id: 0,
             is_answered: false,
-            ends: Instant::now() + Duration::from_secs(INACTIVITY_TIMEOUT_S.into()),
+            ends: Instant::now() + inactivity,
         })
     }
 
@@ -339,7 +339,9 @@ impl Guest {
             self.unacknowledged += u16::from(is_counted);
             let id = NonZeroU16::new(self.last_id).filter(|_| is_counted);
             let topic = ByteString::from_static(RESPONSE);
-            self.line.publish(Publication { topic, qos, id, payload }).map_err(|_| Close::Failed)?;
+            self.line
+                .publish(Publication { topic, qos, id, payload, call: None })
+                .map_err(|_| Close::Failed)?;
             self.worker.counters.downlinks_sent.count();
         }
         Ok(())

@@ -162,6 +162,9 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
             follow(session, owed);
         }
         Failure::Download { kind, chunk, bytes } => {
+            if ota::is_first(session, incoming.topic, kind) && limit::message(session).is_err() {
+                return refuse(session, owed);
+            }
             owed.debt = Debt::Download;
             ota::request(&owed.session, incoming.topic, kind, chunk, bytes);
             follow(session, owed);

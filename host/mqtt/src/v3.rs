@@ -71,7 +71,8 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
         return Err(Broken);
     };
     if provision::is_asked(&packet.client_id, packet.username.as_deref()) {
-        return provision::v3::serve(worker, io, &codec, KeepAlive::of(packet.keep_alive)).await;
+        let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+        return provision::v3::serve(worker, io, &codec, keep_alive).await;
     }
     let claim = ConnectClaim {
         client_id: &packet.client_id,

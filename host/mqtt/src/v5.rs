@@ -93,7 +93,7 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     };
     codec.set_max_outbound_size(packet.max_packet_size.map_or(0, std::num::NonZero::get));
     if packet.auth_method.is_none() && provision::is_asked(&packet.client_id, packet.username.as_deref()) {
-        let keep_alive = KeepAlive::of(packet.keep_alive);
+        let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
         return provision::v5::serve(worker, io, &codec, keep_alive, packet.receive_max).await;
     }
     let claim = ConnectClaim {
