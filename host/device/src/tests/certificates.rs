@@ -130,7 +130,7 @@ async fn a_chain_makes_a_device_once_and_renews_its_certificate() {
         check(&site, &[first.der(), authority.der()], Dates::Count, NOW, Ok("dev-1")).await;
     }
     let device = site.devices.device_by_name("dev-1").unwrap();
-    let attributes = site.devices.attributes(device.id(), Scope::Server).unwrap();
+    let attributes = site.devices.attributes(device.id(), Scope::Server, None).unwrap();
     let state = attributes.iter().find(|attribute| attribute.key == "provisionState").unwrap();
     assert_eq!(state.value, Value::Text("provisioned".into()));
     // A newer certificate of the same name takes its place; it is asked for no further proof.

@@ -7,10 +7,13 @@ use wireglot_model::{
 };
 
 use super::{NOW, Site, token};
+use crate::certificate::base64_of;
+use crate::credentials::one_line;
 use crate::{DeviceDraft, DeviceError, ProfileChoice, ProfileDraft, ProvisionError, Rule};
 
 const KEY: &str = "testProvisionKey";
 const SECRET: &str = "testProvisionSecret";
+const CERTIFICATE: &str = include_str!("version-1.pem");
 
 fn new() -> Provisioning {
     Provisioning::CreateNew { key: KEY.into(), secret: SECRET.into() }
@@ -218,9 +221,10 @@ async fn of_two_requests_at_once_one_is_the_second() {
 
 #[tokio::test]
 async fn a_profile_of_certificates_is_not_asked_by_key() {
-    let site = site(chain("TUlJ")).await;
+    let line = one_line(CERTIFICATE);
+    let site = site(chain(&line)).await;
     let stored = site.devices.profile_by_name("p").unwrap();
-    let key = crate::auth::sha3_hex("TUlJ");
+    let key = crate::auth::sha3_hex(&line);
     assert_eq!(stored.profile.provisioning.key(), Some(key.as_str()));
     let asked = ProvisionRequest { key, ..request("d") };
     let refused = site.devices.provision(asked, NOW).await;
@@ -230,16 +234,18 @@ async fn a_profile_of_certificates_is_not_asked_by_key() {
 #[tokio::test]
 async fn a_chain_is_known_by_its_first_certificate() {
     let block = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
-    let (one, two) =
-        (block("TUlJ\nQg=="), format!("for people\n{}{}", block("TUlJ\nQg=="), block("b3RoZXI=")));
-    for (given, kept) in [(one.as_str(), "TUlJQg=="), (two.as_str(), two.as_str()), ("TUlJQg==", "TUlJQg==")]
-    {
+    let first = one_line(CERTIFICATE);
+    let (start, end) = first.split_at(64);
+    let one = block(&format!("{start}\n{end}"));
+    let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap().cert;
+    let two = format!("for people\n{one}{}", block(&base64_of(other.der())));
+    for (given, kept) in [(&one, &first), (&two, &two), (&first, &first)] {
         let site = site(chain(given)).await;
         let stored = site.devices.profile_by_name("p").unwrap();
         let Provisioning::CertificateChain { key, certificates, .. } = &stored.profile.provisioning else {
             panic!("{stored:?}")
         };
-        assert_eq!((key, certificates.as_str()), (&crate::auth::sha3_hex("TUlJQg=="), kept));
+        assert_eq!((key, certificates), (&crate::auth::sha3_hex(&first), kept));
     }
 }
 
@@ -254,11 +260,11 @@ async fn a_key_names_one_profile() {
     };
     let key = |key: &str, secret: &str| Provisioning::CreateNew { key: key.into(), secret: secret.into() };
     let long = "k".repeat(SECRET_BYTES_MAX + 1);
-    devices.create_profile(profile("x", chain("TUlJ")), NOW).await.unwrap();
+    devices.create_profile(profile("x", chain(CERTIFICATE)), NOW).await.unwrap();
     for (provisioning, rule) in [
         (new(), Rule::ProvisionKeyTaken),
         (known(), Rule::ProvisionKeyTaken),
-        (chain("TUlJ"), Rule::ProvisionCertificateTaken),
+        (chain(CERTIFICATE), Rule::ProvisionCertificateTaken),
         (chain(""), Rule::CertificateMissing),
         (chain(&"A".repeat(70_000)), Rule::CredentialsTooLong),
         (key("", "s"), Rule::ProvisionKeyMissing),

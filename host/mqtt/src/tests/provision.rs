@@ -20,7 +20,7 @@ fn server() -> Server {
     let new = Provisioning::CreateNew { key: "k".into(), secret: "s".into() };
     let chain = Provisioning::CertificateChain {
         key: String::new(),
-        certificates: "TUlJ".into(),
+        certificates: include_str!("../../../device/src/tests/version-1.pem").into(),
         name_pattern: "(.*)".into(),
         creates_devices: true,
     };

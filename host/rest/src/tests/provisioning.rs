@@ -34,8 +34,10 @@ async fn a_profile_gives_back_its_provisioning() {
         let kept = json!({"type": "DISABLED", "provisionDeviceSecret": null});
         assert_eq!(disabled["profileData"]["provisionConfiguration"], kept);
     }
+    let pem = include_str!("../../../device/src/tests/version-1.pem");
+    let certificate: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let chain = json!({
-        "type": "X509_CERTIFICATE_CHAIN", "provisionDeviceSecret": "TUlJ", "certificateRegExPattern": "([^@]+)",
+        "type": "X509_CERTIFICATE_CHAIN", "provisionDeviceSecret": certificate, "certificateRegExPattern": "([^@]+)",
         "allowCreateNewDevicesByX509Certificate": true,
     });
     let asked = profile("chain", "X509_CERTIFICATE_CHAIN", "whatever", chain.clone());
