@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wireglot_load::wire::{Connect, Version};
 
-use crate::harness::{Closed, Device, Server};
+use crate::harness::{Closed, Device, Server, shell};
 
 const REQUEST: &str = "/provision/request";
 const NEW: &str = "ALLOW_CREATE_NEW_DEVICES";
@@ -93,6 +93,29 @@ fn devices_that_provision_themselves_are_known_after_a_kill() {
     basic.unwrap_or_else(|code| panic!("refused with {code:#04x}")).telemetry(r#"{"t":3}"#);
     assert_eq!(rest.latest("chosen")["t"], 2);
     assert_eq!(ask(&mut guest(&server, Version::V3), chosen), failure(), "its name is taken");
+}
+
+/// The shell eats the quotes of the documents' lines, which is fine (ruling 4).
+#[test]
+fn mosquitto_provisions_a_device_and_lets_it_be_claimed() {
+    let server = Server::spawn();
+    profile(&server, "self-made", NEW);
+    let host = r#"-q 1 -h "$THINGSBOARD_HOST_NAME" -p "$MQTT_PORT""#;
+    for version in ["mqttv311", "mqttv5"] {
+        let asked = format!(
+            r#""{{"deviceName":"{version}","provisionDeviceKey":"testProvisionKey","provisionDeviceSecret":"testProvisionSecret"}}""#
+        );
+        let ask = format!(
+            "mosquitto_rr -V {version} {host} -u provision -t /provision -e /provision/response -m {asked}"
+        );
+        let answer: Value = serde_json::from_str(&shell(&server, "", &ask)).expect("the answer is printed");
+        assert_eq!(answer["status"], "SUCCESS", "{answer}");
+        let token = answer["credentialsValue"].as_str().expect("a token");
+        let claim =
+            r#"-t v1/devices/me/claim -u "$ACCESS_TOKEN" -m "{"secretKey":"value", "durationMs":60000}""#;
+        shell(&server, token, &format!("mosquitto_pub -V {version} {host} {claim}"));
+        assert!(server.rest().dead_letters(version).is_empty(), "the claim was understood");
+    }
 }
 
 // 259, 260

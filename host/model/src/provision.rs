@@ -96,7 +96,6 @@ pub enum ProvisionCredentialsKind {
 }
 
 /// What a device that has asked is told.
-#[expect(clippy::large_enum_variant, reason = "there is one per request, and it is written at once")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum ProvisionAnswer {
     /// It is known now, by these credentials.

@@ -144,3 +144,18 @@ fn dead_letters_come_newest_first_and_by_device() {
         disk.reopen();
     }
 }
+
+#[test]
+fn records_from_before_there_were_customers_belong_to_nobody() {
+    let stored = r#"{"id":"01010101-0101-0101-0101-010101010101","created":1,"name":"device 1","label":null,
+        "profile":"eeeeeeee-eeee-eeee-eeee-eeeeeeeeeeee","additional_info":"{}","is_gateway":false,"version":1}"#;
+    assert_eq!(crate::records::parse::<wireglot_model::Device>(stored.as_bytes()).unwrap(), device(1));
+    let stored = r#"{"id":"04040404-0404-0404-0404-040404040404","created":1,"email":"a@b","password_hash":"hash",
+        "first_name":null,"last_name":null}"#;
+    let user: User = crate::records::parse(stored.as_bytes()).unwrap();
+    assert_eq!((user.customer, user.activation), (None, None));
+    let stored = r#"{"id":"04040404-0404-0404-0404-040404040404","created":1,"name":"p","description":"",
+        "is_default":true,"transport":"Default","version":1,"passthrough":"{}","retention_days":null}"#;
+    let profile: wireglot_model::Profile = crate::records::parse(stored.as_bytes()).unwrap();
+    assert_eq!(profile.provisioning, wireglot_model::Provisioning::Disabled);
+}
