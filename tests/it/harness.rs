@@ -14,5 +14,5 @@ pub(crate) use device::{Closed, Device};
 pub(crate) use folders::{binary, document, guest, plugin, root, scaffold, tool, vectors};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
-pub(crate) use tools::{documented, node, operator, python, shell, wireglot};
+pub(crate) use tools::{documented, node, operator, python, sdk, shell, wireglot};
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};

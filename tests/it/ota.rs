@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wireglot_load::download;
 use wireglot_load::wire::{self, Version};
 
-use crate::harness::{Closed, Device, Server, eventually, patiently};
+use crate::harness::{Closed, Device, Server, eventually, patiently, sdk};
 
 const ATTRIBUTES: &str = "v1/devices/me/attributes";
 const ALGORITHMS: [&str; 7] = ["MD5", "SHA256", "SHA384", "SHA512", "CRC32", "MURMUR3_32", "MURMUR3_128"];
@@ -223,6 +223,26 @@ fn a_package_that_is_too_large_is_refused_and_leaves_nothing() {
     assert!(refusal.mentions("ota_packages_mib_max"), "{refusal:?}");
     server.rest().delete(&path(&package)).expect("deleted");
     eventually("there is room again", || server.rest().post_file(&path(&another), b"x").ok());
+}
+
+/// The SDK of the device API asks for what it needs, fetches it and verifies it, all by its own code.
+#[test]
+fn the_python_sdk_fetches_firmware_and_verifies_it() {
+    let server = Server::spawn();
+    let image = image(100_000, 1);
+    for (algorithm, chunk_bytes) in [("MURMUR3_128", "4096"), ("CRC32", "0")] {
+        let package = create(&server, "FIRMWARE", algorithm, &json!({}));
+        let upload = format!("{}?checksumAlgorithm={algorithm}", path(&package));
+        server.rest().post_file(&upload, image.as_bytes()).expect("the file is taken");
+        server.rest().create_device(algorithm, None);
+        assign(&server, algorithm, "firmwareId", &package);
+        eventually("the device is told", || {
+            (server.rest().latest(algorithm).get("fw_state")? == "INITIATED").then_some(())
+        });
+        let said = sdk(&server, algorithm, "firmware.py", &[chunk_bytes]);
+        assert_eq!(said.trim(), format!("{} {algorithm}", image.len()), "bytes and version");
+        assert_eq!(server.rest().latest(algorithm)["fw_state"], "VERIFIED");
+    }
 }
 
 /// What is on its way from the disk is shared by all: their number makes no difference to it.
