@@ -18,6 +18,6 @@ pub(crate) use line::{Identity, Line, TlsClient};
 pub(crate) use rest::{Refusal, Rest};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
-pub(crate) use tools::{documented, node, operator, python, shell, wireglot};
+pub(crate) use tools::{documented, node, operator, python, sdk, shell, wireglot};
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};
 pub(crate) use webhook::{Question, Reply, Webhook};

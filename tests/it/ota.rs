@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wireglot_load::download;
 use wireglot_load::wire::{self, Version};
 
-use crate::harness::{Closed, Device, Server, eventually, patiently};
+use crate::harness::{Closed, Device, Server, eventually, patiently, sdk};
 
 const ATTRIBUTES: &str = "v1/devices/me/attributes";
 const ALGORITHMS: [&str; 7] = ["MD5", "SHA256", "SHA384", "SHA512", "CRC32", "MURMUR3_32", "MURMUR3_128"];
@@ -14,6 +14,12 @@ const CHUNK: usize = 65_536;
 fn image(bytes: usize, salt: usize) -> String {
     let letters = (0..).flat_map(|line: usize| format!("line {line} of {salt}|").into_bytes());
     String::from_utf8(letters.take(bytes).collect()).expect("letters are text")
+}
+
+/// The chunk of this number.
+fn part(image: &str, number: usize, bytes: usize) -> &str {
+    let bytes = image.as_bytes().chunks(bytes).nth(number).expect("a chunk within the file");
+    std::str::from_utf8(bytes).expect("letters of one byte")
 }
 
 fn create(server: &Server, kind: &str, version: &str, more: &Value) -> Value {
@@ -155,15 +161,15 @@ fn a_download_goes_on_with_the_package_that_it_began_with() {
         server.rest().post("/api/deviceProfile", &shape).expect("the profile is saved");
     };
     assign_profile(&first);
-    assert_eq!(chunk(&mut device, "sw", "1", 0, "200"), old[..200]);
+    assert_eq!(chunk(&mut device, "sw", "1", 0, "200"), part(&old, 0, 200));
     refused(&mut device, "fw", "200", "NOT_FOUND");
     let used = server.rest().delete(&path(&first)).expect_err("it is in use");
     assert!(used.status == 400 && used.mentions("cannot be deleted"), "{used:?}");
 
     assign_profile(&second);
     server.rest().delete(&path(&first)).expect("nobody is to have it");
-    assert_eq!(chunk(&mut device, "sw", "1", 1, "200"), old[200..], "what has begun goes on");
-    assert_eq!(chunk(&mut device, "sw", "2", 0, "200"), new[..200]);
+    assert_eq!(chunk(&mut device, "sw", "1", 1, "200"), part(&old, 1, 200), "what has begun goes on");
+    assert_eq!(chunk(&mut device, "sw", "2", 0, "200"), part(&new, 0, 200));
     let own = image(300, 3);
     assign(&server, "pump-1", "softwareId", &publish(&server, "SOFTWARE", "3", &own));
     assert_eq!(chunk(&mut device, "sw", "3", 0, "0"), own, "its own comes first");
@@ -225,6 +231,26 @@ fn a_package_that_is_too_large_is_refused_and_leaves_nothing() {
     eventually("there is room again", || server.rest().post_file(&path(&another), b"x").ok());
 }
 
+/// The SDK of the device API asks for what it needs, fetches it and verifies it, all by its own code.
+#[test]
+fn the_python_sdk_fetches_firmware_and_verifies_it() {
+    let server = Server::spawn();
+    let image = image(100_000, 1);
+    for (algorithm, chunk_bytes) in [("MURMUR3_128", "4096"), ("CRC32", "0")] {
+        let package = create(&server, "FIRMWARE", algorithm, &json!({}));
+        let upload = format!("{}?checksumAlgorithm={algorithm}", path(&package));
+        server.rest().post_file(&upload, image.as_bytes()).expect("the file is taken");
+        server.rest().create_device(algorithm, None);
+        assign(&server, algorithm, "firmwareId", &package);
+        eventually("the device is told", || {
+            (server.rest().latest(algorithm).get("fw_state")? == "INITIATED").then_some(())
+        });
+        let said = sdk(&server, algorithm, "firmware.py", &[chunk_bytes]);
+        assert_eq!(said.trim(), format!("{} {algorithm}", image.len()), "bytes and version");
+        assert_eq!(server.rest().latest(algorithm)["fw_state"], "VERIFIED");
+    }
+}
+
 /// What is on its way from the disk is shared by all: their number makes no difference to it.
 #[test]
 fn a_hundred_devices_download_within_a_few_megabytes() {
@@ -276,13 +302,13 @@ fn a_device_that_reads_late_holds_up_nobody() {
         }
     }
     for number in 0..chunks / 4 {
-        assert_eq!(chunk(&mut busy, "fw", "1", number, "65536"), image[number * CHUNK..][..CHUNK]);
+        assert_eq!(chunk(&mut busy, "fw", "1", number, "65536"), part(&image, number, CHUNK));
     }
     for round in 0..3 {
         for number in 0..chunks {
             let answer = lazy.next_message();
             assert_eq!(answer.topic, format!("v2/fw/response/{round}/chunk/{number}"));
-            assert!(answer.payload == image[number * CHUNK..][..CHUNK], "chunk {number} is another one");
+            assert!(answer.payload == part(&image, number, CHUNK), "chunk {number} is another one");
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::process::{program, run, say, succeeds, target};
 
 /// Pinned: a test that breaks shall break because of us.
 const PAHO: &str = "paho-mqtt==2.1.0";
+/// The SDK installs the other one by itself when it is imported, unless it is there.
+const SDK: [&str; 2] = ["tb-mqtt-client==1.13.14", "mmh3==5.3.1"];
 const MQTT_JS: &str = "mqtt@5.10.1";
 
 /// A thing that must be there, how to tell, and the Debian packages that bring it.
@@ -39,7 +41,8 @@ const NEEDS: [Need; 6] = [
 /// Brings everything that is missing.
 pub(crate) fn run_all() -> anyhow::Result<()> {
     system_packages()?;
-    python_client()?;
+    python_client("venv", &[PAHO], "paho.mqtt.client")?;
+    python_client("sdk", &SDK, "tb_device_mqtt")?;
     node_client()
 }
 
@@ -79,17 +82,19 @@ fn apt_get() -> std::process::Command {
     command
 }
 
-fn python_client() -> anyhow::Result<()> {
-    let venv = target().join("tools/venv");
+/// A folder of its own for each, because the SDK brings its own version of paho under the same name.
+fn python_client(folder: &str, packages: &[&str], module: &str) -> anyhow::Result<()> {
+    let (venv, shown) = (target().join("tools").join(folder), packages.join(" "));
     let python = venv.join("bin/python");
-    let installed = || succeeds(program(&python).args(["-c", "import paho.mqtt.client"]));
-    if up_to_date(&venv, PAHO)? && installed() {
+    let installed = || succeeds(program(&python).args(["-c", &format!("import {module}")]));
+    if up_to_date(&venv, &shown)? && installed() {
         return Ok(());
     }
-    say(format_args!("Installing {PAHO} into {} …", venv.display()))?;
+    say(format_args!("Installing {shown} into {} …", venv.display()))?;
     run(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    run(program(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PAHO]))?;
-    remember(&venv, PAHO)
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(program(&python).args(install).args(packages))?;
+    remember(&venv, &shown)
 }
 
 fn node_client() -> anyhow::Result<()> {

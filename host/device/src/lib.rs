@@ -60,7 +60,7 @@ pub use error::{AcceptError, DeviceError, OpenError, Rule};
 pub use fleet::{DeviceSpec, Ensured};
 pub use frames::{Again, Change, Place, ReviveError};
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
-pub use ota::{OtaPackageDraft, UpdatesDue, checksum};
+pub use ota::{OtaPackageDraft, OtaUrlDraft, UpdatesDue, checksum};
 pub use profiles::ProfileDraft;
 pub use provision::ProvisionError;
 pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};

@@ -33,13 +33,19 @@ pub struct OtaPackageDraft {
     pub title: String,
     pub version: String,
     pub tag: Option<String>,
-    /// Where it lies that is not here, and what is known of the file there.
-    pub url: Option<(String, Option<u64>, Option<(ChecksumAlgorithm, String)>)>,
+    pub url: Option<OtaUrlDraft>,
     /// JSON as text.
     pub additional_info: String,
 }
 
-type OtaUrlDraft = (String, Option<u64>, Option<(ChecksumAlgorithm, String)>);
+/// Where a package lies that is not here.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OtaUrlDraft {
+    pub url: String,
+    /// What is known of the file there.
+    pub bytes: Option<u64>,
+    pub checksum: Option<(ChecksumAlgorithm, String)>,
+}
 
 impl Devices {
     /// All packages, in no order.
@@ -73,7 +79,7 @@ impl Devices {
             check(&tables, &draft)?;
             let content = match draft.url {
                 None => OtaContent::Pending,
-                Some((url, bytes, checksum)) => OtaContent::Url { url, bytes, checksum },
+                Some(OtaUrlDraft { url, bytes, checksum }) => OtaContent::Url { url, bytes, checksum },
             };
             let package = OtaPackage {
                 id: OtaPackageId(Uuid::new_v4()),
@@ -218,7 +224,7 @@ fn check(tables: &Tables, draft: &OtaPackageDraft) -> Result<(), Rule> {
     if texts.into_iter().flatten().any(|text| text.chars().count() > OTA_TEXT_CHARS_MAX) {
         return Err(Rule::PackageTextTooLong);
     }
-    let is_too_long = |(url, _, checksum): &OtaUrlDraft| {
+    let is_too_long = |OtaUrlDraft { url, checksum, .. }: &OtaUrlDraft| {
         let checksum = checksum.as_ref().map_or(0, |(_, checksum)| checksum.len());
         url.trim().is_empty() || url.len() > OTA_URL_BYTES_MAX || checksum > OTA_URL_BYTES_MAX
     };
@@ -250,7 +256,7 @@ fn check_unchanged(stored: &OtaPackage, draft: &OtaPackageDraft) -> Result<(), R
         ("version", stored.version == draft.version),
         ("tag", stored.tag == draft.tag),
         ("deviceProfile", stored.profile == draft.profile),
-        ("url", url == draft.url.as_ref().map(|(url, ..)| url)),
+        ("url", url == draft.url.as_ref().map(|draft| &draft.url)),
     ];
     match same.iter().find(|(_, is_same)| !is_same) {
         None => Ok(()),

@@ -14,7 +14,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wireglot_device::{
-    DeviceError, Devices, FileDraft, FileError, OtaPackageDraft, Rule, StoredFile, checksum, now,
+    DeviceError, Devices, FileDraft, FileError, OtaPackageDraft, OtaUrlDraft, Rule, StoredFile, checksum, now,
 };
 use wireglot_model::{
     ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaPackageId, ProfileId, TenantId,
@@ -68,7 +68,11 @@ impl PackageBody {
             title,
             version,
             tag: (!tag.is_empty()).then_some(tag),
-            url: is_remote.then(|| (self.url.unwrap_or_default(), self.data_size, checksum)),
+            url: is_remote.then(|| OtaUrlDraft {
+                url: self.url.unwrap_or_default(),
+                bytes: self.data_size,
+                checksum,
+            }),
             additional_info: self.additional_info.unwrap_or(Value::Null).to_string(),
         })
     }

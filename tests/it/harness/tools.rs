@@ -34,6 +34,15 @@ pub(crate) fn python(server: &Server, token: &str, script: &str, arguments: &[&s
     run(command, server, token)
 }
 
+/// Runs a script of `tests/it/clients` in Python, with the Python SDK at hand. What it writes stays with the test.
+#[track_caller]
+pub(crate) fn sdk(server: &Server, token: &str, script: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.arg(LIMIT_S).arg(folders::tool("sdk/bin/python")).arg(client(script)).args(arguments);
+    command.current_dir(server.scratch());
+    run(command, server, token)
+}
+
 /// Runs a `wireglot` command against the server, logged in as its administrator.
 #[track_caller]
 pub(crate) fn operator(server: &Server, arguments: &[&str]) -> String {

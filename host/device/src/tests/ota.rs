@@ -8,7 +8,9 @@ use wireglot_model::{
 };
 
 use super::{NOW, Site, draft, token};
-use crate::{DeviceDraft, DeviceError, OtaPackageDraft, ProfileChoice, ProfileDraft, Rule, UpdatesDue};
+use crate::{
+    DeviceDraft, DeviceError, OtaPackageDraft, OtaUrlDraft, ProfileChoice, ProfileDraft, Rule, UpdatesDue,
+};
 
 fn package(kind: OtaKind, version: &str) -> OtaPackageDraft {
     OtaPackageDraft {
@@ -89,7 +91,10 @@ async fn packages_keep_their_rules() {
     );
     let long = package(OtaKind::Firmware, &"v".repeat(256));
     check(devices.create_ota_package(long, NOW).await, &Rule::PackageTextTooLong);
-    let url = OtaPackageDraft { url: Some((" ".into(), None, None)), ..package(OtaKind::Firmware, "1") };
+    let url = OtaPackageDraft {
+        url: Some(OtaUrlDraft { url: " ".into(), bytes: None, checksum: None }),
+        ..package(OtaKind::Firmware, "1")
+    };
     check(devices.create_ota_package(url, NOW).await, &Rule::PackageUrlTooLong);
     let made = devices.create_ota_package(package(OtaKind::Firmware, "1"), NOW).await.unwrap();
     check(devices.create_ota_package(package(OtaKind::Software, "1"), NOW).await, &Rule::PackageTaken);

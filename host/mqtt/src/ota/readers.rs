@@ -31,6 +31,8 @@ struct Job {
     file: Option<Arc<StoredFile>>,
     offset: u64,
     bytes: usize,
+    /// Taken and given back by the same worker, because memory that wanders between threads is reused late.
+    part: BytesMut,
     done: oneshot::Sender<Read>,
 }
 
@@ -58,7 +60,8 @@ impl Readers {
     ) -> Read {
         let (done, read) = oneshot::channel();
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        let job = Job { name, file, offset, bytes, done };
+        let part = BytesMut::with_capacity(bytes);
+        let job = Job { name, file, offset, bytes, part, done };
         let ended = || io::Error::other("no thread reads packages");
         self.jobs().send(job).map_err(|_| ended())?;
         read.await.map_err(|_| ended())?
@@ -86,10 +89,9 @@ fn work(waiting: &Mutex<mpsc::Receiver<Job>>, files: &Files) {
     loop {
         // One of them waits for the next job, the other one for its turn.
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { name, file, offset, bytes, done }) = next else { return };
+        let Ok(Job { name, file, offset, bytes, mut part, done }) = next else { return };
         let read = || -> Read {
             let file = file.map_or_else(|| files.read(name), Ok)?;
-            let mut part = BytesMut::with_capacity(bytes);
             part.resize(bytes, 0);
             file.read_at(&mut part, offset)?;
             Ok((file, part.freeze()))
