@@ -162,6 +162,31 @@ fn calls_that_wait_for_a_webhook_are_bounded() {
     assert_eq!(webhook.asked().len(), 16);
 }
 
+#[test]
+fn webhooks_share_the_calls_that_run() {
+    let webhook = Webhook::serve(|_| Reply::Silence);
+    let server = Server::spawn();
+    // 16 calls of one address run at a time, and 64 of all.
+    let mut devices: Vec<Device> = (0..5)
+        .map(|n| {
+            let (name, url) = (format!("p{n}"), webhook.url(&format!("/{n}")));
+            profile(&server, &name, &json!({ "webhook": { "url": url, "timeoutMs": 60000 } }));
+            server.device_of(&name, &name)
+        })
+        .collect();
+    for device in &mut devices {
+        for id in 0..16 {
+            assert_eq!(device.publish_qos1(&format!("{CALL}{id}"), call("hang", &json!({}))), 0);
+        }
+    }
+    eventually("as many run as may", || (webhook.asked().len() >= 64).then_some(()));
+    for device in &mut devices {
+        device.ping();
+        assert_eq!(device.unread(), 0, "the rest waits");
+    }
+    assert_eq!(webhook.asked().len(), 64);
+}
+
 fn answer_of(device: &mut Device, id: u16) -> String {
     assert_eq!(device.publish_qos1(&format!("{CALL}{id}"), call("hang", &json!({}))), 0);
     device.next_message().payload

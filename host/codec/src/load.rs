@@ -462,3 +462,27 @@ impl ProvenCodec {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_responder_names_a_bounded_number_of_things() {
+        let describe = |methods: usize, shared: usize| {
+            described_responder(calls::Description {
+                name: "n".to_owned(),
+                version: "1".to_owned(),
+                vendor: "v".to_owned(),
+                summary: "s".to_owned(),
+                methods: vec!["m".to_owned(); methods],
+                shared_keys: vec!["k".to_owned(); shared],
+            })
+        };
+        assert!(describe(RESPONDER_NAMES_MAX, RESPONDER_NAMES_MAX).is_ok());
+        for (methods, shared) in [(RESPONDER_NAMES_MAX + 1, 0), (0, RESPONDER_NAMES_MAX + 1)] {
+            let error = describe(methods, shared).expect_err("one too many").to_string();
+            assert!(error.contains("at most 64 are allowed"), "{error}");
+        }
+    }
+}
