@@ -84,6 +84,11 @@ impl Rest {
         other
     }
 
+    /// The same server for somebody else, who has this token.
+    pub(crate) fn of(&self, token: &str) -> Self {
+        Self { agent: self.agent.clone(), base: self.base.clone(), token: Some(token.to_owned()) }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, &[], "")
     }
@@ -225,11 +230,13 @@ impl Rest {
         self.delete(&path).expect("the attributes are deleted");
     }
 
-    fn telemetry(&self, device: &str, rest: &str) -> String {
+    /// The path of a device's telemetry and attributes.
+    pub(crate) fn telemetry(&self, device: &str, rest: &str) -> String {
         format!("/api/plugins/telemetry/DEVICE/{}/{rest}", self.device_id(device))
     }
 
-    fn call(&self, method: Method, path: &str, body: &[u8], kind: &str) -> Answer {
+    /// Any call with a body of any kind.
+    pub(crate) fn call(&self, method: Method, path: &str, body: &[u8], kind: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("X-Authorization", format!("Bearer {token}"));
