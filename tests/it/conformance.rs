@@ -5,8 +5,11 @@
 
 mod case;
 mod client;
+mod people;
+mod proto;
 mod run;
 mod waiting;
+mod webhook;
 
 mod a_connect;
 mod b_mqtt;

@@ -157,7 +157,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// Gives a new device a basic record.
-fn try_basic(c: &Case<'_>, suffix: &str, record: Value) -> Result<Value, Refusal> {
+fn try_basic(c: &Case, suffix: &str, record: Value) -> Result<Value, Refusal> {
     let id = c.rest().create_device(&format!("{}{suffix}", c.name()), None);
     let mut credentials = c.rest().get(&format!("/api/device/{id}/credentials")).expect("credentials");
     credentials["credentialsType"] = "MQTT_BASIC".into();
@@ -166,19 +166,19 @@ fn try_basic(c: &Case<'_>, suffix: &str, record: Value) -> Result<Value, Refusal
 }
 
 #[track_caller]
-fn basic(c: &Case<'_>, suffix: &str, record: Value) {
+fn basic(c: &Case, suffix: &str, record: Value) {
     try_basic(c, suffix, record).expect("the record is stored");
 }
 
 /// The code for a device that is known by client id and user name and sends both.
-fn with_both(c: &Case<'_>, password: Option<&str>) -> Option<u8> {
+fn with_both(c: &Case, password: Option<&str>) -> Option<u8> {
     let (cid, user) = (c.named("cid1"), c.named("u1"));
     basic(c, "", json!({ "clientId": cid, "userName": user }));
     c.code(&Hello { user_name: Some(&user), password, ..Hello::of(&cid) })
 }
 
 /// The code for a device that is known by all three and sends its user name with these.
-fn with_all(c: &Case<'_>, client_id: &str, password: &str) -> Option<u8> {
+fn with_all(c: &Case, client_id: &str, password: &str) -> Option<u8> {
     let user = c.named("u2");
     basic(c, "", json!({ "clientId": c.named("cid1"), "userName": user, "password": "secret" }));
     let client_id = c.named(client_id);
@@ -186,11 +186,11 @@ fn with_all(c: &Case<'_>, client_id: &str, password: &str) -> Option<u8> {
 }
 
 /// The code for MQTT 3.1 and this client id.
-fn old(c: &Case<'_>, client_id: &str) -> Option<u8> {
+fn old(c: &Case, client_id: &str) -> Option<u8> {
     c.code(&Hello { protocol: "MQIsdp", level: Some(3), client_id, ..Hello::token(&c.name()) })
 }
 
-fn three_with_one_client_id(c: &Case<'_>) {
+fn three_with_one_client_id(c: &Case) {
     let (cid, u1, u2) = (c.named("cid1"), c.named("u1"), c.named("u2"));
     basic(c, "-1", json!({ "clientId": cid }));
     basic(c, "-2", json!({ "clientId": cid, "userName": u1 }));

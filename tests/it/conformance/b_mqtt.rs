@@ -130,7 +130,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// CONNECT with so many publishes behind it in one write; how many of them are acknowledged with success.
-fn pipelined(c: &Case<'_>, count: u16) -> usize {
+fn pipelined(c: &Case, count: u16) -> usize {
     c.rest().create_device(&c.name(), None);
     let mut bytes = Hello::token(&c.name()).encode(c.version);
     for number in 1..=count {
@@ -144,13 +144,13 @@ fn pipelined(c: &Case<'_>, count: u16) -> usize {
 }
 
 /// A PUBLISH of telemetry whose remaining length is this.
-fn sized(c: &Case<'_>, remaining: usize) -> Vec<u8> {
+fn sized(c: &Case, remaining: usize) -> Vec<u8> {
     let around = 2 + TELEMETRY.len() + 2 + usize::from(c.version == Version::V5);
     let value = "x".repeat(remaining - around - r#"{"k":""}"#.len());
     wire::publish(c.version, TELEMETRY, 1, 7, format!(r#"{{"k":"{value}"}}"#).as_bytes())
 }
 
-fn no_packet_id_is_0(c: &Case<'_>) {
+fn no_packet_id_is_0(c: &Case) {
     const TOGETHER: u32 = 64;
     let mut client = c.client();
     let mut answers = 0;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 use wireglot_load::wire::Version;
 
 use super::client::{Client, Hello, Outcome};
-use super::run::Servers;
-use crate::harness::{Closed, Rest, Server};
+use crate::harness::{Closed, Refusal, Rest, Server};
 
 pub(super) const TELEMETRY: &str = "v1/devices/me/telemetry";
 pub(super) const ATTRIBUTES: &str = "v1/devices/me/attributes";
@@ -22,32 +22,34 @@ pub(super) struct Row {
     pub(super) title: &'static str,
     pub(super) versions: &'static [Version],
     pub(super) settings: Settings,
+    /// It waits for a time-out of the server, so it begins before the others.
+    pub(super) is_slow: bool,
     /// None: nobody has written the check yet, so the case must be on the waiting list.
-    pub(super) check: Option<fn(&Case<'_>)>,
+    pub(super) check: Option<fn(&Case)>,
 }
 
-const fn row(number: u16, title: &'static str, versions: &'static [Version], check: fn(&Case<'_>)) -> Row {
-    Row { number, title, versions, settings: &[], check: Some(check) }
+const fn row(number: u16, title: &'static str, versions: &'static [Version], check: fn(&Case)) -> Row {
+    Row { number, title, versions, settings: &[], is_slow: false, check: Some(check) }
 }
 
 /// A case that holds for both versions of MQTT; the check runs once for each.
-pub(super) const fn both(number: u16, title: &'static str, check: fn(&Case<'_>)) -> Row {
+pub(super) const fn both(number: u16, title: &'static str, check: fn(&Case)) -> Row {
     row(number, title, &[Version::V3, Version::V5], check)
 }
 
 /// A case of MQTT 3.1.1, or one where the version does not matter.
-pub(super) const fn v3(number: u16, title: &'static str, check: fn(&Case<'_>)) -> Row {
+pub(super) const fn v3(number: u16, title: &'static str, check: fn(&Case)) -> Row {
     row(number, title, &[Version::V3], check)
 }
 
 /// A case of MQTT 5.
-pub(super) const fn v5(number: u16, title: &'static str, check: fn(&Case<'_>)) -> Row {
+pub(super) const fn v5(number: u16, title: &'static str, check: fn(&Case)) -> Row {
     row(number, title, &[Version::V5], check)
 }
 
 /// A case without a check.
 pub(super) const fn unwritten(number: u16, title: &'static str) -> Row {
-    Row { number, title, versions: &[Version::V3], settings: &[], check: None }
+    Row { number, title, versions: &[Version::V3], settings: &[], is_slow: false, check: None }
 }
 
 impl Row {
@@ -55,17 +57,21 @@ impl Row {
     pub(super) const fn on(self, settings: Settings) -> Self {
         Self { settings, ..self }
     }
+
+    /// The same, begun early because it waits for a time-out.
+    pub(super) const fn slow(self) -> Self {
+        Self { is_slow: true, ..self }
+    }
 }
 
 /// One run of a check.
-pub(super) struct Case<'a> {
+pub(super) struct Case {
     pub(super) number: u16,
     pub(super) version: Version,
     pub(super) server: Arc<Server>,
-    pub(super) servers: &'a Servers,
 }
 
-impl Case<'_> {
+impl Case {
     /// The name of the case's device, which is its access token too, unless the check says otherwise.
     pub(super) fn name(&self) -> String {
         format!("case-{}-{:?}", self.number, self.version)
@@ -109,6 +115,35 @@ impl Case<'_> {
         let profile = self.rest().create_profile(name, &shape);
         self.rest().create_device(name, Some(name));
         profile
+    }
+
+    /// Makes a profile for any transport with these members, or changes the one that has the `id` among them, and
+    /// gives what REST says of it.
+    pub(super) fn try_profile(&self, name: &str, members: Value) -> Result<Value, Refusal> {
+        let mut shape = json!({
+            "name": name,
+            "type": "DEFAULT",
+            "transportType": "DEFAULT",
+            "profileData": {
+                "configuration": { "type": "DEFAULT" },
+                "transportConfiguration": { "type": "DEFAULT" },
+            },
+        });
+        for (key, value) in members.as_object().expect("an object").clone() {
+            match value {
+                Value::Object(inner) if key == "profileData" => {
+                    inner.into_iter().for_each(|(key, value)| shape["profileData"][key] = value);
+                }
+                value => shape[key] = value,
+            }
+        }
+        self.rest().post("/api/deviceProfile", &shape)
+    }
+
+    /// The same where it must succeed.
+    #[track_caller]
+    pub(super) fn save_profile(&self, name: &str, members: Value) -> Value {
+        self.try_profile(name, members).unwrap_or_else(|refusal| panic!("no profile: {refusal:?}"))
     }
 
     /// A further connection of a device that is there.
@@ -187,6 +222,22 @@ impl Case<'_> {
     pub(super) fn attributes(&self, scope: &str, expected: Value) {
         let found = Value::Object(self.rest().attributes(&self.name(), scope));
         assert!(same(&found, &expected), "{scope} is {found}, not {expected}");
+    }
+
+    /// The id of the case's device.
+    pub(super) fn id(&self) -> String {
+        self.rest().device_id(&self.name())
+    }
+
+    /// Posts while the check goes on.
+    pub(super) fn post_meanwhile(&self, path: String, body: Value) -> JoinHandle<Result<Value, Refusal>> {
+        let server = self.server.clone();
+        thread::spawn(move || server.rest().post(&path, &body))
+    }
+
+    /// The same case on a server of its own.
+    pub(super) fn alone(&self) -> Case {
+        Case { server: Arc::new(Server::spawn_with(&[])), ..*self }
     }
 
     pub(super) fn share(&self, values: Value) {

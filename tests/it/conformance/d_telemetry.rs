@@ -90,14 +90,14 @@ pub(super) fn values() -> Value {
     serde_json::from_str(VALUES).expect("JSON")
 }
 
-fn of_five_kinds(c: &Case<'_>, topic: &str) {
+fn of_five_kinds(c: &Case, topic: &str) {
     c.client().accepted(topic, VALUES);
     c.stored(values());
     recent(c.points("key1")[0].0);
 }
 
 #[track_caller]
-fn stores(c: &Case<'_>, payload: &str, expected: Value) {
+fn stores(c: &Case, payload: &str, expected: Value) {
     let mut client = c.client();
     client.accepted(TELEMETRY, payload);
     client.stays();
@@ -105,7 +105,7 @@ fn stores(c: &Case<'_>, payload: &str, expected: Value) {
 }
 
 #[track_caller]
-fn at(c: &Case<'_>, spelled: &str, expected: i64) {
+fn at(c: &Case, spelled: &str, expected: i64) {
     c.client().accepted(TELEMETRY, format!(r#"{{"ts":{spelled},"values":{{"a":1}}}}"#));
     assert_eq!(c.points("a"), [(expected, json!(1))]);
 }

@@ -82,7 +82,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// The case's device, which may be there from a value before.
-fn device(c: &Case<'_>) -> super::client::Client {
+fn device(c: &Case) -> super::client::Client {
     if c.rest().get(&format!("/api/tenant/devices?deviceName={}", c.name())).is_err() {
         c.rest().create_device(&c.name(), None);
     }
@@ -91,7 +91,7 @@ fn device(c: &Case<'_>) -> super::client::Client {
 
 /// Publishes the value as telemetry and as an attribute.
 #[track_caller]
-fn becomes(c: &Case<'_>, value: &str, expected: Value) {
+fn becomes(c: &Case, value: &str, expected: Value) {
     let mut client = device(c);
     let payload = format!(r#"{{"v":{value}}}"#);
     client.accepted(TELEMETRY, &payload);
@@ -101,7 +101,7 @@ fn becomes(c: &Case<'_>, value: &str, expected: Value) {
 }
 
 #[track_caller]
-fn is_invalid(c: &Case<'_>, value: &str) {
+fn is_invalid(c: &Case, value: &str) {
     let mut client = device(c);
     let payload = format!(r#"{{"v":{value}}}"#);
     c.invalid(&mut client, TELEMETRY, &payload);

@@ -42,13 +42,13 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 #[track_caller]
-fn becomes(c: &Case<'_>, payload: &str, expected: Value) {
+fn becomes(c: &Case, payload: &str, expected: Value) {
     c.client().accepted(TELEMETRY, payload);
     c.stored(expected);
 }
 
 #[track_caller]
-fn is_invalid(c: &Case<'_>, payload: &str) {
+fn is_invalid(c: &Case, payload: &str) {
     c.invalid(&mut c.client(), TELEMETRY, payload);
     c.stored(json!({}));
 }

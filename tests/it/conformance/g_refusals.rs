@@ -72,7 +72,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
 ];
 
-fn unknown_topic(c: &Case<'_>) {
+fn unknown_topic(c: &Case) {
     let mut client = c.client();
     assert_eq!(client.publish("wrong/topic/", r#"{"a":1}"#), c.reason(0x90));
     client.stays();
@@ -80,7 +80,7 @@ fn unknown_topic(c: &Case<'_>) {
 }
 
 /// A second device in a profile with these members.
-fn strict_one(c: &Case<'_>, transport: Value) -> super::client::Client {
+fn strict_one(c: &Case, transport: Value) -> super::client::Client {
     let name = c.named("strict");
     c.device_with(&name, transport);
     c.connect(&name)

@@ -69,13 +69,13 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 #[track_caller]
-fn telemetry(c: &Case<'_>, filter: &str, taken: &[&str], unknown: &[&str]) {
+fn telemetry(c: &Case, filter: &str, taken: &[&str], unknown: &[&str]) {
     check(c, json!({ "deviceTelemetryTopic": filter }), taken, unknown);
 }
 
 /// On each topic that is taken a value of its own is stored, and nothing of the others.
 #[track_caller]
-fn check(c: &Case<'_>, transport: Value, taken: &[&str], unknown: &[&str]) {
+fn check(c: &Case, transport: Value, taken: &[&str], unknown: &[&str]) {
     let mut client: Client = c.client_with(transport);
     let mut expected = json!({});
     for topic in taken {
@@ -91,7 +91,7 @@ fn check(c: &Case<'_>, transport: Value, taken: &[&str], unknown: &[&str]) {
 }
 
 #[track_caller]
-fn is_attribute(c: &Case<'_>, transport: Value, topic: &str) {
+fn is_attribute(c: &Case, transport: Value, topic: &str) {
     c.client_with(transport).accepted(topic, r#"{"a":1}"#);
     c.attributes("CLIENT_SCOPE", json!({ "a": 1 }));
     c.stored(json!({}));

@@ -47,14 +47,14 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 #[track_caller]
-fn four_on(c: &Case<'_>, topic: &str) {
+fn four_on(c: &Case, topic: &str) {
     c.client().accepted(topic, FOUR);
     let four: Value = serde_json::from_str(FOUR).expect("JSON");
     c.attributes("CLIENT_SCOPE", four);
 }
 
 /// When the attribute `a` was last updated.
-fn updated(c: &Case<'_>) -> i64 {
+fn updated(c: &Case) -> i64 {
     let path = c.rest().telemetry(&c.name(), "values/attributes/CLIENT_SCOPE?keys=a");
     c.rest().get(&path).expect("attributes")[0]["lastUpdateTs"].as_i64().expect("a time")
 }

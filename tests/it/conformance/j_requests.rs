@@ -95,7 +95,7 @@ fn five(prefix: &str) -> Value {
     })
 }
 
-fn with_attributes(c: &Case<'_>) -> Client {
+fn with_attributes(c: &Case) -> Client {
     let mut client = c.client();
     client.accepted(ATTRIBUTES, five("client").to_string());
     c.share(five("shared"));
@@ -103,7 +103,7 @@ fn with_attributes(c: &Case<'_>) -> Client {
 }
 
 #[track_caller]
-fn asks(c: &Case<'_>, payload: &str, expected: Value) {
+fn asks(c: &Case, payload: &str, expected: Value) {
     let mut client = with_attributes(c);
     client.accepted(&request(1), payload);
     let answer = client.json_on(&response(1));
@@ -111,7 +111,7 @@ fn asks(c: &Case<'_>, payload: &str, expected: Value) {
 }
 
 #[track_caller]
-fn some_on(c: &Case<'_>, filter: &str, request: &str, response: &str) {
+fn some_on(c: &Case, filter: &str, request: &str, response: &str) {
     let mut client = with_attributes(c);
     assert_eq!(client.subscribe(filter), 1);
     client.accepted(request, SOME);

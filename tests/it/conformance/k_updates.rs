@@ -70,7 +70,7 @@ pub(super) fn five() -> Value {
 }
 
 #[track_caller]
-fn saved(c: &Case<'_>, topic: &str) {
+fn saved(c: &Case, topic: &str) {
     let mut client = c.client();
     assert_eq!(client.subscribe(topic), 1);
     c.share(five());
@@ -80,7 +80,7 @@ fn saved(c: &Case<'_>, topic: &str) {
 }
 
 #[track_caller]
-fn deleted(c: &Case<'_>, topic: &str) {
+fn deleted(c: &Case, topic: &str) {
     let mut client = c.client();
     assert_eq!(client.subscribe(topic), 1);
     c.share(five());

@@ -97,6 +97,11 @@ impl Rest {
         self.call(Method::POST, path, body.to_string().as_bytes(), "application/json")
     }
 
+    /// Posts a body of any kind.
+    pub(crate) fn post_bytes(&self, path: &str, body: &[u8], kind: &str) -> Answer {
+        self.call(Method::POST, path, body, kind)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Answer {
         self.call(Method::DELETE, path, &[], "")
     }
@@ -235,8 +240,7 @@ impl Rest {
         format!("/api/plugins/telemetry/DEVICE/{}/{rest}", self.device_id(device))
     }
 
-    /// Any call with a body of any kind.
-    pub(crate) fn call(&self, method: Method, path: &str, body: &[u8], kind: &str) -> Answer {
+    fn call(&self, method: Method, path: &str, body: &[u8], kind: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("X-Authorization", format!("Bearer {token}"));
