@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use wireglot_load::wire::Version;
 
-use super::case::{Case, Row, TELEMETRY, both, unwritten, v3, v5};
+use super::case::{Case, Row, Settings, TELEMETRY, both, unwritten, v3, v5};
 use super::client::Hello;
-use crate::harness::{Closed, Refusal};
+use crate::harness::{Closed, Refusal, eventually};
+
+const BLOCKS: Settings = &[("WIREGLOT_MQTT_WRONG_LOGINS_MAX", "10"), ("WIREGLOT_MQTT_BLOCK_S", "5")];
 
 pub(super) const ROWS: &[Row] = &[
     v3(1, "v3 CONNECT, user name = token", |c| drop(c.client())),
@@ -153,7 +155,15 @@ pub(super) const ROWS: &[Row] = &[
     unwritten(39, "as 38, again with a new leaf of the same name"),
     unwritten(40, "as 38, creation not allowed, unknown name"),
     unwritten(41, "as 38, pattern `([^@]+)@acme`"),
-    unwritten(42, "ten wrong tokens from one address with IP limits on, then a good one"),
+    v3(42, "ten wrong tokens from one address with IP limits on, then a good one", |c| {
+        c.rest().create_device(&c.name(), None);
+        for _ in 0..10 {
+            assert_eq!(c.code(&Hello::token("wrong")), Some(5));
+        }
+        assert_eq!(c.code(&Hello::token(&c.name())), None, "the address is blocked");
+        eventually("the block is over", || c.code(&Hello::token(&c.name())));
+    })
+    .on(BLOCKS),
 ];
 
 /// Gives a new device a basic record.

@@ -237,7 +237,12 @@ impl Case {
 
     /// The same case on a server of its own.
     pub(super) fn alone(&self) -> Case {
-        Case { server: Arc::new(Server::spawn_with(&[])), ..*self }
+        self.alone_with(&[])
+    }
+
+    /// The same with settings.
+    pub(super) fn alone_with(&self, settings: Settings) -> Case {
+        Case { server: Arc::new(Server::spawn_with(settings)), ..*self }
     }
 
     pub(super) fn share(&self, values: Value) {

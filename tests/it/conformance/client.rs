@@ -37,6 +37,8 @@ pub(super) struct Client {
     next_packet_id: u16,
     /// Whether a publish of the server is acknowledged as soon as it is read.
     pub(super) acknowledges: bool,
+    /// How long the server may take for anything.
+    pub(super) patience: Duration,
 }
 
 /// One packet.
@@ -169,7 +171,7 @@ impl Client {
     /// A connection that is there.
     pub(super) fn over(stream: Box<dyn Stream>, version: Version) -> Self {
         let (partial, inbox) = (Vec::new(), VecDeque::new());
-        Self { stream, version, partial, inbox, next_packet_id: 1, acknowledges: true }
+        Self { stream, version, partial, inbox, next_packet_id: 1, acknowledges: true, patience: TIMEOUT }
     }
 
     /// Says CONNECT and gives the code of the CONNACK, or none if the connection was closed without one.
@@ -306,11 +308,6 @@ impl Client {
         Closed::Silently
     }
 
-    /// Messages that were read on the way to something else.
-    pub(super) fn unread(&mut self) -> Vec<Message> {
-        self.inbox.drain(..).collect()
-    }
-
     /// Ends the connection as a device does that loses its power.
     pub(super) fn cut(mut self) {
         self.stream.cut();
@@ -355,7 +352,7 @@ impl Client {
                 self.partial.drain(..len);
                 return Some(packet);
             }
-            let rest = TIMEOUT.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
+            let rest = self.patience.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
             self.stream.patience(rest);
             let mut bytes = [0; 65_536];
             match self.stream.read(&mut bytes) {

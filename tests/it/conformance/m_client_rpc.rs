@@ -70,12 +70,12 @@ pub(super) const ROWS: &[Row] = &[
         limit(
             &c,
             json!({
-                "transportGatewayDeviceMsgRateLimit": "100:600",
-                "transportGatewayDeviceTelemetryMsgRateLimit": "50:600",
-                "transportGatewayDeviceTelemetryDataPointsRateLimit": "200:600",
-                "transportGatewayMsgRateLimit": "20:600",
-                "transportGatewayTelemetryMsgRateLimit": "10:600",
-                "transportGatewayTelemetryDataPointsRateLimit": "40:600",
+                "transportGatewayMsgRateLimit": "100:600",
+                "transportGatewayTelemetryMsgRateLimit": "50:600",
+                "transportGatewayTelemetryDataPointsRateLimit": "200:600",
+                "transportGatewayDeviceMsgRateLimit": "20:600",
+                "transportGatewayDeviceTelemetryMsgRateLimit": "10:600",
+                "transportGatewayDeviceTelemetryDataPointsRateLimit": "40:600",
             }),
         );
         let device = json!({ "name": c.name(), "additionalInfo": { "gateway": true } });

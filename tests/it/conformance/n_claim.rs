@@ -15,23 +15,23 @@ pub(super) const ROWS: &[Row] = &[
     both(240, "announced with a secret, claimed with it", |c| drop(claimed(c))),
     both(241, "then another customer claims", |c| {
         claimed(c);
-        let refusal = claim(c, &customer_user(c, "second"), "value").expect_err("taken");
+        let refusal = claim(c, &customer_user(c, 1), "value").expect_err("taken");
         is_refused(&refusal, "CLAIMED");
     }),
     both(242, "an empty payload; claimed without a body", |c| {
         c.client().accepted(TOPIC, "");
-        let user = customer_user(c, "first");
+        let user = customer_user(c, 0);
         let answer = user.post(&path(c), &json!({})).expect("claimed");
         assert_eq!(answer["response"], "SUCCESS");
     }),
     both(243, "the wrong secret drops the announcement", |c| {
         c.client().accepted(TOPIC, CLAIM);
-        let user = customer_user(c, "first");
+        let user = customer_user(c, 0);
         is_refused(&claim(c, &user, "wrong").expect_err("wrong"), "FAILURE");
         is_refused(&claim(c, &user, "value").expect_err("dropped"), "FAILURE");
     }),
     both(244, "the announcement has run out", |c| {
-        let user = customer_user(c, "first");
+        let user = customer_user(c, 0);
         c.client().accepted(TOPIC, r#"{"secretKey":"value","durationMs":1}"#);
         pause(Duration::from_millis(20));
         is_refused(&claim(c, &user, "value").expect_err("too late"), "FAILURE");
@@ -40,7 +40,7 @@ pub(super) const ROWS: &[Row] = &[
     both(246, "a device that has an owner announces itself", |c| {
         claimed(c);
         c.connect(&c.name()).accepted(TOPIC, CLAIM);
-        let refusal = claim(c, &customer_user(c, "second"), "value").expect_err("taken");
+        let refusal = claim(c, &customer_user(c, 1), "value").expect_err("taken");
         is_refused(&refusal, "CLAIMED");
     }),
     v5(247, "v5, as 240", |c| drop(claimed(c))),
@@ -63,7 +63,7 @@ fn is_refused(refusal: &Refusal, word: &str) {
 #[track_caller]
 fn claimed(c: &Case) -> Rest {
     c.client().accepted(TOPIC, CLAIM);
-    let user = customer_user(c, "first");
+    let user = customer_user(c, 0);
     let answer = claim(c, &user, "value").expect("claimed");
     assert_eq!(answer["response"], "SUCCESS");
     let customer = user.get("/api/auth/user").expect("who I am")["customerId"].clone();

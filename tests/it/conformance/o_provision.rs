@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::case::{ATTRIBUTES, Case, Row, TELEMETRY, both, v3, v5};
 use super::client::{Client, Hello, Outcome};
 use super::proto;
-use crate::harness::Closed;
+use crate::harness::{Closed, TIMEOUT};
 
 const REQUEST: &str = "/provision/request";
 const RESPONSE: &str = "/provision/response";
@@ -161,6 +161,7 @@ pub(super) const ROWS: &[Row] = &[
         profile(c, CREATE);
         let mut client = guest(c);
         makes_a_device(c, &mut client, REQUEST);
+        client.patience = 3 * TIMEOUT;
         client.closed();
     })
     .slow(),

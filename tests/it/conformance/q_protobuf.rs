@@ -206,14 +206,14 @@ pub(super) const ROWS: &[Row] = &[
     both(307, "ClaimDevice; an empty payload", |c| {
         let mut client = usual(c);
         client.accepted("v1/devices/me/claim", [text(1, "value"), int(2, 60_000)].concat());
-        let claimed = claim(c, &customer_user(c, "first"), "value").expect("claimed");
+        let claimed = claim(c, &customer_user(c, 0), "value").expect("claimed");
         assert_eq!(claimed["response"], "SUCCESS");
         let other = c.named("other");
         let profile = c.name();
         c.rest().create_device(&other, Some(&profile));
         c.connect(&other).accepted("v1/devices/me/claim", "");
         let path = format!("/api/customer/device/{other}/claim");
-        let claimed = customer_user(c, "second").post(&path, &json!({})).expect("claimed");
+        let claimed = customer_user(c, 1).post(&path, &json!({})).expect("claimed");
         assert_eq!(claimed["response"], "SUCCESS");
     }),
     both(308, "a JSON profile, protobuf on `v2/t/p`", |c| {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock};
-use std::{env, fs, thread};
+use std::{env, fmt, fs, thread};
 
 use wireglot_load::wire::Version;
 
@@ -21,7 +21,8 @@ const CASES: u16 = 400;
 const THREADS: usize = 40;
 /// Where the table is written to, if anybody wants it.
 const TABLE: &str = "WIREGLOT_CONFORMANCE_TABLE";
-/// Which cases run: numbers and letters of groups, separated by spaces. All of them where it is not set.
+/// Which cases run: numbers and letters of groups, separated by spaces, and those that wait tell what they fail at. All of
+/// them where it is not set.
 const ONLY: &str = "WIREGLOT_CONFORMANCE_ONLY";
 
 /// Servers that rows share, one for each set of settings, started when the first row asks.
@@ -37,44 +38,51 @@ impl Servers {
 }
 
 /// How a case went.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
     Pass,
-    Failed(String),
-    Waiting(&'static str),
-    /// On the waiting list, but it passes.
-    NeedNotWait,
-    /// Not run, because somebody wanted others only.
-    LeftOut,
+    Failed,
+    Waiting,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Pass => "pass",
+            Verdict::Failed => "FAILED",
+            Verdict::Waiting => "waiting",
+        })
+    }
 }
 
 /// Runs all rows and fails if one does not do what its place in the table promises.
 pub(super) fn all(groups: &[(char, &'static [Row])]) {
-    complete(groups);
+    let mut rows: Vec<(char, &'static Row)> = Vec::new();
+    rows.extend(groups.iter().flat_map(|(letter, rows)| rows.iter().map(|row| (*letter, row))));
+    rows.sort_by_key(|(_, row)| row.number);
+    complete(&rows);
     let wanted = env::var(ONLY).ok();
-    let chosen = |letter: char, row: &Row| {
+    let is_wanted = |(letter, row): &(char, &Row)| {
         let by = |word: &str| word == row.number.to_string() || word == letter.to_string();
         wanted.as_ref().is_none_or(|words| words.split_whitespace().any(by))
     };
     let mut jobs = Vec::new();
-    for (letter, rows) in groups {
-        for row in rows.iter().filter(|row| chosen(*letter, row) && row.check.is_some()) {
-            jobs.extend(row.versions.iter().map(|version| (row, *version)));
-        }
+    for (_, row) in rows.iter().filter(|row| is_wanted(row)) {
+        jobs.extend(row.versions.iter().map(|version| (*row, *version)));
     }
     jobs.sort_by_key(|(row, _)| !row.is_slow);
     let complaints = run(&jobs);
-    let mut table = String::new();
-    let mut wrong = String::new();
-    for (letter, rows) in groups {
-        for row in *rows {
-            let verdict = if chosen(*letter, row) { judge(row, &complaints) } else { Verdict::LeftOut };
-            let (result, reason) = told(&verdict);
-            let Row { number, title, .. } = row;
-            writeln!(table, "{number}\t{letter}\t{title}\t{result}\t{reason}").expect("a string takes all");
-            if matches!(verdict, Verdict::Failed(_) | Verdict::NeedNotWait) {
-                writeln!(wrong, "{number} {title}: {reason}").expect("a string takes all");
-            }
+    let (mut table, mut wrong) = (String::new(), String::new());
+    for (letter, row) in rows.iter().filter(|row| is_wanted(row)) {
+        let complaint = complaints.get(&row.number);
+        let (result, mut reason) = judge(row, complaint);
+        if let (Verdict::Waiting, Some(_), Some(complaint)) = (result, &wanted, complaint) {
+            reason = format!("{reason}; now: {complaint}");
+        }
+        let Row { number, title, .. } = row;
+        writeln!(table, "{number}\t{letter}\t{title}\t{result}\t{reason}").expect("a string takes all");
+        if result == Verdict::Failed {
+            writeln!(wrong, "{number} {title}: {reason}").expect("a string takes all");
         }
     }
     if let Some(path) = env::var_os(TABLE) {
@@ -84,19 +92,16 @@ pub(super) fn all(groups: &[(char, &'static [Row])]) {
 }
 
 /// Every number has one row, and a row without a check waits.
-fn complete(groups: &[(char, &'static [Row])]) {
-    let mut numbers: Vec<u16> =
-        groups.iter().flat_map(|(_, rows)| rows.iter()).map(|row| row.number).collect();
-    numbers.sort_unstable();
-    let all: Vec<u16> = (1..=CASES).collect();
-    let missing: Vec<&u16> = all.iter().filter(|number| !numbers.contains(number)).collect();
+fn complete(rows: &[(char, &Row)]) {
+    let numbers: Vec<u16> = rows.iter().map(|(_, row)| row.number).collect();
+    let missing: Vec<u16> = (1..=CASES).filter(|number| !numbers.contains(number)).collect();
     let twice: Vec<&[u16]> = numbers.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-    let numbers_are_all = numbers == all;
-    assert!(numbers_are_all, "cases without a row: {missing:?}; with two: {twice:?}");
-    for row in groups.iter().flat_map(|(_, rows)| rows.iter()) {
+    assert!(missing.is_empty() && twice.is_empty(), "cases without a row: {missing:?}; with two: {twice:?}");
+    assert_eq!(numbers.len(), usize::from(CASES), "a row has the number of no case");
+    for (_, row) in rows {
         assert!(
             row.check.is_some() || waits(row.number).is_some(),
-            "{} is no check and waits not",
+            "{} has no check and does not wait",
             row.number
         );
     }
@@ -106,23 +111,14 @@ fn waits(number: u16) -> Option<&'static str> {
     WAITING.iter().find(|(numbers, _)| numbers.contains(&number)).map(|(_, reason)| *reason)
 }
 
-fn judge(row: &Row, complaints: &BTreeMap<u16, String>) -> Verdict {
-    match (waits(row.number), complaints.get(&row.number)) {
-        (Some(reason), Some(_)) => Verdict::Waiting(reason),
-        (Some(reason), None) if row.check.is_none() => Verdict::Waiting(reason),
-        (Some(_), None) => Verdict::NeedNotWait,
-        (None, Some(complaint)) => Verdict::Failed(complaint.clone()),
-        (None, None) => Verdict::Pass,
-    }
-}
-
-fn told(verdict: &Verdict) -> (&'static str, &str) {
-    match verdict {
-        Verdict::Pass => ("pass", ""),
-        Verdict::Failed(complaint) => ("FAILED", complaint),
-        Verdict::Waiting(reason) => ("waiting", reason),
-        Verdict::NeedNotWait => ("FAILED", "it passes: take it off the waiting list"),
-        Verdict::LeftOut => ("-", ""),
+/// How a case went, and why, given what its check complains about.
+fn judge(row: &Row, complaint: Option<&String>) -> (Verdict, String) {
+    match (waits(row.number), complaint) {
+        (Some(reason), Some(_)) => (Verdict::Waiting, reason.to_owned()),
+        (Some(reason), None) if row.check.is_none() => (Verdict::Waiting, reason.to_owned()),
+        (Some(_), None) => (Verdict::Failed, "it passes: take it off the waiting list".to_owned()),
+        (None, Some(complaint)) => (Verdict::Failed, complaint.clone()),
+        (None, None) => (Verdict::Pass, String::new()),
     }
 }
 

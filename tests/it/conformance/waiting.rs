@@ -14,7 +14,11 @@ pub(super) const WAITING: &[(RangeInclusive<u16>, &str)] = &[
     (120..=120, "the type cast cannot be turned off yet"),
     (124..=125, "strings cannot be bounded yet"),
     (143..=143, "`sendAckOnValidationException` does not soften `disconnect` yet"),
-    (198..=345, NOT_BUILT),
+    (198..=207, NOT_BUILT),
+    (209..=307, NOT_BUILT),
+    (309..=324, NOT_BUILT),
+    (326..=336, NOT_BUILT),
+    (341..=345, NOT_BUILT),
     (346..=388, GATEWAY),
     (389..=400, SPARKPLUG),
 ];
