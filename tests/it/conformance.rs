@@ -12,6 +12,7 @@ mod waiting;
 mod webhook;
 
 mod a_connect;
+mod a_tls;
 mod b_mqtt;
 mod c_subscribe;
 mod d_telemetry;
@@ -37,8 +38,9 @@ mod v_sparkplug;
 use case::Row;
 
 /// The groups in their order, with the letters that the cases are known by.
-const GROUPS: [(char, &[Row]); 22] = [
+const GROUPS: [(char, &[Row]); 23] = [
     ('A', a_connect::ROWS),
+    ('A', a_tls::ROWS),
     ('B', b_mqtt::ROWS),
     ('C', c_subscribe::ROWS),
     ('D', d_telemetry::ROWS),
@@ -64,5 +66,6 @@ const GROUPS: [(char, &[Row]); 22] = [
 
 #[test]
 fn every_case_is_a_row_that_passes_or_waits() {
+    a_tls::prepare();
     run::all(&GROUPS);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wireglot_load::wire::Version;
 
-use super::case::{Case, Row, Settings, TELEMETRY, both, unwritten, v3, v5};
+use super::case::{Case, Row, Settings, TELEMETRY, both, v3, v5};
 use super::client::Hello;
 use crate::harness::{Closed, Refusal, eventually};
 
@@ -146,15 +146,6 @@ pub(super) const ROWS: &[Row] = &[
         c.rest().create_device(&c.name(), None);
         assert_eq!(c.code(&Hello { has_reserved_bit: true, ..Hello::token(&c.name()) }), None);
     }),
-    unwritten(33, "TLS, certificate stored for D, no user name"),
-    unwritten(34, "TLS, unknown self-signed certificate, user name = token"),
-    unwritten(35, "TLS, no client certificate, user name = token"),
-    unwritten(36, "TLS, stored certificate that has expired"),
-    unwritten(37, "TLS, chain whose leaf was not signed by its intermediate"),
-    unwritten(38, "X.509 chain profile that may create: a device of the leaf's name is made"),
-    unwritten(39, "as 38, again with a new leaf of the same name"),
-    unwritten(40, "as 38, creation not allowed, unknown name"),
-    unwritten(41, "as 38, pattern `([^@]+)@acme`"),
     v3(42, "ten wrong tokens from one address with IP limits on, then a good one", |c| {
         c.rest().create_device(&c.name(), None);
         for _ in 0..10 {

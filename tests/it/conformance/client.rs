@@ -2,35 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wireglot_load::wire::{self, Version, kind};
 
-use crate::harness::{Closed, TIMEOUT};
-
-/// What a connection is made of.
-pub(super) trait Stream: Read + Write + Send {
-    /// How long the next read may take.
-    fn patience(&mut self, patience: Duration);
-    /// Ends the connection for good.
-    fn cut(&mut self);
-}
-
-impl Stream for TcpStream {
-    fn patience(&mut self, patience: Duration) {
-        self.set_read_timeout(Some(patience)).expect("an open socket");
-    }
-
-    fn cut(&mut self) {
-        self.shutdown(Shutdown::Both).ok();
-    }
-}
+use crate::harness::{Closed, Line, TIMEOUT};
 
 /// One connection.
 pub(super) struct Client {
-    stream: Box<dyn Stream>,
+    stream: Line,
     version: Version,
     partial: Vec<u8>,
     inbox: VecDeque<Message>,
@@ -165,11 +147,11 @@ impl Client {
     pub(super) fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("an open socket");
-        Self::over(Box::new(stream), version)
+        Self::over(Line::Plain(stream), version)
     }
 
     /// A connection that is there.
-    pub(super) fn over(stream: Box<dyn Stream>, version: Version) -> Self {
+    pub(super) fn over(stream: Line, version: Version) -> Self {
         let (partial, inbox) = (Vec::new(), VecDeque::new());
         Self { stream, version, partial, inbox, next_packet_id: 1, acknowledges: true, patience: TIMEOUT }
     }
@@ -309,8 +291,8 @@ impl Client {
     }
 
     /// Ends the connection as a device does that loses its power.
-    pub(super) fn cut(mut self) {
-        self.stream.cut();
+    pub(super) fn cut(self) {
+        drop(self);
     }
 
     pub(super) fn packet_id(&mut self) -> u16 {
@@ -353,16 +335,12 @@ impl Client {
                 return Some(packet);
             }
             let rest = self.patience.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
-            self.stream.patience(rest);
+            self.stream.set_read_timeout(Some(rest)).expect("an open socket");
             let mut bytes = [0; 65_536];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
                 Ok(read) => self.partial.extend(bytes.iter().take(read)),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) =>
-                {
-                    return None;
-                }
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
                 Err(error) => panic!("the server neither answered nor closed: {error}"),
             }
         }
