@@ -14,6 +14,7 @@ mod claim;
 mod client_rpc;
 mod clients;
 mod codecs;
+mod conformance;
 mod connect;
 mod crash;
 mod envelopes;

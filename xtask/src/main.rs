@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod demo;
 mod docs;
 mod plugins;
@@ -21,6 +22,7 @@ cargo xtask test                 everything that CI checks, with its set-up (`ci
 cargo xtask plugins              every codec to target/codecs, every test codec to target/guests
 cargo xtask scaffolds            what `codec new` makes, in every language, to target/scaffolds
 cargo xtask bench [ROW …]        the benchmark table
+cargo xtask conformance [CASE …] the 400 cases of the device API and how each went; cases by number, or by letter of a group
 cargo xtask tidy                 the rules of the source that no compiler knows
 cargo xtask docs                 writes the generated documentation";
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
             no_arguments(rest).and_then(|()| plugins::build_wireglot()).and_then(|()| scaffolds::test_all())
         }
         "bench" => plugins::build_all().and_then(|_| bench::run(rest)),
+        "conformance" => conformance::run(rest),
         "tidy" => no_arguments(rest).and_then(|()| tidy::run()),
         "docs" => no_arguments(rest).and_then(|()| docs::write()),
         "help" | "--help" | "-h" => say(format_args!("{HELP}")),

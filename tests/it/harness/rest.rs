@@ -84,12 +84,22 @@ impl Rest {
         other
     }
 
+    /// The same server for somebody else, who has this token.
+    pub(crate) fn of(&self, token: &str) -> Self {
+        Self { agent: self.agent.clone(), base: self.base.clone(), token: Some(token.to_owned()) }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, &[], "")
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.call(Method::POST, path, body.to_string().as_bytes(), "application/json")
+    }
+
+    /// Posts a body of any kind.
+    pub(crate) fn post_bytes(&self, path: &str, body: &[u8], kind: &str) -> Answer {
+        self.call(Method::POST, path, body, kind)
     }
 
     pub(crate) fn delete(&self, path: &str) -> Answer {
@@ -225,7 +235,8 @@ impl Rest {
         self.delete(&path).expect("the attributes are deleted");
     }
 
-    fn telemetry(&self, device: &str, rest: &str) -> String {
+    /// The path of a device's telemetry and attributes.
+    pub(crate) fn telemetry(&self, device: &str, rest: &str) -> String {
         format!("/api/plugins/telemetry/DEVICE/{}/{rest}", self.device_id(device))
     }
 

@@ -159,7 +159,8 @@ pub fn disconnect() -> Vec<u8> {
     packet(0xe0, &[])
 }
 
-fn packet(head: u8, body: &[u8]) -> Vec<u8> {
+/// Any packet: its first byte, and what follows the remaining length.
+pub fn packet(head: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![head];
     let mut rest = body.len();
     loop {
@@ -181,7 +182,8 @@ fn no_properties(version: Version, body: &mut Vec<u8>) {
     }
 }
 
-fn text(body: &mut Vec<u8>, text: &str) {
+/// A text as MQTT writes it: two bytes of length, then the text.
+pub fn text(body: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).expect("the generator's own texts are short");
     body.extend_from_slice(&length.to_be_bytes());
     body.extend_from_slice(text.as_bytes());
