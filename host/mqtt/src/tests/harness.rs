@@ -41,10 +41,14 @@ impl Server {
 
     /// With somebody who answers calls.
     pub(super) fn start_answering(workers: usize, client_rpc: ClientRpcConfig) -> Self {
-        Self::start_as(workers, 600)
+        Self::start_in_full(workers, client_rpc, 600)
     }
 
     pub(super) fn start_as(workers: usize, session_inactivity_s: u16) -> Self {
+        Self::start_in_full(workers, ClientRpcConfig::without_webhooks(), session_inactivity_s)
+    }
+
+    fn start_in_full(workers: usize, client_rpc: ClientRpcConfig, session_inactivity_s: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data"), StoreConfig::default()).unwrap();
         let bus = Bus::new();
