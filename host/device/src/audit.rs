@@ -13,7 +13,7 @@ use crate::Devices;
 use crate::error::DeviceError;
 
 /// Members of a profile whose values are not told: they may hold secrets, or are long and mean nothing here.
-const UNTOLD: [&str; 2] = ["settings", "passthrough"];
+const UNTOLD: [&str; 3] = ["settings", "passthrough", "schemas"];
 /// Members that change with every save.
 const ALWAYS: [&str; 1] = ["version"];
 

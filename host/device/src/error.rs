@@ -3,6 +3,7 @@
 use wireglot_model::Fault;
 use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX};
 use wireglot_model::segments::InvalidSegment;
+use wireglot_proto::SchemaError;
 use wireglot_store::{CommitError, ReadError};
 
 /// Why a management call failed.
@@ -70,6 +71,9 @@ pub enum Rule {
     InvalidSegment { filter: String, problem: InvalidSegment },
     #[error("[Transport Configuration] codec settings should be a JSON object!")]
     SettingsNotObject,
+    /// The schema, and where it is wrong.
+    #[error("[Transport Configuration] {0}")]
+    InvalidSchema(SchemaError),
     #[error("[Transport Configuration] the codec version '{0}' was not looked up!")]
     PinNotFound(String),
     #[error(

@@ -11,8 +11,8 @@ use wireglot_store::{Batch, Store};
 
 use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
-use crate::profiles::implicit_profile;
-use crate::registry::{DeviceHandle, ProfileSlot, Tables};
+use crate::profiles::{implicit_profile, opened};
+use crate::registry::{DeviceHandle, Tables};
 use crate::{Devices, Inner, random, users};
 
 /// The first administrator's login name: the upstream default, so that client examples work.
@@ -93,7 +93,7 @@ fn load_tables(store: &Store) -> Result<Tables, OpenError> {
     let mut tables = Tables::default();
     tables.users = store.users()?;
     for profile in store.profiles()? {
-        tables.profiles.insert(profile.id, ProfileSlot::new(profile));
+        tables.profiles.insert(profile.id, opened(profile));
     }
     if !tables.profiles.values().any(|slot| slot.state().profile.is_default) {
         return Err(OpenError::Damaged("there is no default profile".into()));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
 use crate::profile_limits::ProfileLimits;
+use crate::protobuf::{JsonCompatibility, SchemaTexts};
 use crate::time::Timestamp;
 
 /// Where telemetry goes unless a profile says otherwise.
@@ -90,6 +91,9 @@ pub struct MqttTransport {
     /// What the codec may use.
     #[serde(default)]
     pub limits: ProfileLimits,
+    /// How protobuf is read: on the `/p` topics, and on the others where `payload` is protobuf.
+    #[serde(default, skip_serializing_if = "SchemaTexts::is_empty")]
+    pub schemas: SchemaTexts,
 }
 
 /// How the payloads of a profile are read.
@@ -97,6 +101,8 @@ pub struct MqttTransport {
 pub enum PayloadKind {
     /// The JSON of the device API.
     Json,
+    /// Protobuf by the schemas of the profile.
+    Protobuf(JsonCompatibility),
     /// A codec from the codecs folder.
     Codec {
         /// Which one.
@@ -179,6 +185,7 @@ impl MqttTransport {
             payload: PayloadKind::Json,
             on_failure: OnFailure::Refuse,
             limits: ProfileLimits::default(),
+            schemas: SchemaTexts::default(),
         }
     }
 }

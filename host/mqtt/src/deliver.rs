@@ -12,9 +12,10 @@ use ntex_mqtt::QoS;
 use wireglot_codec::native;
 use wireglot_model::Downlink;
 use wireglot_model::limits::DEVICE_OUTBOX_MAX;
-use wireglot_route::{Family, Format, attribute_response_topic, attribute_update_topic};
+use wireglot_route::{Family, attribute_response_topic, attribute_update_topic};
 
 use crate::ack::Close;
+use crate::protobuf;
 use crate::session::{Publication, Session};
 use wireglot_device::now;
 
@@ -102,8 +103,9 @@ fn compose(session: &Session, family: Family, downlink: &Downlink) -> Vec<(ByteS
             Err(failure) => return give_up(session, &failure.reason),
         }
     }
-    if family.format() == Format::Protobuf {
-        return give_up(session, "the profile has no protobuf schema");
+    if view.dialect.writes(family) {
+        let payload = protobuf::encode(downlink).map(|payload| (default_topic(), payload.into()));
+        return payload.into_iter().collect();
     }
     let json = match downlink {
         Downlink::AttributeUpdate(samples) => native::write_attribute_update(samples),

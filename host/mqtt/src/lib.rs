@@ -17,6 +17,7 @@ mod deliver;
 mod listener;
 mod preface;
 mod profile;
+mod protobuf;
 mod publish;
 mod reactor;
 mod session;

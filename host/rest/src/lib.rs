@@ -21,6 +21,7 @@ mod login;
 mod metrics;
 mod page;
 mod pins;
+mod profile_schemas;
 mod profile_shape;
 mod profiles;
 mod replay;

@@ -14,6 +14,7 @@ use wireglot_model::{
     TenantId, TransportKind, VersionPin, Wrapping,
 };
 
+use crate::profile_schemas::{read_compatibility, read_schemas, write_compatibility, write_schemas};
 use crate::shape::entity;
 
 /// Why a JSON value is not a profile.
@@ -24,7 +25,7 @@ pub struct InvalidShape(String);
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
 const MODELLED: [&str; 9] =
     ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
-const MODELLED_PAYLOAD: [&str; 10] = [
+const MODELLED_PAYLOAD: [&str; 16] = [
     "transportPayloadType",
     "codec",
     "codecHash",
@@ -35,6 +36,12 @@ const MODELLED_PAYLOAD: [&str; 10] = [
     "envelope",
     "carriedDeviceNames",
     "carriedDevicesMax",
+    "deviceTelemetryProtoSchema",
+    "deviceAttributesProtoSchema",
+    "deviceRpcRequestProtoSchema",
+    "deviceRpcResponseProtoSchema",
+    "enableCompatibilityWithJsonPayloadFormat",
+    "useJsonPayloadFormatForDefaultDownlinkTopics",
 ];
 const MODELLED_TRANSPORT: [&str; 4] =
     ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
@@ -44,6 +51,8 @@ const RETENTION: &str = "retentionDays";
 const RAW_RETENTION: &str = "rawRetentionHours";
 /// and payloads that were not decoded within these bounds.
 const DEAD_LETTERS: &str = "deadLetters";
+const NO_FRAMES: &str =
+    "[Transport Configuration] an 'envelope' holds frames, so 'transportPayloadType' is CODEC!";
 const TRANSPORT: &str = "/profileData/transportConfiguration";
 const PAYLOAD: &str = "/profileData/transportConfiguration/transportPayloadTypeConfiguration";
 
@@ -101,6 +110,7 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
                 payload: read_payload(payload)?,
                 on_failure: read_on_failure(payload)?,
                 limits: read_limits(payload)?,
+                schemas: read_schemas(payload)?,
             }))
         }
         "COAP" | "LWM2M" | "SNMP" => Ok(TransportKind::Other(kind.to_owned())),
@@ -112,9 +122,11 @@ fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
     match text(payload, "transportPayloadType")? {
         None | Some("JSON") => match read_wrapping(payload)? {
             None => Ok(PayloadKind::Json),
-            Some(_) => Err(invalid(
-                "[Transport Configuration] an 'envelope' holds frames, so 'transportPayloadType' is CODEC!",
-            )),
+            Some(_) => Err(invalid(NO_FRAMES)),
+        },
+        Some("PROTOBUF") => match read_wrapping(payload)? {
+            None => Ok(PayloadKind::Protobuf(read_compatibility(payload)?)),
+            Some(_) => Err(invalid(NO_FRAMES)),
         },
         Some("CODEC") => {
             let name = text(payload, "codec")?;
@@ -386,6 +398,12 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
     };
     let payload = match &mqtt.payload {
         PayloadKind::Json => json!({"transportPayloadType": "JSON", "onFailure": on_failure}),
+        PayloadKind::Protobuf(compatibility) => {
+            let mut payload = json!({"transportPayloadType": "PROTOBUF", "onFailure": on_failure});
+            overlay(&mut payload, write_schemas(&mqtt.schemas));
+            overlay(&mut payload, write_compatibility(*compatibility));
+            payload
+        }
         PayloadKind::Codec { codec, pin, settings, isolate_messages, wrapping } => {
             let mut payload = json!({
                 "transportPayloadType": "CODEC",
@@ -400,6 +418,9 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
                 "limits": mqtt.limits.set_ones().map(|(word, value)| (word.to_owned(), json!(value))).collect::<Map<_, _>>(),
             });
             overlay(&mut payload, write_wrapping(wrapping.as_ref()));
+            if !mqtt.schemas.is_empty() {
+                overlay(&mut payload, write_schemas(&mqtt.schemas));
+            }
             payload
         }
     };
@@ -451,14 +472,14 @@ fn overlay_member(base: &mut Map<String, Json>, name: String, value: Json) {
     }
 }
 
-fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShape> {
+pub(crate) fn text<'a>(object: &'a Json, name: &str) -> Result<Option<&'a str>, InvalidShape> {
     match object.get(name) {
         None | Some(Json::Null) => Ok(None),
         Some(value) => value.as_str().map(Some).ok_or_else(|| invalid(format!("'{name}' is a text"))),
     }
 }
 
-fn invalid(reason: impl Into<String>) -> InvalidShape {
+pub(crate) fn invalid(reason: impl Into<String>) -> InvalidShape {
     InvalidShape(reason.into())
 }
 
