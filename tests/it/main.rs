@@ -20,6 +20,7 @@ mod letters;
 mod limits;
 mod observe;
 mod profile_limits;
+mod protobuf;
 mod reload;
 mod scripts;
 mod telemetry;

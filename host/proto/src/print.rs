@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use prost_reflect::{DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value as Proto};
 use wireglot_model::limits::{PROTO_DEPTH_MAX, PROTO_JSON_BYTES_MAX};
 use wireglot_model::number::{cast, positive_zero};
-use wireglot_model::value::{write_double, write_json_string};
+use wireglot_model::value::write_json_string;
 use wireglot_model::{Sample, Value, is_storable_key};
 
 use crate::shape::{AliasNames, is_null};

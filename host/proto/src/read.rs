@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use prost::DecodeError;
+use prost::encoding::WireType;
 use prost_reflect::{DynamicMessage, Kind, Value as Proto};
 use wireglot_model::limits::PROTO_DEPTH_MAX;
 use wireglot_model::number::{cast, integer, truncated};
@@ -63,7 +64,7 @@ fn direct_record(
     }
     let place = shape.place(timed.ts.number());
     let ts = match place.and_then(|place| shape.fields.get(place).zip(outer.slots.get_mut(place))) {
-        Some((Field { reading: Reading::Dynamic, .. }, _)) | None => {
+        Some((Field { reading: Reading::Dynamic(_), .. }, _)) | None => {
             return dynamic_record(shape, timed, payload);
         }
         Some((field, slot)) => slot.take().or_else(|| field.absent.clone()),
@@ -153,7 +154,12 @@ impl<'s> Reader<'s> {
             let (Some(field), Some(slot)) = (self.shape.fields.get(place), self.slots.get_mut(place)) else {
                 continue;
             };
-            if matches!(field.reading, Reading::Dynamic) {
+            if let Reading::Dynamic(on_wire) = field.reading {
+                // The library reads a map as one whatever its type on the wire.
+                let is_packed = on_wire.may_be_packed && kind == WireType::LengthDelimited;
+                if kind != on_wire.own && !is_packed {
+                    return Err(WRONG_TYPE);
+                }
                 wire.skip(number, kind, 0)?;
                 let length = start.len() - wire.rest.len();
                 self.dynamic.extend_from_slice(start.get(..length).unwrap_or_default());
@@ -181,7 +187,7 @@ impl<'s> Reader<'s> {
                 continue;
             }
             let value = match (&field.reading, &message) {
-                (Reading::Dynamic, Some(message)) if message.has_field(&field.descriptor) => {
+                (Reading::Dynamic(_), Some(message)) if message.has_field(&field.descriptor) => {
                     let value = message.get_field(&field.descriptor);
                     let typed = printer.typed(&field.descriptor.kind(), &value);
                     typed.map_err(|problem| malformed(shape, problem))?
@@ -194,17 +200,6 @@ impl<'s> Reader<'s> {
         }
         Ok(samples)
     }
-}
-
-/// What follows a key. The numbers are those on the wire.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WireKind {
-    Varint,
-    SixtyFour,
-    Delimited,
-    GroupStart,
-    GroupEnd,
-    ThirtyTwo,
 }
 
 /// The rest of a message.
@@ -239,15 +234,15 @@ impl<'a> Wire<'a> {
         Err(if self.rest.len() < 10 { CUT_SHORT } else { "a number is longer than 64 bits" })
     }
 
-    fn key(&mut self) -> Result<(u32, WireKind), Problem> {
+    fn key(&mut self) -> Result<(u32, WireType), Problem> {
         let key = u32::try_from(self.varint()?).map_err(|_| "a field number is out of range")?;
         let kind = match key & 7 {
-            0 => WireKind::Varint,
-            1 => WireKind::SixtyFour,
-            2 => WireKind::Delimited,
-            3 => WireKind::GroupStart,
-            4 => WireKind::GroupEnd,
-            5 => WireKind::ThirtyTwo,
+            0 => WireType::Varint,
+            1 => WireType::SixtyFourBit,
+            2 => WireType::LengthDelimited,
+            3 => WireType::StartGroup,
+            4 => WireType::EndGroup,
+            5 => WireType::ThirtyTwoBit,
             _ => return Err("a field is of a type that does not exist"),
         };
         match key >> 3 {
@@ -262,8 +257,8 @@ impl<'a> Wire<'a> {
         Ok(*bytes)
     }
 
-    fn delimited(&mut self, kind: WireKind) -> Result<&'a [u8], Problem> {
-        if kind != WireKind::Delimited {
+    fn delimited(&mut self, kind: WireType) -> Result<&'a [u8], Problem> {
+        if kind != WireType::LengthDelimited {
             return Err(WRONG_TYPE);
         }
         let length = usize::try_from(self.varint()?).map_err(|_| CUT_SHORT)?;
@@ -272,21 +267,21 @@ impl<'a> Wire<'a> {
         Ok(bytes)
     }
 
-    fn number(&mut self, kind: WireKind) -> Result<u64, Problem> {
-        if kind == WireKind::Varint { self.varint() } else { Err(WRONG_TYPE) }
+    fn number(&mut self, kind: WireType) -> Result<u64, Problem> {
+        if kind == WireType::Varint { self.varint() } else { Err(WRONG_TYPE) }
     }
 
-    fn thirty_two(&mut self, kind: WireKind) -> Result<[u8; 4], Problem> {
-        if kind == WireKind::ThirtyTwo { self.take() } else { Err(WRONG_TYPE) }
+    fn thirty_two(&mut self, kind: WireType) -> Result<[u8; 4], Problem> {
+        if kind == WireType::ThirtyTwoBit { self.take() } else { Err(WRONG_TYPE) }
     }
 
-    fn sixty_four(&mut self, kind: WireKind) -> Result<[u8; 8], Problem> {
-        if kind == WireKind::SixtyFour { self.take() } else { Err(WRONG_TYPE) }
+    fn sixty_four(&mut self, kind: WireType) -> Result<[u8; 8], Problem> {
+        if kind == WireType::SixtyFourBit { self.take() } else { Err(WRONG_TYPE) }
     }
 
     /// A varint of a 32-bit type is as long as it likes; only its last 32 bits count.
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "as protobuf defines it")]
-    fn scalar(&mut self, reading: &Reading, kind: WireKind) -> Result<Value, Problem> {
+    fn scalar(&mut self, reading: &Reading, kind: WireType) -> Result<Value, Problem> {
         Ok(match reading {
             Reading::Bool => Value::Bool(self.number(kind)? != 0),
             Reading::Int32 => Value::Long(i64::from(self.number(kind)? as i32)),
@@ -319,29 +314,27 @@ impl<'a> Wire<'a> {
                     None => Value::Long(i64::from(number)),
                 }
             }
-            Reading::Dynamic => return Err(WRONG_TYPE),
+            Reading::Dynamic(_) => return Err(WRONG_TYPE),
         })
     }
 
     /// Over a field that is not read here. A group ends with the number that it began with.
-    fn skip(&mut self, number: u32, kind: WireKind, depth: usize) -> Result<(), Problem> {
+    fn skip(&mut self, number: u32, kind: WireType, depth: usize) -> Result<(), Problem> {
+        if depth == PROTO_DEPTH_MAX {
+            return Err("groups are nested too deeply");
+        }
         match kind {
-            WireKind::Varint => self.varint().map(drop),
-            WireKind::SixtyFour => self.take::<8>().map(drop),
-            WireKind::ThirtyTwo => self.take::<4>().map(drop),
-            WireKind::Delimited => self.delimited(kind).map(drop),
-            WireKind::GroupEnd => Err("a group ends that has not begun"),
-            WireKind::GroupStart => {
-                if depth == PROTO_DEPTH_MAX {
-                    return Err("groups are nested too deeply");
+            WireType::Varint => self.varint().map(drop),
+            WireType::SixtyFourBit => self.take::<8>().map(drop),
+            WireType::ThirtyTwoBit => self.take::<4>().map(drop),
+            WireType::LengthDelimited => self.delimited(kind).map(drop),
+            WireType::EndGroup => Err("a group ends that has not begun"),
+            WireType::StartGroup => loop {
+                match self.key()? {
+                    (end, WireType::EndGroup) if end == number => return Ok(()),
+                    (inner, kind) => self.skip(inner, kind, depth + 1)?,
                 }
-                loop {
-                    match self.key()? {
-                        (end, WireKind::GroupEnd) if end == number => return Ok(()),
-                        (inner, kind) => self.skip(inner, kind, depth + 1)?,
-                    }
-                }
-            }
+            },
         }
     }
 }

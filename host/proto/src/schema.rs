@@ -80,7 +80,7 @@ pub(crate) fn compile(schema: Schema, text: &str) -> Result<MessageDescriptor, S
     }
     let mut file = parse(schema, text)?;
     if file.syntax.as_deref() != Some("proto3") {
-        return Err(SchemaError::NotProto3 { schema, stated: file.syntax });
+        return Err(SchemaError::NotProto3 { schema, stated: stated_syntax(&file) });
     }
     check_file(&file).map_err(broken)?;
     file.message_type.iter_mut().for_each(forget_json_names);
@@ -149,8 +149,10 @@ fn parse(schema: Schema, text: &str) -> Result<FileDescriptorProto, SchemaError>
     let start = span.as_ref().map_or(text.len(), |span| span.start);
     let (line, column) = position(text, start);
     let word = span.and_then(|span| text.get(span)).unwrap_or_default();
-    if word.split_whitespace().any(|word| word == "group") {
-        let rule = format!("Message definition groups don't support! (line {line}, column {column})");
+    if is_group(word) {
+        let before = text.get(..start).unwrap_or_default();
+        let place = if is_in_oneof(before) { "OneOf" } else { "Message" };
+        let rule = format!("{place} definition groups don't support! (line {line}, column {column})");
         return Err(SchemaError::Rule { schema, rule });
     }
     let reason = match word {
@@ -160,6 +162,32 @@ fn parse(schema: Schema, text: &str) -> Result<FileDescriptorProto, SchemaError>
     Err(SchemaError::Syntax { schema, line, column, reason })
 }
 
+/// `group` or a label before it is how the field begins.
+fn is_group(field: &str) -> bool {
+    let mut words = field.split_whitespace();
+    match words.next() {
+        Some("group") => true,
+        Some("optional" | "repeated") => words.next() == Some("group"),
+        Some(_) | None => false,
+    }
+}
+
+/// The innermost block that is open at the end of the text is a oneof.
+fn is_in_oneof(before: &str) -> bool {
+    let mut closed = 0usize;
+    for (at, brace) in before.rmatch_indices(['{', '}']) {
+        match (brace, closed) {
+            ("}", _) => closed += 1,
+            (_, 0) => {
+                let head = before.get(..at).unwrap_or_default().rsplit(['{', '}', ';']).next();
+                return head.is_some_and(|head| head.trim_start().starts_with("oneof"));
+            }
+            _ => closed -= 1,
+        }
+    }
+    false
+}
+
 /// Line and column of a byte, both from 1.
 fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
@@ -167,6 +195,14 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
     let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
     (line, column)
+}
+
+/// The parser leaves proto2 out, as it is the default; that it was stated is known from where it stands.
+fn stated_syntax(file: &FileDescriptorProto) -> Option<String> {
+    const SYNTAX: i32 = 12;
+    let mut places = file.source_code_info.iter().flat_map(|info| &info.location);
+    let is_stated = places.any(|place| place.path == [SYNTAX]);
+    file.syntax.clone().or_else(|| is_stated.then(|| "proto2".to_owned()))
 }
 
 fn check_file(file: &FileDescriptorProto) -> Result<(), String> {

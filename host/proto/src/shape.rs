@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use prost::encoding::WireType;
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use wireglot_model::{Value, is_storable_key};
 
@@ -63,7 +64,14 @@ pub(crate) enum Reading {
     Bytes,
     Enum(HashMap<i32, Box<str>>),
     /// By way of a dynamic message: lists, maps, messages, members of a oneof.
-    Dynamic,
+    Dynamic(OnWire),
+}
+
+/// The types of the wire in which a field that is not read here may come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OnWire {
+    pub(crate) own: WireType,
+    pub(crate) may_be_packed: bool,
 }
 
 impl Shape {
@@ -136,7 +144,7 @@ impl Reading {
     fn of(field: &FieldDescriptor, names: &AliasNames) -> Self {
         let in_oneof = field.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic());
         if field.is_list() || field.is_map() || in_oneof {
-            return Reading::Dynamic;
+            return Reading::dynamic(field);
         }
         match field.kind() {
             Kind::Bool => Reading::Bool,
@@ -154,14 +162,18 @@ impl Reading {
             Kind::Double => Reading::Double,
             Kind::String => Reading::Text,
             Kind::Bytes => Reading::Bytes,
-            Kind::Enum(kind) if is_null(&kind) => Reading::Dynamic,
+            Kind::Enum(kind) if is_null(&kind) => Reading::dynamic(field),
             Kind::Enum(kind) => {
                 let values = kind.values();
                 let name = |number| names.name(&kind, number).map(|name| (number, name.into()));
                 Reading::Enum(values.filter_map(|value| name(value.number())).collect())
             }
-            Kind::Message(_) => Reading::Dynamic,
+            Kind::Message(_) => Reading::dynamic(field),
         }
+    }
+
+    fn dynamic(field: &FieldDescriptor) -> Self {
+        Reading::Dynamic(OnWire { own: field.kind().wire_type(), may_be_packed: field.is_list() })
     }
 }
 
