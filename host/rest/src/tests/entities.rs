@@ -292,7 +292,7 @@ async fn bad_profiles_are_refused() {
         (with("/retentionDays", json!(0)), "retentionDays"),
         (with(&format!("{payload}/transportPayloadType"), json!("AVRO")), "payloads of type 'AVRO'"),
         (
-            with(&format!("{payload}/transportPayloadType"), json!("PROTOBUF")),
+            with(payload, json!({ "transportPayloadType": "PROTOBUF" })),
             "[Transport Configuration] invalid schema syntax: null for attributes proto schema provided! Only proto3",
         ),
         (with(&format!("{payload}/codec"), json!("../x")), "a codec name is"),
