@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use wireglot_model::limits;
+use wireglot_device::{Dates, RpcRules, RpcStrategy};
+use wireglot_model::{Webhook, limits};
 use wireglot_store::Durability;
 
 /// What the documentation and the readers of files and environment know of one setting.
@@ -62,6 +63,20 @@ settings! {
     fleet: Option<PathBuf> = "", "a file, or empty", optional_path;
     /// Where devices connect (MQTT 3.1.1 and 5).
     mqtt_bind: SocketAddr = "0.0.0.0:1883", "ADDRESS:PORT; port 0 takes a free one", address;
+    /// The certificate chain of the TLS port in PEM, the server's own certificate first. Empty: no TLS port. A changed file counts from the next connection on, without a restart.
+    mqtt_tls_certificate: Option<PathBuf> = "", "a file, or empty", optional_path;
+    /// The private key of that certificate in PEM, unencrypted. It is looked at again together with the certificate.
+    mqtt_tls_key: Option<PathBuf> = "", "a file, or empty", optional_path;
+    /// Where devices connect with TLS 1.2 or 1.3, where there is a certificate.
+    mqtt_tls_bind: SocketAddr = "0.0.0.0:8883", "ADDRESS:PORT; port 0 takes a free one", address;
+    /// Whether a client's certificate counts only between its dates, or for ever.
+    mqtt_tls_client_dates: Dates = "check", "check, ignore", dates;
+    /// Whether each MQTT connection begins with a PROXY header, version 1 or 2, as a load balancer writes it. Whoever reaches the port can then say any address, so nobody else may; a connection without a header is closed.
+    mqtt_proxy_protocol: bool = "false", "true, false", truth;
+    /// Wrong logins in a row, or deletions of connected devices, after which connections from an address are dropped for `mqtt_block_s`. 0: never. Many devices behind one address share its count.
+    mqtt_wrong_logins_max: u32 = "0", "0..=1000000", |text| whole(text, 0..=1_000_000);
+    /// For how long, from the last wrong login on, in seconds.
+    mqtt_block_s: Duration = "60", "1..=86400", |text| whole(text, 1..=86_400).map(Duration::from_secs);
     /// Where REST, health and metrics are served.
     http_bind: SocketAddr = "0.0.0.0:8080", "ADDRESS:PORT; port 0 takes a free one", address;
     /// Worker threads for connections, routing and decoding. 0: one for each core.
@@ -76,8 +91,44 @@ settings! {
     codec_fuel: u64 = "20000000", "100000..=10000000000", |text| whole(text, 100_000..=10_000_000_000);
     /// How often the codecs folder is looked at even if nothing announced a change, in seconds: network file systems announce nothing.
     codecs_poll_s: Duration = "5", "1..=3600", |text| whole(text, 1..=3600).map(Duration::from_secs);
+    /// Largest package for updates over the air, in MiB.
+    ota_package_mib_max: u64 = "256", "1..=16384", |text| whole(text, 1..=16_384);
+    /// All such packages together, in MiB. They lie in the data folder.
+    ota_packages_mib_max: u64 = "10240", "1..=1048576", |text| whole(text, 1..=1_048_576);
+    /// When the next RPC of a device is sent: `burst` at once, `sequential-on-ack` when the device has acknowledged the one before it, `sequential-on-response` when that is answered.
+    rpc_submit_strategy: RpcStrategy = "burst", "burst, sequential-on-ack, sequential-on-response", rpc_strategy;
+    /// How often an RPC that a device does not acknowledge is sent again at most.
+    rpc_retries_max: u32 = "5", "0..=100", |text| whole(text, 0..=100);
+    /// How long the acknowledgement of an RPC is waited for, in milliseconds.
+    rpc_ack_timeout_ms: i64 = "10000", "100..=600000", |text| whole(text, 100..=600_000);
+    /// How long the response to an RPC is waited for with `sequential-on-response`, in milliseconds.
+    rpc_response_timeout_ms: i64 = "30000", "100..=3600000", |text| whole(text, 100..=3_600_000);
+    /// Whether a device that does not acknowledge an RPC after all retries loses its session and gets the RPC again when it is back; otherwise the RPC has failed.
+    rpc_close_session_on_timeout: bool = "false", "true, false", truth;
+    /// The shortest time that a caller of an RPC waits, whatever `timeout` says, in milliseconds.
+    rpc_timeout_ms_min: i64 = "5000", "0..=600000", |text| whole(text, 0..=600_000);
+    /// How long a caller of an RPC waits where there is no `timeout`, in milliseconds.
+    rpc_timeout_ms: i64 = "10000", "100..=600000", |text| whole(text, 100..=600_000);
+    /// Silence after which a session is closed, in seconds, whatever its keep alive; longer keep alives are answered with two thirds of it.
+    session_inactivity_s: u16 = "600", "3..=3600", |text| whole(text, limits::SESSION_INACTIVITY_S);
+    /// Silence after which a device counts as inactive (server attribute `active`), in seconds, where its own server attribute `inactivityTimeout` (milliseconds) does not say.
+    device_inactivity_s: Duration = "600", "1..=31536000", |text| whole(text, 1..=31_536_000).map(Duration::from_secs);
+    /// How often devices that have become inactive are looked for, in seconds.
+    device_check_s: Duration = "60", "1..=3600", |text| whole(text, 1..=3600).map(Duration::from_secs);
     /// Password of the administrator `tenant@thingsboard.org`, set when the data folder is new. Empty: a random one, printed once.
     admin_password: Secret = "", "at least 8 characters, or empty", secret;
+    /// Whether a device may let itself be claimed by a customer without the server attribute `claimingAllowed`.
+    claim_allowed_by_default: bool = "true", "true, false", truth;
+    /// How long a device may be claimed if it does not say, in milliseconds.
+    claim_duration_ms: i64 = "86400000", "1000..=31536000000", |text| whole(text, 1_000..=31_536_000_000);
+    /// How long a client-side RPC may wait for its answer, in milliseconds; then the device gets `{"error":"timeout"}`.
+    client_rpc_timeout_ms: Duration = "60000", "100..=60000", |text| whole(text, 100..=limits::CLIENT_RPC_TIMEOUT_MS).map(|ms| milliseconds(ms.into()));
+    /// Where client-side RPCs are posted to that nobody else answers, unless the device's profile names a webhook of its own. Empty: nowhere.
+    client_rpc_webhook: Option<String> = "", "an http:// or https:// address, or empty", webhook_url;
+    /// The `Authorization` header for that address. Empty: none.
+    client_rpc_webhook_authorization: Secret = "", "printable ASCII, or empty", authorization;
+    /// How long that address may take for one call, in milliseconds.
+    client_rpc_webhook_timeout_ms: u32 = "10000", "100..=60000", |text| whole(text, limits::WEBHOOK_TIMEOUT_MS);
     /// What is logged: a level, or `tracing` directives such as `info,wireglot_codec=debug`.
     log: String = "info", "tracing directives", text;
     /// How log lines are written.
@@ -109,6 +160,19 @@ pub(crate) enum LogFormat {
 }
 
 impl Config {
+    /// What the settings say about RPCs.
+    pub(crate) fn rpc_rules(&self) -> RpcRules {
+        RpcRules {
+            strategy: self.rpc_submit_strategy,
+            retries_max: self.rpc_retries_max,
+            ack_timeout_ms: self.rpc_ack_timeout_ms,
+            response_timeout_ms: self.rpc_response_timeout_ms,
+            closes_session: self.rpc_close_session_on_timeout,
+            timeout_ms_min: self.rpc_timeout_ms_min,
+            timeout_ms: self.rpc_timeout_ms,
+        }
+    }
+
     /// Reads the file, where there is one, then the environment, then what the command line gives.
     pub(crate) fn load(
         file: Option<&Path>,
@@ -221,6 +285,22 @@ fn milliseconds(number: u64) -> Duration {
     Duration::from_millis(number)
 }
 
+fn truth(text: &str) -> anyhow::Result<bool> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => bail!("`{other}` is none of true, false"),
+    }
+}
+
+fn dates(text: &str) -> anyhow::Result<Dates> {
+    match text {
+        "check" => Ok(Dates::Count),
+        "ignore" => Ok(Dates::Ignored),
+        other => bail!("`{other}` is none of check, ignore"),
+    }
+}
+
 fn durability(text: &str) -> anyhow::Result<Durability> {
     match text {
         "commit" => Ok(Durability::Commit),
@@ -232,9 +312,37 @@ fn durability(text: &str) -> anyhow::Result<Durability> {
     }
 }
 
+fn rpc_strategy(text: &str) -> anyhow::Result<RpcStrategy> {
+    match text {
+        "burst" => Ok(RpcStrategy::Burst),
+        "sequential-on-ack" => Ok(RpcStrategy::SequentialOnAck),
+        "sequential-on-response" => Ok(RpcStrategy::SequentialOnResponse),
+        other => bail!("`{other}` is none of burst, sequential-on-ack, sequential-on-response"),
+    }
+}
+
+fn truth(text: &str) -> anyhow::Result<bool> {
+    text.parse().with_context(|| format!("`{text}` is none of true, false"))
+}
+
 fn secret(text: &str) -> anyhow::Result<Secret> {
     if !text.is_empty() && text.chars().count() < limits::PASSWORD_CHARS_MIN {
         bail!("must have at least {} characters", limits::PASSWORD_CHARS_MIN);
+    }
+    Ok(Secret(text.to_owned()))
+}
+
+fn webhook_url(text: &str) -> anyhow::Result<Option<String>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Webhook::check_url(text).map_err(|problem| anyhow::anyhow!("the address of a webhook {problem}"))?;
+    Ok(Some(text.to_owned()))
+}
+
+fn authorization(text: &str) -> anyhow::Result<Secret> {
+    if !text.is_empty() {
+        Webhook::check_authorization(text).map_err(|problem| anyhow::anyhow!("the header {problem}"))?;
     }
     Ok(Secret(text.to_owned()))
 }
@@ -287,11 +395,25 @@ mod tests {
         refused("workers = 257", "`257` is not a whole number in 0..=256");
         refused("workers = []", "line 1: `workers` takes a text or a number");
         refused("codec_deadline_ms = 0", "1..=1000");
+        refused("ota_package_mib_max = 16385", "1..=16384");
+        refused("ota_packages_mib_max = 0", "1..=1048576");
         refused("commit_gather_ms = 51", "0..=50");
+        refused("session_inactivity_s = 2", "3..=3600");
+        refused("device_inactivity_s = 0", "1..=31536000");
+        refused("device_check_s = 3601", "1..=3600");
         refused("durability = \"interval:0\"", "1..=10000");
         refused("durability = \"never\"", "none of commit, interval:MS, os");
+        refused("mqtt_tls_client_dates = \"maybe\"", "none of check, ignore");
+        refused("mqtt_proxy_protocol = \"v2\"", "none of true, false");
+        refused("mqtt_wrong_logins_max = 1000001", "0..=1000000");
+        refused("mqtt_block_s = 0", "1..=86400");
+        refused("rpc_submit_strategy = \"BURST\"", "none of burst, sequential-on-ack");
+        refused("rpc_close_session_on_timeout = 1", "none of true, false");
+        refused("rpc_ack_timeout_ms = 99", "100..=600000");
         refused("admin_password = \"short\"", "at least 8");
         refused("log_format = \"xml\"", "none of text, json");
+        refused("claim_allowed_by_default = 1", "none of true, false");
+        refused("claim_duration_ms = 999", "1000..=31536000000");
         refused("a = [", "line 1");
     }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use wireglot_codec::CodecTable;
 use wireglot_device::{CredentialsDraft, DeviceSpec, Devices, Ensured, ProfileDraft};
-use wireglot_model::Actor;
+use wireglot_model::{Actor, RateLimits};
 
 /// Devices that are made at the same time, so that they share commits.
 const CONCURRENT_DEVICES: usize = 256;
@@ -20,6 +20,8 @@ const CONCURRENT_DEVICES: usize = 256;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(rename = "rateLimits")]
+    rate_limits: Option<RateLimits>,
     #[serde(default)]
     profile: Vec<ProfileEntry>,
     #[serde(default)]
@@ -41,6 +43,9 @@ struct ProfileEntry {
     retention_days: Option<u32>,
     raw_retention_hours: Option<u32>,
     dead_letters: Option<toml::Table>,
+    provision_device_key: Option<String>,
+    provision_configuration: Option<toml::Table>,
+    client_rpc: Option<toml::Table>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +94,8 @@ impl Applied {
 pub(crate) struct Fleet {
     /// The file's name, for the audit log.
     file: String,
+    /// Where the file declares them; it declares all of them or none.
+    rate_limits: Option<RateLimits>,
     profiles: Vec<ProfileDraft>,
     devices: Vec<DeviceSpec>,
 }
@@ -116,7 +123,8 @@ fn parse(text: &str, name: String) -> anyhow::Result<Fleet> {
         }
     }
     let profiles = file.profile.into_iter().map(draft).collect::<anyhow::Result<_>>()?;
-    Ok(Fleet { file: name, profiles, devices: file.device.into_iter().map(spec).collect() })
+    let devices = file.device.into_iter().map(spec).collect();
+    Ok(Fleet { file: name, rate_limits: file.rate_limits, profiles, devices })
 }
 
 fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
@@ -134,7 +142,13 @@ fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
         "retentionDays": entry.retention_days,
         "rawRetentionHours": entry.raw_retention_hours,
         "deadLetters": entry.dead_letters,
-        "profileData": {"configuration": {"type": "DEFAULT"}, "transportConfiguration": transport},
+        "provisionDeviceKey": entry.provision_device_key,
+        "clientRpc": entry.client_rpc,
+        "profileData": {
+            "configuration": {"type": "DEFAULT"},
+            "transportConfiguration": transport,
+            "provisionConfiguration": entry.provision_configuration,
+        },
     });
     let draft = wireglot_rest::profile_draft(&shape);
     let draft = draft.map_err(|reason| anyhow::anyhow!("profile `{name}`: {reason}"))?;
@@ -180,6 +194,11 @@ impl Fleet {
                 );
             }
         }
+        if let Some(limits) = self.rate_limits {
+            let is_changed = devices.rate_limits() != limits;
+            devices.set_rate_limits(limits, now).await.context("rateLimits")?;
+            applied.count(if is_changed { Ensured::Updated } else { Ensured::Unchanged });
+        }
         for profile in self.profiles {
             let name = profile.name.clone();
             let stored = devices.profile_by_name(&name);
@@ -220,6 +239,8 @@ mod tests {
             [[profile]]
             name = "tag"
             transportType = "MQTT"
+            provisionDeviceKey = "k"
+            provisionConfiguration = { type = "ALLOW_CREATE_NEW_DEVICES", provisionDeviceSecret = "s" }
             [profile.transportConfiguration]
             deviceTelemetryTopic = "tag/+"
             [profile.transportConfiguration.transportPayloadTypeConfiguration]
@@ -241,6 +262,8 @@ mod tests {
         let profile = fleet.profiles.first().expect("one profile");
         let wireglot_model::TransportKind::Mqtt(mqtt) = &profile.transport else { panic!("not MQTT") };
         assert_eq!(mqtt.telemetry_topic, "tag/+");
+        let new = wireglot_model::Provisioning::CreateNew { key: "k".into(), secret: "s".into() };
+        assert_eq!(profile.provisioning, new);
         assert_eq!(mqtt.on_failure, wireglot_model::OnFailure::Accept);
         let limits: Vec<_> = mqtt.limits.set_ones().collect();
         assert_eq!(limits, [("deadlineMs", 50), ("memoryMiB", 8)]);
@@ -265,6 +288,17 @@ mod tests {
         assert_eq!(wrapping.envelope, wireglot_model::Envelope::Chirpstack);
         assert_eq!(wrapping.create_max, 500);
         assert_eq!(fleet.devices.len(), 1);
+    }
+
+    #[test]
+    fn a_fleet_may_declare_the_rate_limits() {
+        let text = "[rateLimits]\ntransportDeviceMsgRateLimit = \"200:1,6000:60\"";
+        let limits = parse(text, "fleet.toml".into()).expect("valid").rate_limits.expect("declared");
+        let messages = limits.device.messages.as_ref().map(wireglot_model::RateLimit::text);
+        assert_eq!(messages, Some("200:1,6000:60"));
+        assert!(parse("", "fleet.toml".into()).expect("valid").rate_limits.is_none());
+        refused("[rateLimits]\ntransportDeviceMsgRateLimit = \"often\"", "'often' is not a rate limit");
+        refused("[rateLimits]\ntransportDeviceRateLimit = \"1:1\"", "transportDeviceRateLimit");
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The command line: flags → config → wire → run → drain. The only place that ends the process.
 
+mod activity;
 mod audit;
 mod author;
+mod certificates;
 mod config;
 mod fleet;
 mod metrics;
 mod operator;
 mod reload;
 mod simulate;
+mod updates;
+mod webhook;
 mod wiring;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -86,6 +90,15 @@ struct ServeArgs {
     /// Where devices connect.
     #[arg(long)]
     mqtt_bind: Option<String>,
+    /// The certificate chain of the TLS port.
+    #[arg(long)]
+    mqtt_tls_certificate: Option<String>,
+    /// The key of that certificate.
+    #[arg(long)]
+    mqtt_tls_key: Option<String>,
+    /// Where devices connect with TLS.
+    #[arg(long)]
+    mqtt_tls_bind: Option<String>,
     /// Where REST is served.
     #[arg(long)]
     http_bind: Option<String>,
@@ -113,6 +126,9 @@ impl ServeArgs {
             ("codecs", self.codecs),
             ("fleet", self.fleet),
             ("mqtt_bind", self.mqtt_bind),
+            ("mqtt_tls_certificate", self.mqtt_tls_certificate),
+            ("mqtt_tls_key", self.mqtt_tls_key),
+            ("mqtt_tls_bind", self.mqtt_tls_bind),
             ("http_bind", self.http_bind),
         ];
         let flags: Vec<_> = flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
@@ -151,6 +167,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             if let Some(path) = &config.fleet {
                 fleet::read(path)?;
             }
+            certificates::Certificates::open(&config)?;
             writeln!(std::io::stdout().lock(), "The settings are good.").context("standard output is closed")
         }
         Command::Config(ConfigCommand::Docs) => {

@@ -4,6 +4,7 @@ use wireglot_bus::Bus;
 use wireglot_codec::{
     CallCounts, CodecCounters, DECODE_TIME_BOUNDS_US, FAILURE_STAGES, FileCounts, VersionCounts,
 };
+use wireglot_device::Devices;
 use wireglot_model::{CodecHash, CodecName, CodecStamp, FailureStage};
 use wireglot_mqtt::MqttCounters;
 use wireglot_rest::{HistogramSeries, MetricKind, MetricRow, MetricsText};
@@ -13,9 +14,16 @@ const MICROS_PER_SECOND: f64 = 1e6;
 const NANOS_PER_SECOND: f64 = 1e9;
 
 /// The page, without what REST counts itself.
-pub(crate) fn page(mqtt: &MqttCounters, store: &StoreCounters, codecs: &CodecCounters, bus: &Bus) -> String {
+pub(crate) fn page(
+    mqtt: &MqttCounters,
+    store: &StoreCounters,
+    codecs: &CodecCounters,
+    devices: &Devices,
+    bus: &Bus,
+) -> String {
     let mut page = MetricsText::default();
     write_mqtt(&mut page, mqtt, bus);
+    write_devices(&mut page, devices);
     write_store(&mut page, store);
     write_codecs(&mut page, codecs);
     page.finish()
@@ -40,6 +48,16 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         "Connections without a whole CONNECT.",
         mqtt.connects_broken,
     );
+    counter(
+        "wireglot_mqtt_connections_blocked_total",
+        "Connections dropped for earlier wrong logins of their address.",
+        mqtt.connections_blocked,
+    );
+    counter(
+        "wireglot_mqtt_tls_handshakes_failed_total",
+        "TLS handshakes that failed.",
+        mqtt.handshakes_failed,
+    );
     counter("wireglot_mqtt_sessions_total", "Sessions begun.", mqtt.sessions_begun);
     counter("wireglot_mqtt_sessions_ended_total", "Sessions ended.", mqtt.sessions_ended);
     counter(
@@ -48,12 +66,28 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         mqtt.sessions_broken,
     );
     counter("wireglot_mqtt_sessions_silent_total", "Sessions ended for silence.", mqtt.sessions_silent);
+    counter("wireglot_provisions_total", "Devices let in by provisioning.", mqtt.provisions_granted);
+    counter(
+        "wireglot_provisions_refused_total",
+        "Requests to provision that were refused.",
+        mqtt.provisions_refused,
+    );
     counter("wireglot_mqtt_publish_bytes_total", "Payload bytes received.", mqtt.publish_bytes);
     counter("wireglot_mqtt_downlinks_total", "Publishes sent to devices.", mqtt.downlinks_sent);
     counter(
         "wireglot_mqtt_downlinks_dropped_total",
         "Publishes to devices given up.",
         mqtt.downlinks_dropped,
+    );
+    counter("wireglot_ota_parts_total", "Parts of packages sent to devices.", mqtt.ota_parts);
+    counter("wireglot_ota_bytes_total", "Bytes of them.", mqtt.ota_bytes);
+    counter("wireglot_ota_refusals_total", "Requests of parts answered with an error.", mqtt.ota_refusals);
+    counter("wireglot_ota_timeouts_total", "Sessions ended because a part was not read.", mqtt.ota_timeouts);
+    counter("wireglot_client_rpc_total", "Client-side RPCs of devices.", mqtt.client_calls);
+    counter(
+        "wireglot_client_rpc_unanswered_total",
+        "Client-side RPCs that nobody answers, or not in time.",
+        mqtt.client_calls_unanswered,
     );
     let outcomes = [
         ("accepted", mqtt.publishes_accepted),
@@ -62,6 +96,7 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         ("unknown_topic", mqtt.publishes_unknown_topic),
         ("without_frame", mqtt.publishes_without_frame),
         ("repeated", mqtt.publishes_repeated),
+        ("rate_limited", mqtt.publishes_limited),
         ("failed", mqtt.publishes_failed),
     ];
     let labels = outcomes.map(|(outcome, _)| [("outcome", outcome)]);
@@ -72,6 +107,26 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         .collect();
     page.family(MetricKind::Counter, "wireglot_publishes_total", "Publishes by what became of them.", &rows);
     page.single(MetricKind::Gauge, "wireglot_devices_connected", "Devices with a session.", bus.connected());
+}
+
+/// What limits have refused, and what became of devices' activity.
+fn write_devices(page: &mut MetricsText, devices: &Devices) {
+    let levels = ["tenant", "device", "gateway", "gateway_device"];
+    let kinds = ["messages", "telemetry_messages", "data_points"];
+    let refusals = devices.rate_refusals();
+    let cells = levels.iter().zip(&refusals).flat_map(|(level, row)| {
+        kinds.iter().zip(row).map(|(kind, count)| ([("level", *level), ("kind", *kind)], count))
+    });
+    let cells: Vec<_> = cells.collect();
+    let rows: Vec<MetricRow<'_>> =
+        cells.iter().map(|(labels, count)| (labels.as_slice(), *count as _)).collect();
+    let help = "Messages, logins and subscriptions that passed a rate limit.";
+    page.family(MetricKind::Counter, "wireglot_rate_limited_total", help, &rows);
+    let activity = devices.activity_counters();
+    let help = "Devices whose activity was written, once per commit.";
+    page.single(MetricKind::Counter, "wireglot_activity_saved_total", help, activity.saved);
+    let help = "Devices that became inactive.";
+    page.single(MetricKind::Counter, "wireglot_devices_inactive_total", help, activity.inactive);
 }
 
 fn write_store(page: &mut MetricsText, store: &StoreCounters) {

@@ -83,6 +83,11 @@ impl Watch {
         }
         Self { hint, replaced, _debouncer: Some(debouncer) }
     }
+
+    /// Returns when something may have changed, and after `poll` at the latest.
+    pub(crate) async fn turn(&self, poll: Duration) {
+        drop(tokio::time::timeout(poll, self.hint.notified()).await);
+    }
 }
 
 /// Whether a change at `path` may be one of what is watched: what else happens beside it is none. Names that begin with
@@ -139,7 +144,7 @@ pub(crate) async fn follow_fleet(path: PathBuf, devices: Devices, codecs: CodecT
     let mut applied = std::fs::read(&path).ok();
     loop {
         // The poll goes on beside the hints; either way the text decides.
-        drop(tokio::time::timeout(poll, watch.hint.notified()).await);
+        watch.turn(poll).await;
         let file = path.clone();
         let text = tokio::task::spawn_blocking(move || std::fs::read(file).ok()).await.ok().flatten();
         if text.is_none() || text == applied {

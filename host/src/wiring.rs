@@ -14,21 +14,26 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecConfig, CodecFolder, CodecLimits, CodecTable};
-use wireglot_device::Devices;
-use wireglot_mqtt::{MqttConfig, MqttRunning};
+use wireglot_device::{ClaimRules, Devices};
+use wireglot_mqtt::{MqttConfig, MqttRunning, TlsConfig, WrongLogins};
 use wireglot_rest::RestConfig;
 use wireglot_store::{Retained, Store, StoreConfig};
 
+use crate::certificates::Certificates;
 use crate::config::Config;
-use crate::{audit, fleet, metrics, reload};
+use crate::{activity, audit, fleet, metrics, reload, updates, webhook};
 
 /// How often telemetry that is too old is looked for.
 const RETENTION_SWEEP: Duration = Duration::from_secs(3600);
+
+/// How often the clock of RPCs turns at least.
+const RPC_TURN: Duration = Duration::from_secs(1);
 
 /// Serves until a signal asks to stop, then drains.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     // Ports first: a server that cannot listen must not touch the data.
     let mqtt_listener = listen(config.mqtt_bind, "MQTT", "mqtt_bind")?;
+    let (tls, certificates) = open_tls(&config)?.unzip();
     let http_listener = listen(config.http_bind, "HTTP", "http_bind")?;
     private_folder(&config.data_dir)?;
     let store = open_store(&config).await?;
@@ -47,10 +52,33 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         given => given,
     };
     let listeners = vec![mqtt_listener];
-    let mqtt_config = MqttConfig { listeners, workers };
+    let (wrong_logins, proxy_protocol) = (wrong_logins(&config), config.mqtt_proxy_protocol);
+    let (client_rpc, session_inactivity_s) = (webhook::client_rpc(&config), config.session_inactivity_s);
+    let mqtt_config = MqttConfig {
+        listeners,
+        tls,
+        workers,
+        proxy_protocol,
+        wrong_logins,
+        client_rpc,
+        session_inactivity_s,
+    };
     let mqtt = wireglot_mqtt::start(mqtt_config, devices.clone(), codecs.clone())?;
-    let parts = Parts { config, store, bus, devices, codecs, folder, mqtt };
+    let parts = Parts { config, store, bus, devices, codecs, folder, mqtt, certificates };
     run(parts, http_listener).await
+}
+
+/// The TLS port, where it is configured.
+fn open_tls(config: &Config) -> anyhow::Result<Option<(TlsConfig, Certificates)>> {
+    let Some((certificates, identity)) = Certificates::open(config)? else { return Ok(None) };
+    let listener = listen(config.mqtt_tls_bind, "MQTT over TLS", "mqtt_tls_bind")?;
+    let tls = TlsConfig { listener, identity, client_dates: config.mqtt_tls_client_dates };
+    Ok(Some((tls, certificates)))
+}
+
+fn wrong_logins(config: &Config) -> Option<WrongLogins> {
+    let (max, block) = (config.mqtt_wrong_logins_max, config.mqtt_block_s);
+    (max > 0).then_some(WrongLogins { max, block })
 }
 
 /// Everything that runs.
@@ -62,6 +90,7 @@ struct Parts {
     codecs: CodecTable,
     folder: CodecFolder,
     mqtt: MqttRunning,
+    certificates: Option<Certificates>,
 }
 
 async fn run(parts: Parts, http_listener: TcpListener) -> anyhow::Result<()> {
@@ -105,7 +134,10 @@ fn rest_config(parts: &Parts, listener: TcpListener, serving: &Arc<AtomicBool>) 
         codecs: parts.codecs.clone(),
         folder: parts.folder.clone(),
         bus: parts.bus.clone(),
-        metrics: Box::new(move || metrics::page(&mqtt(), &store.counters(), &codecs.counters(), &bus)),
+        metrics: Box::new({
+            let devices = parts.devices.clone();
+            move || metrics::page(&mqtt(), &store.counters(), &codecs.counters(), &devices, &bus)
+        }),
         ready: Box::new(move || serving.load(Ordering::Acquire) && devices.healthy()),
     }
 }
@@ -118,8 +150,35 @@ fn follow(parts: &Parts) -> JoinSet<()> {
     if let Some(path) = &parts.config.fleet {
         tasks.spawn(reload::follow_fleet(path.clone(), parts.devices.clone(), parts.codecs.clone(), poll));
     }
+    if let Some((certificates, (_, switch))) = parts.certificates.clone().zip(parts.mqtt.tls()) {
+        tasks.spawn(certificates.follow(switch, poll));
+    }
     tasks.spawn(sweep(parts.store.clone()));
+    tasks.spawn(updates::follow(parts.devices.clone()));
+    tasks.spawn(turn_rpcs(parts.devices.clone()));
+    let Config { device_check_s, device_inactivity_s, .. } = parts.config;
+    tasks.spawn(activity::follow(parts.devices.clone(), device_check_s, device_inactivity_s));
     tasks
+}
+
+/// The clock of all RPCs. It looks at least once in a while, because the wall clock may be set.
+async fn turn_rpcs(devices: Devices) {
+    loop {
+        let next = match devices.turn_rpcs(wireglot_device::now()).await {
+            Ok(next) => next,
+            Err(error) => {
+                error!(%error, "The state of RPCs could not be stored.");
+                None
+            }
+        };
+        let left_ms = next.map(|next| next.0.saturating_sub(wireglot_device::now().0));
+        let left = left_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
+        let pause = left.map_or(RPC_TURN, |left| left.min(RPC_TURN));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = devices.rpcs_changed() => {}
+        }
+    }
 }
 
 async fn sweep(store: Store) {
@@ -141,12 +200,15 @@ async fn sweep(store: Store) {
 }
 
 async fn drain(parts: Parts, (mqtt_address, _): (SocketAddr, SocketAddr)) -> anyhow::Result<()> {
-    let Parts { store, mqtt, .. } = parts;
-    let stopped = tokio::task::spawn_blocking(move || {
-        mqtt.stop();
-        store.close();
-    });
-    stopped.await.with_context(|| format!("The drain of {mqtt_address} broke off."))
+    let Parts { store, mqtt, devices, .. } = parts;
+    let broke_off = || format!("The drain of {mqtt_address} broke off.");
+    tokio::task::spawn_blocking(move || mqtt.stop()).await.with_context(broke_off)?;
+    // What became of RPCs since their clock has stopped.
+    if let Err(error) = devices.turn_rpcs(wireglot_device::now()).await {
+        error!(%error, "The state of RPCs could not be stored.");
+    }
+    activity::save(&devices).await;
+    tokio::task::spawn_blocking(move || store.close()).await.with_context(broke_off)
 }
 
 /// Binds before anything else, with a reason that says which setting to change.
@@ -170,6 +232,8 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let settings = StoreConfig {
         durability: config.durability,
         gather: config.commit_gather_ms,
+        file_bytes_max: config.ota_package_mib_max << 20,
+        files_bytes_max: config.ota_packages_mib_max << 20,
         ..StoreConfig::default()
     };
     let shown = folder.display().to_string();
@@ -181,6 +245,11 @@ async fn open_devices(config: &Config, store: &Store, bus: &Bus) -> anyhow::Resu
     let password = config.admin_password.given().map(str::to_owned);
     let now = wireglot_device::now();
     let (devices, first_start) = Devices::open(store.clone(), bus.clone(), password, now).await?;
+    devices.set_claim_rules(ClaimRules {
+        allowed_by_default: config.claim_allowed_by_default,
+        duration_ms: config.claim_duration_ms,
+    });
+    devices.set_rpc_rules(config.rpc_rules());
     if let Some(first) = first_start
         && let Some(password) = first.generated_password
     {
@@ -207,9 +276,10 @@ fn open_codecs(config: &Config) -> anyhow::Result<(CodecTable, CodecFolder)> {
 
 /// Tells where to connect, on standard output, where a person or a script that chose port 0 looks for it.
 fn announce(mqtt: &MqttRunning, http: &TcpListener) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    let tls = mqtt.tls().map(|(address, _)| format!("MQTT over TLS on {address}\n")).unwrap_or_default();
     let mqtt = *mqtt.local_addrs().first().context("MQTT listens nowhere.")?;
     let http = http.local_addr()?;
-    writeln!(std::io::stdout().lock(), "MQTT on {mqtt}\nHTTP on http://{http}")?;
+    writeln!(std::io::stdout().lock(), "MQTT on {mqtt}\n{tls}HTTP on http://{http}")?;
     Ok((mqtt, http))
 }
 

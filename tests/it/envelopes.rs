@@ -174,6 +174,40 @@ fn a_connection_of_chirpstack_carries_devices_of_many_kinds() {
 }
 
 #[test]
+fn devices_behind_a_network_server_are_told_active_and_share_its_limits() {
+    let server = Server::spawn();
+    server.install_codec("elsys", &plugin("elsys"));
+    let profile = server.codec_profile_with(
+        "chirpstack",
+        "elsys",
+        json!({
+            "deviceTelemetryTopic": "application/+/device/+/event/+",
+            "envelope": "chirpstack",
+            "carriedDevicesMax": 2,
+        }),
+    );
+    let mut connection = server.device_of(&profile, "network-server");
+    let limits = json!({
+        "transportGatewayTelemetryMsgRateLimit": "2:3600",
+        "transportDeviceTelemetryMsgRateLimit": "1:3600",
+    });
+    server.rest().post("/api/rateLimits", &limits).expect("the limits are in force");
+    let (frame, _) = &frames("elsys")[0];
+    for (name, eui) in [("room-1", "0101010101010101"), ("room-2", "0202020202020202")] {
+        assert_eq!(connection.publish_qos1(&up(eui), chirpstack(name, eui, 85, frame)), 0, "{name}");
+    }
+    for name in ["room-1", "room-2"] {
+        eventually("a device that was heard is active", || {
+            let told = server.rest().attributes(name, "SERVER_SCOPE");
+            (told.get("active") == Some(&json!(true)) && told.contains_key("lastActivityTime")).then_some(())
+        });
+    }
+    connection.publish_qos0(&up("0101010101010101"), chirpstack("room-1", "0101010101010101", 85, frame));
+    assert_eq!(connection.closed(), Closed::With(0x83));
+    assert_eq!(server.rest().messages("room-1").len(), 1);
+}
+
+#[test]
 fn a_connection_of_the_things_stack_names_devices_by_their_dev_eui() {
     let server = Server::spawn();
     server.install_codec("elsys", &plugin("elsys"));

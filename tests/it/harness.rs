@@ -2,6 +2,7 @@
 
 mod device;
 mod folders;
+mod line;
 mod metrics;
 mod rest;
 mod server;
@@ -9,10 +10,14 @@ mod swarm;
 mod tools;
 mod trace;
 mod wait;
+mod webhook;
 
 pub(crate) use device::{Closed, Device};
 pub(crate) use folders::{binary, document, guest, plugin, root, scaffold, tool, vectors};
+pub(crate) use line::{Identity, Line, TlsClient};
+pub(crate) use rest::{Refusal, Rest};
 pub(crate) use server::Server;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{documented, node, operator, python, shell, wireglot};
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};
+pub(crate) use webhook::{Question, Reply, Webhook};

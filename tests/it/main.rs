@@ -6,9 +6,12 @@
 
 mod harness;
 
+mod activity;
 mod attributes;
 mod authors;
 mod candidates;
+mod claim;
+mod client_rpc;
 mod clients;
 mod codecs;
 mod connect;
@@ -19,9 +22,14 @@ mod hostile;
 mod letters;
 mod limits;
 mod observe;
+mod ota;
 mod profile_limits;
 mod protobuf;
+mod provision;
+mod rate_limits;
 mod reload;
+mod rpc;
 mod scripts;
 mod telemetry;
+mod tls;
 mod versions;

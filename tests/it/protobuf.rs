@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wireglot_load::wire::{Connect, Version};
 
-use crate::harness::{Device, Server};
+use crate::harness::{Device, Refusal, Server};
 
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 const ATTRIBUTES: &str = "v1/devices/me/attributes";
@@ -242,4 +242,80 @@ fn a_codec_reads_the_profiles_topics_and_the_schemas_the_protobuf_ones() {
     assert_eq!(stored(&server, "both-1", "count"), Some(json!(7)), "by the schema");
     assert_eq!(device.publish_qos1("v2/t/j", r#"{"count":8}"#), 0);
     assert_eq!(stored(&server, "both-1", "count"), Some(json!(8)), "as JSON");
+}
+
+/// Asks the device over REST while it does something about it.
+fn call(server: &Server, name: &str, body: &Value, device: impl FnOnce()) -> Result<Value, Refusal> {
+    let path = format!("/api/rpc/twoway/{}", server.rest().device_id(name));
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| server.rest().post(&path, body));
+        device();
+        answer.join().expect("the call ends")
+    })
+}
+
+// 304, 305, 306
+#[test]
+fn devices_are_asked_by_the_schema_of_the_profile() {
+    let server = Server::spawn();
+    let request = "syntax = \"proto3\"; message Params { string pin = 1; int32 value = 2; } \
+        message Rpc { optional string method = 1; optional int32 requestId = 2; Params params = 3; }";
+    let profile_of_messages = profile(&server, "gpio", &json!({ "deviceRpcRequestProtoSchema": request }));
+    let mut device = connect(&server, &profile_of_messages, "gpio-1", Version::V5);
+    assert_eq!(device.subscribe("v1/devices/me/rpc/request/+"), 1);
+    let body = json!({ "method": "setGpio", "params": { "pin": "23", "value": 1 } });
+    let answer = call(&server, "gpio-1", &body, || {
+        let message = device.next_message();
+        let expected =
+            [&[0x0a, 7][..], b"setGpio", &[0x10, 0, 0x1a, 6, 0x0a, 2, b'2', b'3', 0x10, 1]].concat();
+        assert_eq!((message.topic.as_str(), message.bytes), ("v1/devices/me/rpc/request/0", expected));
+        let payload = r#"{"value1":"A"}"#;
+        let response = [&[0x0a, 14][..], payload.as_bytes()].concat();
+        assert_eq!(device.publish_qos1("v1/devices/me/rpc/response/0", response), 0);
+    });
+    assert_eq!(answer.expect("an answer"), json!({ "payload": r#"{"value1":"A"}"# }));
+
+    let profile_of_texts = profile(&server, "texts", &json!({}));
+    let mut device = connect(&server, &profile_of_texts, "texts-1", Version::V5);
+    assert_eq!(device.subscribe("v2/r/req/p/+"), 1);
+    let answer = format!("{:?}", call(&server, "texts-1", &body, || ()));
+    assert!(answer.contains("a text is due here, not an object"), "{answer}");
+}
+
+// 307, 309, 269
+#[test]
+fn devices_call_claim_and_provision_in_protobuf() {
+    let server = Server::spawn();
+    let profile = profile(&server, "proto", &json!({}));
+    let mut device = connect(&server, &profile, "caller", Version::V5);
+    let time = [&[0x0a, 14][..], b"getCurrentTime", &[0x12, 2, b'{', b'}']].concat();
+    assert_eq!(device.publish_qos1("v1/devices/me/rpc/request/7", &time), 0);
+    let message = device.next_message();
+    assert_eq!(message.topic, "v1/devices/me/rpc/response/7");
+    assert_eq!(message.bytes.first_chunk(), Some(&[8, 7, 0x12]), "requestId and payload");
+    let limits = [&[0x0a, 16][..], b"getSessionLimits", &[0x12, 2, b'{', b'}']].concat();
+    assert_eq!(device.publish_qos1("v1/devices/me/rpc/request/8", &limits), 0);
+    let message = device.next_message();
+    assert_eq!(message.bytes.first_chunk(), Some(&[8, 8, 0x12]));
+    assert!(message.payload.contains(r#""maxPayloadSize":65536"#), "{}", message.payload);
+    assert_eq!(device.publish_qos1("v1/devices/me/claim", [0x0a, 1, b's', 0x10, 1]), 0);
+    assert_eq!(device.publish_qos1("v1/devices/me/claim", b""), 0);
+
+    let open = json!({
+        "name": "open", "type": "DEFAULT", "transportType": "DEFAULT", "provisionType": "ALLOW_CREATE_NEW_DEVICES",
+        "provisionDeviceKey": "key",
+        "profileData": {
+            "provisionConfiguration": { "type": "ALLOW_CREATE_NEW_DEVICES", "provisionDeviceSecret": "secret" },
+        },
+    });
+    server.rest().post("/api/deviceProfile", &open).expect("the profile is made");
+    let mut guest = Device::connect(server.mqtt(), Version::V5, "provision");
+    let known_by = |key: &str| [&[0x0a, 3][..], key.as_bytes(), &[0x12, 6], b"secret"].concat();
+    let request = |key: &str| [&[0x0a, 3][..], b"new", &[0x1a, 13], &known_by(key)].concat();
+    assert_eq!(guest.publish_qos1("/provision/request", request("key")), 0);
+    let message = guest.next_message();
+    assert_eq!(message.bytes.first_chunk(), Some(&[8, 1, 0x1a, 20]), "SUCCESS and a token of 20 characters");
+    server.connect(message.payload.get(4..).expect("the token"));
+    assert_eq!(guest.publish_qos1("/provision/request", request("bad")), 0);
+    assert_eq!(guest.next_message().bytes, [8, 2], "NOT_FOUND");
 }

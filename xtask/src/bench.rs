@@ -6,6 +6,7 @@
 
 mod build;
 mod load;
+mod ota;
 mod parts;
 mod rows;
 mod steps;

@@ -12,7 +12,8 @@ use crate::process::{built, cargo, output_of, program, root, run, say, target};
 use crate::wasm_c;
 
 /// What every codec is built from, besides its own folder.
-const SHARED_SOURCES: [&str; 4] = ["plugins/sdk", "wit", "host/src/author/build.rs", "host/src/author/build"];
+const SHARED_SOURCES: [&str; 5] =
+    ["plugins/sdk", "plugins/sdk-responder", "wit", "host/src/author/build.rs", "host/src/author/build"];
 
 /// A codec of the repository.
 pub(crate) struct Plugin {

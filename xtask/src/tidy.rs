@@ -199,7 +199,9 @@ fn directions(manifest: &Source) -> anyhow::Result<Vec<Finding>> {
         findings.push(manifest.finding(line, format!("may not name `{name}`: {why}")));
     };
     if manifest.path.starts_with("plugins/") {
-        for name in names.iter().filter(|name| name.starts_with("wireglot-") && **name != "wireglot-sdk") {
+        for name in names.iter().filter(|name| {
+            name.starts_with("wireglot-") && !["wireglot-sdk", "wireglot-sdk-responder"].contains(*name)
+        }) {
             refuse(name, "a plugin knows the SDK and nothing of the host");
         }
         return Ok(findings);

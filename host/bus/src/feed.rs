@@ -200,6 +200,7 @@ fn uplink_bytes(uplink: &Uplink) -> usize {
             client_keys.iter().chain(shared_keys).map(|key| size_of_val(key) + key.len()).sum()
         }
         UplinkBody::ClientRpc { method, params, .. } => method.len() + params.len(),
+        UplinkBody::Claim { secret, .. } => secret.len(),
     };
     size_of_val(uplink) + uplink.child.as_ref().map_or(0, String::len) + body
 }

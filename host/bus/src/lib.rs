@@ -8,7 +8,7 @@ mod mailbox;
 mod presence;
 
 pub use feed::{Event, FeedItem, FeedReceiver, Filter, FrameFacts, Kinds, Subject};
-pub use mailbox::{Mailbox, MailboxReceiver, mailbox};
+pub use mailbox::{Mailbox, MailboxReceiver, Undelivered, mailbox};
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ pub struct MailboxReceiver {
 
 /// Why a command was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Undelivered {
+pub enum Undelivered {
     /// The worker has fallen behind.
     Full,
     /// The worker has ended.
@@ -42,7 +42,8 @@ pub fn mailbox() -> (Mailbox, MailboxReceiver) {
 }
 
 impl Mailbox {
-    pub(crate) fn put(&self, session: SessionId, downlink: Downlink) -> Result<(), Undelivered> {
+    /// Puts a command for a session of this worker in; waits for nothing.
+    pub fn put(&self, session: SessionId, downlink: Downlink) -> Result<(), Undelivered> {
         if let Downlink::Close(reason) = downlink {
             return self.closes.send((session, reason)).map_err(|_| Undelivered::Gone);
         }

@@ -10,3 +10,12 @@ wasmtime::component::bindgen!({
     world: "codec",
     ownership: Borrowing { duplicate_if_necessary: true },
 });
+
+/// The contract of responders.
+pub mod responder {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "responder",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

@@ -4,6 +4,7 @@
 
 use serde::de::IgnoredAny;
 use wireglot_model::limits::{CODEC_REASON_BYTES_MAX, KEY_CHARS_MAX, PACKET_BYTES_MAX};
+use wireglot_model::value::compact_json;
 use wireglot_model::{
     Decoded, Downlink, FailureStage, Measurement, Sample, Timestamp, Uplink, UplinkBody, Value,
 };
@@ -164,30 +165,6 @@ fn check_json(text: &str) -> Result<(), String> {
     serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|error| format!("is not JSON: {error}"))
 }
 
-/// Valid JSON without white space between its tokens.
-fn compact_json(text: String) -> String {
-    if !text.chars().any(between_tokens()) {
-        return text;
-    }
-    let mut between_tokens = between_tokens();
-    text.chars().filter(|&character| !between_tokens(character)).collect()
-}
-
-/// Fed with valid JSON, character by character, it tells the white space outside strings.
-fn between_tokens() -> impl FnMut(char) -> bool {
-    let (mut in_string, mut escaped) = (false, false);
-    move |character| {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if in_string => escaped = true,
-            '"' => in_string = !in_string,
-            ' ' | '\t' | '\n' | '\r' => return !in_string,
-            _ => {}
-        }
-        false
-    }
-}
-
 /// The command as the codec sees it; `None` for what never reaches a codec.
 pub(crate) fn command(downlink: &Downlink) -> Option<CommandParts<'_>> {
     match downlink {
@@ -200,6 +177,8 @@ pub(crate) fn command(downlink: &Downlink) -> Option<CommandParts<'_>> {
             client: sample_params(client),
             shared: sample_params(shared),
         }),
+        Downlink::RpcRequest { id, method, params } => Some(CommandParts::Call { id: *id, method, params }),
+        Downlink::ClientRpcAnswer { id, payload, .. } => Some(CommandParts::CallAnswer { id: *id, payload }),
         Downlink::Close(_) => None,
     }
 }
@@ -209,6 +188,8 @@ pub(crate) enum CommandParts<'a> {
     Update(Vec<wit::SampleParam<'a>>),
     Delete(Vec<&'a str>),
     Response { id: i32, client: Vec<wit::SampleParam<'a>>, shared: Vec<wit::SampleParam<'a>> },
+    Call { id: i32, method: &'a str, params: &'a str },
+    CallAnswer { id: i32, payload: &'a str },
 }
 
 impl CommandParts<'_> {
@@ -218,6 +199,12 @@ impl CommandParts<'_> {
             Self::Delete(keys) => wit::Command::AttributeDelete(keys),
             Self::Response { id, client, shared } => {
                 wit::Command::AttributeResponse(wit::AttributeResponse { id: *id, client, shared })
+            }
+            Self::Call { id, method, params } => {
+                wit::Command::RpcRequest(wit::RpcRequest { id: *id, method, params })
+            }
+            Self::CallAnswer { id, payload } => {
+                wit::Command::RpcResponse(wit::RpcResponseParam { id: *id, payload })
             }
         }
     }
@@ -237,6 +224,12 @@ fn sample_params(samples: &[Sample]) -> Vec<wit::SampleParam<'_>> {
             },
         })
         .collect()
+}
+
+/// What a responder answers, checked.
+pub(crate) fn answer(json: String) -> Result<String, Invalid> {
+    check_json(&json).map_err(|error| invalid(format!("the answer {error}")))?;
+    Ok(json)
 }
 
 /// What the codec wants published, checked.

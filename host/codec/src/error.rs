@@ -131,7 +131,8 @@ impl LoadError {
                 "Remove what needs the outside world: a codec has no clock, files, network or randomness."
             }
             Self::Contract(_) => {
-                "Build it against the world `codec` of wit/codec.wit; `wireglot codec new` makes a project that is."
+                "Build it against the world `codec` of wit/codec.wit, or `responder` of wit/responder.wit; `wireglot codec new` \
+                 makes a codec that is."
             }
             Self::Compile(_) => "Check the file with `wireglot codec check`, and build it again.",
             Self::Describe(_) => {

@@ -482,6 +482,7 @@ impl Scan<'_> {
             Some(_) | None => {}
         }
         let loaded = self.table.load(&candidate.name, &candidate.bytes)?;
+        self.check_world(&loaded)?;
         let proven = loaded.decode_vectors(&beside)?;
         let stamp = proven.codec().stamp().clone();
         let arrival = Arrival {
@@ -494,6 +495,20 @@ impl Scan<'_> {
         self.table.go_live(proven, &candidate.bytes, &arrival);
         self.report.published.push(stamp);
         Ok(())
+    }
+
+    /// Profiles name a codec or a responder, and a file cannot turn the one into the other under them.
+    fn check_world(&self, loaded: &LoadedCodec) -> Result<(), LoadError> {
+        let of = |codec: &LoadedCodec| if codec.is_responder() { "responder" } else { "codec" };
+        let name = &loaded.stamp().name;
+        match self.table.live(name) {
+            Some(live) if live.is_responder() != loaded.is_responder() => Err(LoadError::Name(format!(
+                "{name} is a {} that is live, and the file is a {}: give the file another name",
+                of(&live),
+                of(loaded)
+            ))),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn actor(&self, file: &OsStr) -> Actor {

@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wireglot_model::{Decoded, Downlink, FailureStage, Timestamp};
 
+use crate::bindings::responder::wireglot::codec::calls;
 use crate::bindings::wireglot::codec::types as wit;
-use crate::bindings::{Codec, CodecPre};
 use crate::convert::{self, Invalid};
 use crate::engine::{CodecLimits, EngineParts, GuestState, MemoryLimit, TableLimit, arm, bounded_store};
 use crate::error::bounded;
 use crate::wasi::Denied;
-use crate::{Frame, Outgoing};
+use crate::world::{Said, World, WorldPre};
+use crate::{Frame, Outgoing, RpcAnswer, RpcCall};
 
 /// The time while there is no message.
 const NO_MESSAGE: Timestamp = Timestamp(0);
@@ -23,7 +24,7 @@ const NO_MESSAGE: Timestamp = Timestamp(0);
 /// A live instance.
 pub(crate) struct Guest {
     store: Store<GuestState>,
-    codec: Codec,
+    world: World,
     parts: Arc<EngineParts>,
     limits: CodecLimits,
     /// What it took before the first message.
@@ -57,27 +58,27 @@ impl Guest {
     /// A fresh instance that nothing was said to yet.
     pub(crate) fn start(
         parts: &Arc<EngineParts>,
-        pre: &CodecPre<GuestState>,
+        pre: &WorldPre,
         limits: &CodecLimits,
     ) -> Result<Self, CallFailure> {
         let mut store = bounded_store(parts, limits);
         arm(&mut store, limits, NO_MESSAGE);
-        let codec = pre.instantiate(&mut store).map_err(|error| classify(&error, limits))?;
+        let world = pre.instantiate(&mut store).map_err(|error| classify(&error, limits))?;
         parts.shared.live_instances.fetch_add(1, Ordering::Relaxed);
         let memory_at_start = store.data().memory_bytes;
-        Ok(Self { store, codec, parts: Arc::clone(parts), limits: *limits, memory_at_start })
+        Ok(Self { store, world, parts: Arc::clone(parts), limits: *limits, memory_at_start })
     }
 
     /// A fresh instance that has taken these settings.
     pub(crate) fn configured(
         parts: &Arc<EngineParts>,
-        pre: &CodecPre<GuestState>,
+        pre: &WorldPre,
         settings: &str,
         limits: &CodecLimits,
     ) -> Result<Self, StartFailure> {
         let mut guest = Self::start(parts, pre, limits).map_err(StartFailure::Call)?;
         arm(&mut guest.store, limits, NO_MESSAGE);
-        match guest.codec.call_configure(&mut guest.store, settings) {
+        match guest.world.configure(&mut guest.store, settings) {
             Ok(Ok(())) => {
                 guest.memory_at_start = guest.memory_bytes();
                 Ok(guest)
@@ -88,17 +89,18 @@ impl Guest {
     }
 
     /// What the codec says of itself.
-    pub(crate) fn describe(&mut self) -> Result<wit::Metadata, CallFailure> {
+    pub(crate) fn describe(&mut self) -> Result<Said, CallFailure> {
         arm(&mut self.store, &self.limits, NO_MESSAGE);
-        self.codec.call_describe(&mut self.store).map_err(|error| classify(&error, &self.limits))
+        self.world.describe(&mut self.store).map_err(|error| classify(&error, &self.limits))
     }
 
     /// Translates one frame.
     pub(crate) fn decode(&mut self, frame: &Frame<'_>) -> Result<Decoded, CallFailure> {
+        let World::Codec(codec) = &self.world else { return Err(not_a("codec", "responder")) };
         arm(&mut self.store, &self.limits, frame.received);
         let metadata = borrowed(frame.metadata);
         let uplink = convert::uplink(frame, &metadata);
-        match self.codec.call_decode(&mut self.store, uplink) {
+        match codec.call_decode(&mut self.store, uplink) {
             Ok(Ok(result)) => Ok(convert::decoded(result, &self.limits)?),
             Ok(Err(refusal)) => Err(refused(refusal)),
             Err(error) => Err(classify(&error, &self.limits)),
@@ -113,6 +115,7 @@ impl Guest {
         profile: &str,
         now: Timestamp,
     ) -> Result<Vec<Outgoing>, CallFailure> {
+        let World::Codec(codec) = &self.world else { return Err(not_a("codec", "responder")) };
         let Some(parts) = convert::command(downlink) else { return Ok(Vec::new()) };
         arm(&mut self.store, &self.limits, now);
         let downlink = wit::Downlink {
@@ -123,9 +126,30 @@ impl Guest {
             now_ms: now.0,
             metadata: &[],
         };
-        match self.codec.call_encode(&mut self.store, downlink) {
+        match codec.call_encode(&mut self.store, downlink) {
             Ok(Ok(result)) => Ok(convert::outgoing(result, &self.limits)?),
             Ok(Err(refusal)) => Err(refused(refusal)),
+            Err(error) => Err(classify(&error, &self.limits)),
+        }
+    }
+
+    /// Answers a device's call.
+    pub(crate) fn answer(&mut self, call: &RpcCall<'_>) -> Result<RpcAnswer, CallFailure> {
+        let World::Responder(responder) = &self.world else { return Err(not_a("responder", "codec")) };
+        arm(&mut self.store, &self.limits, call.now);
+        let asked = calls::Call {
+            id: call.id,
+            method: call.method,
+            params: call.params,
+            device: call.device,
+            profile: call.profile,
+            now_ms: call.now.0,
+            shared: call.shared,
+        };
+        match responder.call_answer(&mut self.store, asked) {
+            Ok(Ok(answer)) => Ok(RpcAnswer::Json(convert::answer(answer)?)),
+            Ok(Err(calls::Failure::UnknownMethod)) => Ok(RpcAnswer::UnknownMethod),
+            Ok(Err(calls::Failure::Failed(reason))) => Ok(RpcAnswer::Failed(bounded(reason))),
             Err(error) => Err(classify(&error, &self.limits)),
         }
     }
@@ -159,6 +183,15 @@ fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
 
 fn refused(refusal: wit::Refusal) -> CallFailure {
     CallFailure { stage: FailureStage::Refused, reason: convert::refusal(refusal), reusable: true }
+}
+
+/// A profile names a component for what it is not.
+fn not_a(wanted: &str, is: &str) -> CallFailure {
+    CallFailure {
+        stage: FailureStage::NoCodec,
+        reason: format!("what the profile names as its {wanted} is a {is}"),
+        reusable: true,
+    }
 }
 
 /// Which limit or rule ended the call.

@@ -28,7 +28,7 @@ use crate::error::DecodeFailure;
 use crate::guest::{CallFailure, Guest, StartFailure};
 use crate::load::{LoadedCodec, settings_refused};
 use crate::swap::{CodecTable, LiveMap};
-use crate::{Frame, Outgoing};
+use crate::{Frame, Outgoing, RpcAnswer, RpcCall};
 use trial::Trial;
 
 /// Which codec a profile's payloads go through. Made once per profile version; clones share the settings.
@@ -107,6 +107,12 @@ impl WorkerCodecs {
             .borrow_mut()
             .call(binding, device, None, |guest| guest.encode(downlink, device, profile, now))
             .map(|(outgoing, _)| outgoing)
+    }
+
+    /// Answers a device's call by the version of the responder that is live now.
+    pub fn respond(&self, binding: &CodecBinding, call: &RpcCall<'_>) -> Result<RpcAnswer, DecodeFailure> {
+        let answered = self.0.borrow_mut().call(binding, call.device, None, |guest| guest.answer(call));
+        answered.map(|(answer, _)| answer)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Codecs: what turns a device's bytes into values, and commands into bytes. The only crate that knows wasmtime.
 //!
 //! Read in this order: the contract (`bindings`, `convert`), what bounds a codec (`engine`), one instance of it
-//! (`guest`), what answers a component that insists on WASI (`wasi`), how a file becomes a codec (`load`, `vectors`,
+//! (`guest`) and what it is one of (`world`), what answers a component that insists on WASI (`wasi`), how a file becomes a codec (`load`, `vectors`,
 //! `folder`), how it goes live (`swap`), which versions there were (`history`, `versions`, `rollback`, `pins`), how
 //! workers call it (`instance`, `breaker`), how a new version is tried beside it (`shadow`, `canary`, `candidate`), and
 //! what is counted (`counters`) and told of a codec's keys (`described`). `native` reads the built-in JSON payloads,
@@ -40,6 +40,7 @@ mod swap;
 mod vectors;
 mod versions;
 mod wasi;
+mod world;
 
 #[cfg(test)]
 mod tests;
@@ -59,7 +60,9 @@ pub use error::{DecodeFailure, LoadError, OpenError};
 pub use folder::{CodecFolder, ScanReport};
 pub use history::{CodecOutcome, HistoryEntry, HistoryEvent};
 pub use instance::{CodecBinding, WorkerCodecs};
-pub use load::{CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, VECTORS_SECTION, WORLD};
+pub use load::{
+    CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, RESPONDER_WORLD, VECTORS_SECTION, WORLD,
+};
 pub use rollback::{RollbackError, RolledBack};
 pub use script::SCRIPT_ENGINE;
 pub use shadow::{
@@ -97,6 +100,36 @@ pub struct Outgoing {
     pub metadata: Vec<(String, String)>,
 }
 
+/// One call of a device, and what is known about it: all that a responder sees.
+#[derive(Clone, Copy, Debug)]
+pub struct RpcCall<'a> {
+    /// Chosen by the device.
+    pub id: i32,
+    /// What to do.
+    pub method: &'a str,
+    /// JSON text.
+    pub params: &'a str,
+    /// The device's name.
+    pub device: &'a str,
+    /// The name of its profile.
+    pub profile: &'a str,
+    /// When it is asked; the only clock there is.
+    pub now: Timestamp,
+    /// The shared attributes that the responder asked for, a JSON object.
+    pub shared: &'a str,
+}
+
+/// What a responder makes of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RpcAnswer {
+    /// JSON text for the device.
+    Json(String),
+    /// It does not know the method.
+    UnknownMethod,
+    /// It knows the method, and this is why there is no answer.
+    Failed(String),
+}
+
 /// One configured instance outside the table, for one thread: for the author's tools, vectors and measuring.
 pub struct Session {
     guest: Guest,
@@ -120,6 +153,12 @@ impl Session {
         now: Timestamp,
     ) -> Result<Vec<Outgoing>, DecodeFailure> {
         let result = self.guest.encode(downlink, device, profile, now);
+        result.map_err(|failure| self.failure(failure))
+    }
+
+    /// Answers one call.
+    pub fn answer(&mut self, call: &RpcCall<'_>) -> Result<RpcAnswer, DecodeFailure> {
+        let result = self.guest.answer(call);
         result.map_err(|failure| self.failure(failure))
     }
 

@@ -10,24 +10,29 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, Linker, types::ComponentItem};
-use wireglot_model::limits::{CODEC_COMPILED_IN_PLACE_BYTES_MAX, CODEC_KEYS_DESCRIBED_MAX};
+use wireglot_model::limits::{
+    CODEC_COMPILED_IN_PLACE_BYTES_MAX, CODEC_KEYS_DESCRIBED_MAX, RESPONDER_NAMES_MAX,
+};
 use wireglot_model::{CodecHash, CodecName, CodecStamp, ProfileLimits};
 
-use crate::bindings::CodecPre;
+use crate::bindings::responder::wireglot::codec::calls;
 use crate::bindings::wireglot::codec::types as wit;
 use crate::breaker::Breakers;
 use crate::cache::CompiledCache;
-use crate::engine::{CodecEngine, CodecLimits, EngineParts, GuestState};
+use crate::engine::{CodecEngine, CodecLimits, EngineParts};
 use crate::error::{LoadError, bounded, too_many_keys};
 use crate::guest::{Guest, StartFailure};
 use crate::script::{SCRIPT_ENGINE, Script};
 use crate::vectors::{VectorFile, VectorOutcome, run_vectors};
+use crate::world::{Said, WorldPre};
 use crate::{DecodeFailure, Session, wasi};
 
 /// The custom section that a component may carry its vectors in.
 pub const VECTORS_SECTION: &str = "wireglot:vectors";
 /// What every codec is.
 pub const WORLD: &str = "wireglot:codec/codec@1.0.0";
+/// What every responder is.
+pub const RESPONDER_WORLD: &str = "wireglot:codec/responder@1.0.0";
 /// Longest version text; it becomes a label of metrics.
 const VERSION_BYTES_MAX: usize = 64;
 
@@ -47,6 +52,12 @@ pub struct CodecMetadata {
     pub keys: Vec<KeyDescription>,
     /// Whether `encode` is of use.
     pub encodes: bool,
+    /// Of a responder: the methods that it answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Of a responder: the shared attributes that it is shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shared_keys: Vec<String>,
 }
 
 /// A key that a codec can produce.
@@ -83,7 +94,7 @@ pub enum KeyType {
 /// A codec version that compiled, linked and described itself.
 pub struct LoadedCodec {
     pub(crate) parts: Arc<EngineParts>,
-    pub(crate) pre: CodecPre<GuestState>,
+    pub(crate) pre: WorldPre,
     pub(crate) breakers: Breakers,
     stamp: CodecStamp,
     metadata: CodecMetadata,
@@ -201,7 +212,7 @@ impl EngineParts {
             .ok()
     }
 
-    fn link(&self, component: &Component) -> Result<(CodecPre<GuestState>, Vec<String>), LoadError> {
+    fn link(&self, component: &Component) -> Result<(WorldPre, Vec<String>), LoadError> {
         let imports = imports_of(&self.engine, component);
         if imports.iter().any(|import| !import.starts_with(wasi::PREFIX)) {
             return Err(LoadError::Imports { imports });
@@ -209,7 +220,8 @@ impl EngineParts {
         let mut linker = Linker::new(&self.engine);
         wasi::define(&self.engine, component, &mut linker)?;
         let contract = |error: wasmtime::Error| LoadError::Contract(bounded(format!("{error:#}")));
-        let pre = CodecPre::new(linker.instantiate_pre(component).map_err(contract)?).map_err(contract)?;
+        let pre = linker.instantiate_pre(component).map_err(contract)?;
+        let pre = WorldPre::new(&self.engine, component, pre).map_err(contract)?;
         Ok((pre, imports))
     }
 }
@@ -276,13 +288,21 @@ fn read_sections(bytes: &[u8]) -> Result<Sections, LoadError> {
     Ok(Sections { vectors, needs_wasi })
 }
 
-fn describe(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<CodecMetadata, LoadError> {
+fn describe(parts: &Arc<EngineParts>, pre: &WorldPre) -> Result<CodecMetadata, LoadError> {
     let said = Guest::start(parts, pre, &parts.limits)
         .and_then(|mut guest| guest.describe())
         .map_err(|failure| LoadError::Describe(failure.reason))?;
-    if said.version.trim().is_empty() || said.version.len() > VERSION_BYTES_MAX {
+    let metadata = match said {
+        Said::Codec(said) => described_codec(said)?,
+        Said::Responder(said) => described_responder(said)?,
+    };
+    if metadata.version.trim().is_empty() || metadata.version.len() > VERSION_BYTES_MAX {
         return Err(LoadError::Describe(format!("the version must have 1 to {VERSION_BYTES_MAX} bytes")));
     }
+    Ok(metadata)
+}
+
+fn described_codec(said: wit::Metadata) -> Result<CodecMetadata, LoadError> {
     if said.keys.len() > CODEC_KEYS_DESCRIBED_MAX {
         return Err(too_many_keys(said.keys.len()));
     }
@@ -293,6 +313,27 @@ fn describe(parts: &Arc<EngineParts>, pre: &CodecPre<GuestState>) -> Result<Code
         summary: bounded(said.summary),
         keys: said.keys.into_iter().map(key_description).collect(),
         encodes: said.encodes,
+        methods: Vec::new(),
+        shared_keys: Vec::new(),
+    })
+}
+
+fn described_responder(said: calls::Description) -> Result<CodecMetadata, LoadError> {
+    for (what, count) in [("methods", said.methods.len()), ("shared attributes", said.shared_keys.len())] {
+        if count > RESPONDER_NAMES_MAX {
+            let problem = format!("{count} {what} are named; at most {RESPONDER_NAMES_MAX} are allowed");
+            return Err(LoadError::Describe(problem));
+        }
+    }
+    Ok(CodecMetadata {
+        name: bounded(said.name),
+        version: said.version,
+        vendor: bounded(said.vendor),
+        summary: bounded(said.summary),
+        keys: Vec::new(),
+        encodes: false,
+        methods: said.methods.into_iter().map(bounded).collect(),
+        shared_keys: said.shared_keys.into_iter().map(bounded).collect(),
     })
 }
 
@@ -325,6 +366,11 @@ impl LoadedCodec {
     /// Length of the component.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// It answers calls, and is no codec.
+    pub fn is_responder(&self) -> bool {
+        matches!(self.pre, WorldPre::Responder(_))
     }
 
     /// The interfaces of WASI that it imports.

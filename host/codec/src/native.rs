@@ -11,11 +11,15 @@
 //!
 //! Not here: topics and request ids (`route`), what is done with the values (`device`).
 
+mod provision;
 mod read;
 mod typing;
 mod write;
 
-pub use write::{write_attribute_delete, write_attribute_response, write_attribute_update};
+pub use provision::{ProvisionRefusal, claim, provision_request, write_provision_answer};
+pub use write::{
+    write_attribute_delete, write_attribute_response, write_attribute_update, write_error, write_rpc_request,
+};
 
 use std::borrow::Cow;
 
@@ -156,6 +160,19 @@ pub fn attribute_request(payload: &[u8]) -> Result<(Vec<String>, Vec<String>), J
         },
     };
     Ok((keys("clientKeys")?, keys("sharedKeys")?))
+}
+
+/// The method and the parameters, as JSON text, of a client-side RPC (§13).
+pub fn client_rpc(payload: &[u8]) -> Result<(String, String), JsonRefusal> {
+    let text = text_of(payload);
+    let Node::Object(members) = read::document(&text)? else {
+        return Err(Place::default().refuse("a call must be an object"));
+    };
+    let member = |name: &'static str| members.iter().find(|(key, _)| key == name).map(|(_, node)| node);
+    let method = member("method").and_then(typing::scalar_text);
+    let wrong = || Place::default().within("method").refuse("a call must name its method, as a text");
+    let method = method.ok_or_else(wrong)?.into_owned();
+    Ok((method, member("params").map_or_else(|| "null".to_owned(), write::whole)))
 }
 
 fn text_of(payload: &[u8]) -> Cow<'_, str> {

@@ -80,6 +80,8 @@ impl Script {
     pub(crate) fn describe(&self, name: &CodecName) -> CodecMetadata {
         let engine = self.engine.metadata();
         CodecMetadata {
+            methods: Vec::new(),
+            shared_keys: Vec::new(),
             name: name.to_string(),
             version: self.version(),
             vendor: String::new(),

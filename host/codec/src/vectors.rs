@@ -305,7 +305,8 @@ fn compare(
             UplinkBody::Attributes(more) => client_attributes.extend(more),
             UplinkBody::RpcResponse { .. }
             | UplinkBody::AttributeRequest { .. }
-            | UplinkBody::ClientRpc { .. } => {}
+            | UplinkBody::ClientRpc { .. }
+            | UplinkBody::Claim { .. } => {}
         }
     }
     let expected: Vec<&RawMeasurement> =

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use wireglot_bus::{Event, Kinds};
 use wireglot_model::limits::ATTRIBUTES_PER_SCOPE_MAX;
-use wireglot_model::{Attribute, DeviceId, Downlink, Sample, Scope, Timestamp};
+use wireglot_model::{Attribute, DeviceId, Downlink, Sample, Scope, Timestamp, Value};
 use wireglot_store::Batch;
 
 use crate::Devices;
@@ -64,7 +64,7 @@ impl Attributes {
     }
 
     /// Writes all, changed or not.
-    fn write_all(
+    pub(crate) fn write_all(
         &mut self,
         device: DeviceId,
         scope: Scope,
@@ -76,6 +76,28 @@ impl Attributes {
         for sample in samples {
             write(held, device, scope, sample, now, batch);
         }
+    }
+
+    /// One of the server's own.
+    pub(crate) fn server(&self, key: &str) -> Option<&Value> {
+        self.server.get(key).map(|held| &held.attribute.value)
+    }
+
+    /// Writes what the server itself knows of the device; without a batch, only for those who ask before it stops. The few
+    /// keys of this kind are beside the bound on what others write.
+    pub(crate) fn write_server(
+        &mut self,
+        device: DeviceId,
+        key: &str,
+        value: Value,
+        now: Timestamp,
+        batch: Option<&mut Batch>,
+    ) {
+        let attribute = Attribute { key: key.to_owned(), value, updated: now };
+        if let Some(batch) = batch {
+            batch.put_attribute(device, Scope::Server, &attribute);
+        }
+        self.server.insert(attribute.key.clone(), Held { attribute, durable: false });
     }
 
     /// Those of the device's own attributes that have not been written after `received`.
@@ -98,8 +120,20 @@ impl Attributes {
         }
     }
 
-    fn remove(&mut self, device: DeviceId, scope: Scope, keys: &[String], batch: &mut Batch) {
+    /// The value of one.
+    pub(crate) fn value(&self, scope: Scope, key: &str) -> Option<&Value> {
+        self.scope(scope).get(key).map(|held| &held.attribute.value)
+    }
+
+    pub(crate) fn remove(
+        &mut self,
+        device: DeviceId,
+        scope: Scope,
+        keys: &[impl AsRef<str>],
+        batch: &mut Batch,
+    ) {
         for key in keys {
+            let key = key.as_ref();
             if self.scope_mut(scope).remove(key).is_some() {
                 batch.delete_attribute(device, scope, key);
             }

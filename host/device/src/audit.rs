@@ -13,7 +13,7 @@ use crate::Devices;
 use crate::error::DeviceError;
 
 /// Members of a profile whose values are not told: they may hold secrets, or are long and mean nothing here.
-const UNTOLD: [&str; 3] = ["settings", "passthrough", "schemas"];
+const UNTOLD: [&str; 5] = ["settings", "passthrough", "provisioning", "webhook", "schemas"];
 /// Members that change with every save.
 const ALWAYS: [&str; 1] = ["version"];
 
@@ -53,7 +53,7 @@ impl Devices {
         self.put_audit(batch, AuditEntry { at, actor, action, target: target.to_owned(), detail });
     }
 
-    fn put_audit(&self, batch: &mut Batch, mut entry: AuditEntry) {
+    pub(crate) fn put_audit(&self, batch: &mut Batch, mut entry: AuditEntry) {
         let mut end = AUDIT_DETAIL_BYTES_MAX.min(entry.detail.len());
         while !entry.detail.is_char_boundary(end) {
             end -= 1;

@@ -92,7 +92,7 @@ impl Devices {
         }
     }
 
-    fn by_lookup(&self, lookup: &str) -> Option<(DeviceHandle, Arc<Credentials>)> {
+    pub(crate) fn by_lookup(&self, lookup: &str) -> Option<(DeviceHandle, Arc<Credentials>)> {
         let mut device = self.0.tables.read().device_by_lookup(lookup)?.clone();
         let credentials = device.state.credentials.load_full();
         device.admitted_by = credentials.version;
@@ -143,6 +143,6 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Sha3_256::digest(bytes).into()
 }
 
-fn same_secret(stored: &[u8], sent: &[u8]) -> bool {
+pub(crate) fn same_secret(stored: &[u8], sent: &[u8]) -> bool {
     digest(stored).ct_eq(&digest(sent)).into()
 }

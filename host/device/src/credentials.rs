@@ -94,9 +94,14 @@ fn non_empty(part: Option<String>) -> Option<String> {
     part.filter(|text| !text.is_empty())
 }
 
-/// The base64 of a PEM without its frame, on one line; base64 as it is.
-fn one_line(certificate: &str) -> String {
-    certificate.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect()
+/// The base64 of a certificate on one line: of the first one of a PEM, whatever stands around it; base64 as it is.
+pub(crate) fn one_line(certificate: &str) -> String {
+    let lines = certificate.lines().map(str::trim);
+    if !certificate.contains("-----BEGIN") {
+        return lines.filter(|line| !line.starts_with("-----")).collect();
+    }
+    let first = lines.skip_while(|line| !line.starts_with("-----BEGIN")).skip(1);
+    first.take_while(|line| !line.starts_with("-----")).collect()
 }
 
 /// The record of new credentials, provided that no device has its lookup text.

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::Value as Json;
 use wireglot_model::limits::NAME_CHARS_MAX;
-use wireglot_model::{Device, DeviceId, ProfileId, Timestamp};
+use wireglot_model::{Device, DeviceId, OtaTargets, ProfileId, Sample, Scope, Timestamp};
 use wireglot_store::Batch;
 
 use crate::credentials::{CredentialsDraft, new_record};
 use crate::error::{DeviceError, Rule};
+use crate::ota::check_targets;
 use crate::profiles::implicit_profile;
 use crate::registry::{DeviceHandle, DeviceRecord, ProfileSlot, Tables};
 use crate::{Devices, Inner};
@@ -24,6 +25,8 @@ pub struct DeviceDraft {
     pub profile: ProfileChoice,
     /// A JSON object as text, or `null`.
     pub additional_info: String,
+    /// Packages of its own.
+    pub ota: OtaTargets,
 }
 
 /// How a draft names its profile.
@@ -33,6 +36,17 @@ pub enum ProfileChoice {
     /// Made with default topics and JSON if there is none of this name.
     Name(String),
     Default,
+}
+
+impl ProfileChoice {
+    /// The profile that is meant, if there is one already.
+    fn known(&self, tables: &Tables) -> Option<ProfileId> {
+        match self {
+            Self::Id(id) => Some(*id),
+            Self::Name(name) => tables.profile_by_name(name).map(|slot| slot.state().profile.id),
+            Self::Default => Some(tables.default_profile().profile.id),
+        }
+    }
 }
 
 /// What Wireglot reads from a device's `additionalInfo`.
@@ -95,6 +109,17 @@ impl Devices {
         credentials: Option<CredentialsDraft>,
         now: Timestamp,
     ) -> Result<DeviceHandle, DeviceError> {
+        self.make_device(draft, credentials, &[], now).await
+    }
+
+    /// The same with server attributes that become durable with the device.
+    pub(crate) async fn make_device(
+        &self,
+        draft: DeviceDraft,
+        credentials: Option<CredentialsDraft>,
+        attributes: &[Sample],
+        now: Timestamp,
+    ) -> Result<DeviceHandle, DeviceError> {
         let credentials = credentials.map_or_else(CredentialsDraft::random, Ok)?;
         let (device, committed) = {
             let mut tables = self.0.tables.write();
@@ -102,6 +127,7 @@ impl Devices {
             let info = AdditionalInfo::parse(&draft.additional_info)?;
             let id = DeviceId(uuid::Uuid::new_v4());
             let credentials = new_record(&tables, id, credentials, now)?;
+            check_targets(&tables, draft.ota, draft.profile.known(&tables))?;
             let mut batch = Batch::default();
             let profile = choose_profile(&mut tables, draft.profile, now, &mut batch)?;
             let record = Device {
@@ -112,15 +138,21 @@ impl Devices {
                 profile: profile.state().profile.id,
                 additional_info: draft.additional_info,
                 is_gateway: info.is_gateway,
+                customer: None,
+                ota: draft.ota,
                 version: 1,
             };
             let device = DeviceHandle::new(record, profile, credentials);
             device.put_into(&mut batch);
+            device.state.attributes.lock().write_changes(id, Scope::Server, attributes, now, &mut batch);
             count_child(&tables, &info, |count| count + 1);
             tables.insert(&device);
-            (device.clone(), self.0.queue_record(&device, batch))
+            let committed = self.0.queue_record(&device, batch);
+            self.0.updates.look_at(id);
+            (device, committed)
         };
         committed.await?;
+        device.state.attributes.lock().settle(Scope::Server, attributes);
         Ok(device)
     }
 
@@ -141,6 +173,7 @@ impl Devices {
             }
             check_name(&tables, &draft.name, Some(id))?;
             let info = AdditionalInfo::parse(&draft.additional_info)?;
+            check_targets(&tables, draft.ota, draft.profile.known(&tables))?;
             let mut batch = Batch::default();
             let profile = choose_profile(&mut tables, draft.profile, now, &mut batch)?;
             let record = Device {
@@ -149,13 +182,16 @@ impl Devices {
                 profile: profile.state().profile.id,
                 additional_info: draft.additional_info,
                 is_gateway: info.is_gateway,
+                ota: draft.ota,
                 version: stored.version + 1,
                 ..stored
             };
             batch.put_device(&record);
             tables.replace_record(&device, DeviceRecord::new(record, profile));
             self.changed();
-            (device.clone(), self.0.queue_record(&device, batch))
+            let committed = self.0.queue_record(&device, batch);
+            self.0.updates.look_at(id);
+            (device, committed)
         };
         committed.await?;
         Ok(device)
@@ -169,12 +205,18 @@ impl Devices {
             let mut batch = Batch::default();
             batch.delete_credentials(device.state.credentials.load().id);
             batch.delete_device(id);
+            if tables.claims.remove(&id).is_some() {
+                batch.delete_claim(id);
+            }
             device.state.deleted.store(true, Ordering::Release);
+            self.0.rpcs.forget(id, &mut batch);
             tables.remove(&device);
             if let Ok(info) = AdditionalInfo::parse(&device.record().additional_info) {
                 count_child(&tables, &info, |count| count.saturating_sub(1));
             }
-            (device, self.0.queue(batch))
+            let committed = self.0.queue(batch);
+            self.0.updates.look_at(id);
+            (device, committed)
         };
         self.close(&device);
         committed.await

@@ -1,10 +1,14 @@
 //! What can go wrong, and whose fault it is. The texts of `Rule` are those that existing clients know.
 
-use wireglot_model::Fault;
-use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX};
+use wireglot_model::limits::{
+    ATTRIBUTES_PER_SCOPE_MAX, CUSTOMERS_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX,
+    NAME_PATTERN_BYTES_MAX, OTA_PACKAGES_MAX, OTA_TEXT_CHARS_MAX, OTA_URL_BYTES_MAX, PASSWORD_CHARS_MIN,
+    SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
+};
 use wireglot_model::segments::InvalidSegment;
+use wireglot_model::{ChecksumAlgorithm, Fault};
 use wireglot_proto::SchemaError;
-use wireglot_store::{CommitError, ReadError};
+use wireglot_store::{CommitError, FileError, ReadError};
 
 /// Why a management call failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +25,18 @@ pub enum DeviceError {
     /// A bound was reached.
     #[error("a device may have {ATTRIBUTES_PER_SCOPE_MAX} attributes in one scope")]
     TooManyAttributes,
+    /// The caller may not do this.
+    #[error("You don't have permission to perform this operation!")]
+    NotPermitted,
     /// The user name or the password is wrong.
     #[error("Invalid username or password")]
     BadLogin,
     /// A frame that was decoded again may not be stored any more.
     #[error("a frame that was decoded again is not accepted: {0}")]
     NotAccepted(String),
+    /// The file of a package was not kept.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The store did not keep the change.
     #[error("the change could not be stored")]
     NotStored(#[from] CommitError),
@@ -101,6 +111,79 @@ pub enum Rule {
     InvalidKey,
     #[error("Password must not be empty!")]
     PasswordEmpty,
+    #[error("Device profile with such provision device key already exists!")]
+    ProvisionKeyTaken,
+    #[error("Device profile with such certificate already exists!")]
+    ProvisionCertificateTaken,
+    #[error("Device profile provision device key should be specified!")]
+    ProvisionKeyMissing,
+    #[error("Device profile provision device secret should be specified!")]
+    ProvisionSecretMissing,
+    #[error("The provision device key and the secret have at most {SECRET_BYTES_MAX} bytes!")]
+    ProvisionSecretTooLong,
+    #[error("Device profile certificate cannot be well known root CA!")]
+    ProvisionRootCertificate,
+    #[error("Device profile certificate should be an X.509 certificate in PEM, or the base64 of its DER!")]
+    ProvisionCertificateInvalid,
+    #[error(
+        "Certificate regular expression pattern is not one, or has no group for the device's name, or has more than \
+         {NAME_PATTERN_BYTES_MAX} bytes: {0}!"
+    )]
+    ProvisionPatternInvalid(String),
+    #[error("Customer title should be specified!")]
+    CustomerTitleMissing,
+    #[error("Customer with such title already exists!")]
+    CustomerTitleTaken,
+    #[error("Titles, names and e-mail addresses have at most {TITLE_CHARS_MAX} characters!")]
+    TitleTooLong,
+    #[error("There may be {CUSTOMERS_MAX} customers!")]
+    TooManyCustomers,
+    #[error("User is referencing to non-existent customer!")]
+    UnknownCustomer,
+    #[error("Invalid email address format '{0}'!")]
+    InvalidEmail(String),
+    #[error("User with email '{0}' already present in database!")]
+    EmailTaken(String),
+    #[error("There may be {USERS_MAX} users!")]
+    TooManyUsers,
+    #[error("User is already activated!")]
+    AlreadyActivated,
+    #[error("Invalid activation token!")]
+    InvalidActivation,
+    #[error("Password must be no less than {PASSWORD_CHARS_MIN} characters!")]
+    PasswordTooShort,
+    #[error("Device isn't assigned to any customer!")]
+    NotAssigned,
+    #[error("OtaPackage title should be specified!")]
+    PackageTitleMissing,
+    #[error("OtaPackage version should be specified!")]
+    PackageVersionMissing,
+    #[error("OtaPackage with such title and version already exists!")]
+    PackageTaken,
+    #[error("Title, version and tag of an otaPackage have at most {OTA_TEXT_CHARS_MAX} characters!")]
+    PackageTextTooLong,
+    #[error("The url of an otaPackage and the name of its file have 1 to {OTA_URL_BYTES_MAX} bytes!")]
+    PackageUrlTooLong,
+    #[error("OtaPackage is referencing to non-existent device profile!")]
+    PackageProfileUnknown,
+    #[error("There may be {OTA_PACKAGES_MAX} otaPackages: delete some first!")]
+    TooManyPackages,
+    #[error("Updating otaPackage {0} is prohibited!")]
+    PackageFixed(&'static str),
+    #[error("Wrong otaPackage file: its {algorithm} is {is}, not {given}!")]
+    WrongChecksum { algorithm: ChecksumAlgorithm, is: String, given: String },
+    #[error("The otaPackage referenced by the devices cannot be deleted!")]
+    PackageUsedByDevices,
+    #[error("The otaPackage referenced by the device profile cannot be deleted!")]
+    PackageUsedByProfile,
+    #[error("Can't assign non-existent {0}!")]
+    PackageUnknown(&'static str),
+    #[error("Can't assign {wanted} with type: {is}!")]
+    PackageOfOtherKind { wanted: &'static str, is: &'static str },
+    #[error("Can't assign {0} with empty data!")]
+    PackageWithoutData(&'static str),
+    #[error("Can't assign {0} with different deviceProfile!")]
+    PackageOfOtherProfile(&'static str),
 }
 
 impl DeviceError {
@@ -111,8 +194,10 @@ impl DeviceError {
             | DeviceError::NotFound
             | DeviceError::VersionConflict
             | DeviceError::NotAccepted(_) => Fault::Device,
-            DeviceError::BadLogin => Fault::Denied,
+            DeviceError::BadLogin | DeviceError::NotPermitted => Fault::Denied,
             DeviceError::TooManyAttributes => Fault::Quota,
+            DeviceError::File(FileError::TooLarge { .. } | FileError::Full { .. }) => Fault::Quota,
+            DeviceError::File(FileError::Disk(_)) => Fault::Host,
             DeviceError::NotStored(error) => error.fault(),
             DeviceError::NotRead(_) | DeviceError::NoSecret(_) => Fault::Host,
         }
@@ -161,6 +246,9 @@ pub enum AcceptError {
     /// More attributes than a device may have.
     #[error("a device may have {ATTRIBUTES_PER_SCOPE_MAX} attributes in one scope")]
     TooManyAttributes,
+    /// The secret of a claim is too long.
+    #[error("the secret of a claim has at most {SECRET_BYTES_MAX} bytes")]
+    SecretTooLong,
     /// A kind of message that is not served.
     #[error("{0} are not served")]
     Unsupported(&'static str),
@@ -183,6 +271,7 @@ impl AcceptError {
             | AcceptError::NotCarried { .. }
             | AcceptError::OtherDevEui { .. }
             | AcceptError::InvalidKey
+            | AcceptError::SecretTooLong
             | AcceptError::Unsupported(_) => Fault::Device,
             AcceptError::NotGateway { .. } | AcceptError::Deleted => Fault::Denied,
             AcceptError::TooManyChildren | AcceptError::TooManyAttributes => Fault::Quota,

@@ -1,12 +1,13 @@
 //! A declared set of profiles and devices, brought about step by step; what is already so is left alone.
 
-use wireglot_model::{Device, Timestamp};
+use wireglot_model::{Device, OtaTargets, Timestamp};
 
 use crate::Devices;
 use crate::credentials::CredentialsDraft;
 use crate::devices::{DeviceDraft, ProfileChoice};
 use crate::error::DeviceError;
 use crate::profiles::ProfileDraft;
+use crate::provision::as_stored;
 
 /// A declared device.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,11 +33,14 @@ impl Devices {
     /// Makes or changes the profile of the draft's name.
     pub async fn ensure_profile(&self, draft: ProfileDraft, now: Timestamp) -> Result<Ensured, DeviceError> {
         let wants_default = draft.is_default;
-        let draft = ProfileDraft { is_default: false, ..draft };
+        let provisioning = as_stored(draft.provisioning)?;
+        let draft = ProfileDraft { is_default: false, provisioning, ..draft };
         let (state, mut ensured) = match self.profile_by_name(&draft.name) {
             None => (self.create_profile(draft, now).await?, Ensured::Created),
             Some(stored) if is_as_declared(&stored.profile, &draft) => (stored, Ensured::Unchanged),
             Some(stored) => {
+                // Packages are no part of a declaration: who assigns them does it here, on this installation.
+                let draft = ProfileDraft { ota: stored.profile.ota, ..draft };
                 (self.update_profile(stored.profile.id, draft, None, now).await?, Ensured::Updated)
             }
         };
@@ -61,6 +65,7 @@ impl Devices {
                 label: spec.label,
                 profile: ProfileChoice::Id(profile.profile.id),
                 additional_info: if spec.gateway { "{\"gateway\":true}".into() } else { "null".into() },
+                ota: OtaTargets::default(),
             };
             self.create_device(draft, spec.credentials, now).await?;
             return Ok(Ensured::Created);
@@ -76,6 +81,7 @@ impl Devices {
                 name: spec.name,
                 label: spec.label,
                 profile: ProfileChoice::Id(profile.profile.id),
+                ota: stored.ota,
             };
             self.update_device(device.id(), draft, None, now).await?;
             ensured = Ensured::Updated;
@@ -95,6 +101,7 @@ fn is_as_declared(stored: &wireglot_model::Profile, draft: &ProfileDraft) -> boo
         && stored.transport == draft.transport
         && stored.passthrough == draft.passthrough
         && stored.retention_days == draft.retention_days
+        && stored.provisioning == draft.provisioning
 }
 
 /// The stored additional information with its gateway flag set as declared.

@@ -243,7 +243,8 @@ impl Devices {
                     }
                     UplinkBody::RpcResponse { .. }
                     | UplinkBody::AttributeRequest { .. }
-                    | UplinkBody::ClientRpc { .. } => {}
+                    | UplinkBody::ClientRpc { .. }
+                    | UplinkBody::Claim { .. } => {}
                 }
                 if let Some(save) = target.unsettled() {
                     target.put_into(&mut side);
@@ -287,7 +288,9 @@ impl Devices {
     }
 
     /// Leaves out attributes that have been written since.
-    fn drop_stale(&self, device: &DeviceHandle, decoded: &mut Decoded, received: Timestamp) {
+    pub(crate) fn drop_stale(&self, device: &DeviceHandle, decoded: &mut Decoded, received: Timestamp) {
+        // An RPC of today is not the one that was answered then.
+        decoded.uplinks.retain(|uplink| !matches!(uplink.body, UplinkBody::RpcResponse { .. }));
         for Uplink { child, body } in &mut decoded.uplinks {
             let target = match child {
                 None => Some(device.clone()),

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
-use wireglot_model::{Device, DeviceId, Timestamp, Wrapping};
+use wireglot_model::{Device, DeviceId, OtaTargets, Timestamp, Wrapping};
 
 use crate::Devices;
 use crate::credentials::{CredentialsDraft, new_record};
@@ -116,12 +116,17 @@ impl Devices {
             profile: profile.state().profile.id,
             additional_info,
             is_gateway: false,
+            customer: gateway.state.record.load().device.customer,
+            ota: OtaTargets::default(),
             version: 1,
         };
         let device = DeviceHandle::new(record, profile, credentials);
         let info = AdditionalInfo { gateway: Some(gateway.id()), ..AdditionalInfo::default() };
         count_child(&tables, &info, |count| count + 1);
         tables.insert(&device);
+        if device.profile().profile.ota != OtaTargets::default() {
+            self.0.updates.look_at(device.id());
+        }
         Ok(Some(device))
     }
 }

@@ -1,27 +1,38 @@
 //! What a device may do, and what may be done with it. Knows neither MQTT nor HTTP: no topics, no codes.
 //!
-//! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect),
-//! `worker` (what becomes of a message, through `telemetry`, `attributes` and `gateway`), `frames` (what is kept as it
-//! came, and what becomes of it when it is decoded again), then the management side:
-//! `devices`, `credentials`, `profiles`, `users`, `fleet`, and what is told of it (`audit`).
+//! Read in this order: `registry` (what is in memory), `open` (how it gets there), `auth` (who may connect; with a
+//! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and
+//! `gateway`), `frames` (what is kept as it came, and what becomes of it when it is decoded again), `rate` (how much of
+//! it is taken), `activity` (when a device was there), `rpc` (what it is asked), then the management side:
+//! `devices`, `credentials`, `profiles`, `ota` (packages, and which device is told of which), `customers`, `users`,
+//! `fleet`, and what is told of it (`audit`). How devices come by credentials and owners: `provision` and `claim`.
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
 //! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
 //! in their own batch; that is why a positive answer never depends on somebody else's commit.
 
+mod activity;
 mod attributes;
 mod audit;
 mod auth;
+mod certificate;
+mod chain;
+mod claim;
 mod credentials;
+mod customers;
 mod devices;
 mod error;
 mod fleet;
 mod frames;
 mod gateway;
 mod open;
+mod ota;
 mod profiles;
+mod provision;
 mod random;
+mod rate;
 mod registry;
+mod rpc;
 mod session;
 mod telemetry;
 mod users;
@@ -31,23 +42,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
 use wireglot_model::{Actor, TenantId, Timestamp};
 use wireglot_store::Store;
 
+pub use activity::ActivityCounters;
 pub use auth::{AuthRefusal, ConnectClaim};
+pub use certificate::{Certificate, InvalidCertificate, PublicKey};
+pub use chain::{CertificateRefusal, Dates};
+pub use claim::{ClaimOutcome, ClaimRules};
 pub use credentials::CredentialsDraft;
+pub use customers::CustomerDraft;
 pub use devices::{DeviceDraft, ProfileChoice};
 pub use error::{AcceptError, DeviceError, OpenError, Rule};
 pub use fleet::{DeviceSpec, Ensured};
 pub use frames::{Again, Change, Place, ReviveError};
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
+pub use ota::{OtaPackageDraft, UpdatesDue, checksum};
 pub use profiles::ProfileDraft;
+pub use provision::ProvisionError;
+pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};
 pub use registry::{DeviceHandle, ProfileState};
-pub use session::Revoked;
+pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, Written};
+pub use session::{Revoked, SessionFacts};
 pub use telemetry::{Latest, Message, Retained, Series};
-pub use wireglot_store::{HistoryQuery, LetterFilter, RawKey};
+pub use users::{HashedPassword, UserDraft};
+pub use wireglot_store::{FileDraft, FileError, Files, HistoryQuery, LetterFilter, RawKey, StoredFile};
 pub use worker::{Accepted, DeviceWorker, Outcome, Raw};
 
 /// All devices, profiles and users. Cheap to clone; all clones are the same, and differ at most in who acts.
@@ -60,12 +82,17 @@ struct Inner {
     tenant: TenantId,
     signing_key: Box<[u8]>,
     tables: RwLock<registry::Tables>,
+    updates: ota::Updates,
     /// Counts changes of devices and profiles that sessions keep something of.
     changes: AtomicU64,
     /// Tells raw frames of one time apart.
     raw_number: AtomicU64,
     /// The sequence number of the last entry of the audit log.
     audited: AtomicU64,
+    claim_rules: ArcSwap<claim::ClaimRules>,
+    rpcs: rpc::Rpcs,
+    rates: rate::Rates,
+    activity: activity::ActivityBook,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.

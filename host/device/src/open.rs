@@ -4,16 +4,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use wireglot_bus::Bus;
 use wireglot_model::{Actor, Credentials, DeviceId, Profile, ProfileId, TenantId, Timestamp, User, UserId};
 use wireglot_store::{Batch, Store};
 
+use crate::activity::ActivityBook;
+use crate::claim::ClaimRules;
 use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
 use crate::profiles::{implicit_profile, opened};
+use crate::rate::Rates;
 use crate::registry::{DeviceHandle, Tables};
-use crate::{Devices, Inner, random, users};
+use crate::rpc::Rpcs;
+use crate::{Devices, Inner, ota, random, users};
 
 /// The first administrator's login name: the upstream default, so that client examples work.
 pub const ADMINISTRATOR_EMAIL: &str = "tenant@thingsboard.org";
@@ -50,13 +55,32 @@ impl Devices {
         let tenant = store.setting(TENANT_SETTING)?.ok_or_else(|| missing(TENANT_SETTING))?;
         let tenant = uuid::Uuid::from_slice(&tenant).map_err(|_| missing(TENANT_SETTING))?;
         let signing_key = store.setting(SIGNING_KEY_SETTING)?.ok_or_else(|| missing(SIGNING_KEY_SETTING))?;
-        let tables = RwLock::new(load_tables(&store)?);
+        let tables = load_tables(&store)?;
+        let updates = ota::load(&store, &tables, now)?;
+        let rpcs = Rpcs::load(&store, bus.clone(), &tables)?;
+        let tables = RwLock::new(tables);
         let signing_key = signing_key.into_boxed_slice();
         let changes = AtomicU64::new(0);
         let raw_number = AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().1);
         let audited = AtomicU64::new(store.last_audit()?);
         let tenant = TenantId(tenant);
-        let inner = Inner { store, bus, tenant, signing_key, tables, changes, raw_number, audited };
+        let claim_rules = ArcSwap::from_pointee(ClaimRules::default());
+        let (rates, activity) = (Rates::load(&store)?, ActivityBook::default());
+        let inner = Inner {
+            store,
+            bus,
+            tenant,
+            signing_key,
+            tables,
+            updates,
+            changes,
+            raw_number,
+            audited,
+            claim_rules,
+            rpcs,
+            rates,
+            activity,
+        };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }
 }
@@ -84,6 +108,8 @@ async fn make_first_records(
         password_hash: users::hash(&password)?,
         first_name: None,
         last_name: None,
+        customer: None,
+        activation: None,
     });
     drop(store.commit(batch).await?);
     Ok(FirstStart { email: ADMINISTRATOR_EMAIL, generated_password })
@@ -92,17 +118,29 @@ async fn make_first_records(
 fn load_tables(store: &Store) -> Result<Tables, OpenError> {
     let mut tables = Tables::default();
     tables.users = store.users()?;
+    tables.customers = store.customers()?.into_iter().map(|customer| (customer.id, customer)).collect();
     for profile in store.profiles()? {
-        tables.profiles.insert(profile.id, opened(profile));
+        let slot = opened(profile);
+        tables.index_provisioning(None, Some(&slot));
+        tables.profiles.insert(slot.state().profile.id, slot);
     }
     if !tables.profiles.values().any(|slot| slot.state().profile.is_default) {
         return Err(OpenError::Damaged("there is no default profile".into()));
     }
     load_devices(store, &mut tables)?;
+    for package in store.ota_packages()? {
+        tables.packages.insert(package.id, Arc::new(package));
+    }
     for (device, scope, attribute) in store.attributes_all()? {
         // A device and its attributes are deleted in one batch, so an owner that is missing never comes back.
         if let Some(device) = tables.device(device) {
             device.state.attributes.lock().load(scope, attribute);
+        }
+    }
+    for claim in store.claims()? {
+        // One of a device that was claimed meanwhile may have been on its way to the disk at that time.
+        if tables.device(claim.device).is_some_and(|device| device.customer().is_none()) {
+            tables.claims.insert(claim.device, claim);
         }
     }
     Ok(tables)

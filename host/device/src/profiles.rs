@@ -10,8 +10,8 @@ use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
-    AuditAction, CodecHash, CodecName, DeadLetterBounds, PayloadKind, Profile, ProfileId, Timestamp,
-    TransportKind, Wrapping,
+    AuditAction, ClientRpc, CodecHash, CodecName, DeadLetterBounds, OtaTargets, PayloadKind, Profile,
+    ProfileId, Provisioning, Timestamp, TransportKind, Wrapping,
 };
 use wireglot_proto::ProtoSchemas;
 use wireglot_store::Batch;
@@ -19,6 +19,8 @@ use wireglot_store::Batch;
 use crate::Devices;
 use crate::audit::profile_changes;
 use crate::error::{DeviceError, Rule};
+use crate::ota::check_targets;
+use crate::provision::as_stored;
 use crate::registry::{ProfileSlot, ProfileState, Tables};
 
 /// The largest text that MQTT can carry as a topic.
@@ -37,6 +39,10 @@ pub struct ProfileDraft {
     pub retention_days: Option<u32>,
     pub raw_retention_hours: Option<u32>,
     pub dead_letters: DeadLetterBounds,
+    /// The key of a certificate chain is made of its first certificate, whatever stands here.
+    pub provisioning: Provisioning,
+    pub ota: OtaTargets,
+    pub client_rpc: ClientRpc,
 }
 
 impl ProfileDraft {
@@ -51,6 +57,9 @@ impl ProfileDraft {
             retention_days: None,
             raw_retention_hours: None,
             dead_letters: DeadLetterBounds::default(),
+            provisioning: Provisioning::Disabled,
+            ota: OtaTargets::default(),
+            client_rpc: ClientRpc::default(),
         }
     }
 
@@ -72,6 +81,9 @@ impl ProfileDraft {
             retention_days: self.retention_days,
             raw_retention_hours: self.raw_retention_hours,
             dead_letters: self.dead_letters,
+            provisioning: self.provisioning,
+            ota: self.ota,
+            client_rpc: self.client_rpc,
         }
     }
 }
@@ -102,11 +114,13 @@ impl Devices {
         self.0.tables.read().profiles.values().map(|slot| slot.state()).collect()
     }
 
-    /// Whether a profile names this codec.
+    /// Whether a profile names this codec, or this responder.
     pub fn is_codec_used(&self, codec: &CodecName) -> bool {
-        self.profiles()
-            .iter()
-            .any(|state| named_codec(&state.profile).is_some_and(|(named, _)| named == codec))
+        self.profiles().iter().any(|state| {
+            let responder = state.profile.client_rpc.responder.as_ref();
+            named_codec(&state.profile).is_some_and(|(named, _)| named == codec)
+                || responder.is_some_and(|responder| responder.name == *codec)
+        })
     }
 
     /// The codec versions that profiles are pinned to, each with the names of its profiles.
@@ -123,10 +137,11 @@ impl Devices {
     /// Makes a profile.
     pub async fn create_profile(
         &self,
-        draft: ProfileDraft,
+        mut draft: ProfileDraft,
         now: Timestamp,
     ) -> Result<Arc<ProfileState>, DeviceError> {
         let schemas = compiled(&draft.transport)?;
+        draft.provisioning = as_stored(draft.provisioning)?;
         let (state, committed) = {
             let mut tables = self.0.tables.write();
             check(&tables, &draft, None)?;
@@ -142,6 +157,7 @@ impl Devices {
             );
             let slot = ProfileSlot::new(profile, schemas);
             let state = slot.state();
+            tables.index_provisioning(None, Some(&slot));
             tables.profiles.insert(state.profile.id, slot);
             (state, self.0.queue(batch))
         };
@@ -153,13 +169,14 @@ impl Devices {
     pub async fn update_profile(
         &self,
         id: ProfileId,
-        draft: ProfileDraft,
+        mut draft: ProfileDraft,
         expected: Option<u64>,
         now: Timestamp,
     ) -> Result<Arc<ProfileState>, DeviceError> {
         let schemas = compiled(&draft.transport)?;
+        draft.provisioning = as_stored(draft.provisioning)?;
         let (state, committed) = {
-            let tables = self.0.tables.write();
+            let mut tables = self.0.tables.write();
             let slot = tables.profile(id).ok_or(DeviceError::NotFound)?.clone();
             let stored = slot.state();
             if expected.is_some_and(|version| version != stored.profile.version) {
@@ -172,9 +189,16 @@ impl Devices {
             batch.put_profile(&profile);
             let changes = profile_changes(stored, &profile);
             self.put_profile_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
+            let old = slot.state();
+            let is_retargeted = profile.ota != stored.ota;
             let state = slot.publish(profile, schemas);
+            tables.index_provisioning(Some(&old.profile), Some(&slot));
             self.changed();
-            (state, self.0.queue(batch))
+            let committed = self.0.queue(batch);
+            if is_retargeted {
+                self.0.updates.look_at_profile(&tables, id);
+            }
+            (state, committed)
         };
         committed.await?;
         Ok(state)
@@ -191,8 +215,10 @@ impl Devices {
             if tables.is_used(id) {
                 return Err(Rule::ProfileInUse.into());
             }
-            let name = slot.state().profile.name.clone();
+            let old = slot.state();
+            let name = old.profile.name.clone();
             tables.profiles.remove(&id);
+            tables.index_provisioning(Some(&old.profile), None);
             let mut batch = Batch::default();
             batch.delete_profile(id);
             self.put_profile_audit(&mut batch, now, AuditAction::ProfileDeleted, &name, String::new());
@@ -302,6 +328,18 @@ fn check(tables: &Tables, draft: &ProfileDraft, stored: Option<&Profile>) -> Res
     {
         return Err(Rule::TransportInUse);
     }
+    if let Some(key) = draft.provisioning.key()
+        && let Some(owner) = tables.profile_by_provisioning_key(key)
+        && Some(owner.state().profile.id) != own
+    {
+        return Err(match draft.provisioning {
+            Provisioning::CertificateChain { .. } => Rule::ProvisionCertificateTaken,
+            Provisioning::Disabled
+            | Provisioning::CreateNew { .. }
+            | Provisioning::CheckPreProvisioned { .. } => Rule::ProvisionKeyTaken,
+        });
+    }
+    check_targets(tables, draft.ota, own)?;
     match &draft.transport {
         TransportKind::Mqtt(mqtt) => check_mqtt(mqtt),
         TransportKind::Default | TransportKind::Other(_) => Ok(()),

@@ -6,17 +6,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use wireglot_model::{Credentials, Device, DeviceId, Profile, ProfileId, User};
+use wireglot_model::{
+    ClaimRecord, Credentials, Customer, CustomerId, Device, DeviceId, OtaPackage, OtaPackageId, Profile,
+    ProfileId, User,
+};
 use wireglot_proto::ProtoSchemas;
 use wireglot_store::Batch;
 
 use crate::attributes::Attributes;
 use crate::auth::{Digest, digest};
 use crate::devices::AdditionalInfo;
+use crate::rate::DeviceBuckets;
+use crate::session::SessionFacts;
 
 /// One saved version of a profile. Its address changes exactly when the profile does, so what a session derives from
 /// it can be kept until then.
@@ -50,6 +55,14 @@ pub(crate) struct DeviceState {
     /// The last of `saves` that is known to be in the store.
     pub(crate) durable: AtomicU64,
     pub(crate) deleted: AtomicBool,
+    /// What is left of its rate limits, as soon as it was asked for.
+    pub(crate) buckets: ArcSwapOption<DeviceBuckets>,
+    /// Its session, for those who list them.
+    pub(crate) session: ArcSwapOption<SessionFacts>,
+    /// Sessions that have begun and not ended; more than one only while a newer one takes over.
+    pub(crate) sessions: AtomicUsize,
+    /// The `lastActivityTime` that was last put into the store.
+    pub(crate) activity_saved: AtomicI64,
 }
 
 pub(crate) struct DeviceRecord {
@@ -96,6 +109,10 @@ impl DeviceHandle {
             saves: AtomicU64::new(1),
             durable: AtomicU64::new(0),
             deleted: AtomicBool::new(false),
+            buckets: ArcSwapOption::empty(),
+            session: ArcSwapOption::empty(),
+            sessions: AtomicUsize::new(0),
+            activity_saved: AtomicI64::new(0),
         };
         Self { state: Arc::new(state), admitted_by: 0 }
     }
@@ -118,6 +135,11 @@ impl DeviceHandle {
     /// The version of its profile that is in force now.
     pub fn profile(&self) -> Arc<ProfileState> {
         self.state.record.load().profile.state()
+    }
+
+    /// Whose it is now; `None`: the tenant's own.
+    pub fn customer(&self) -> Option<CustomerId> {
+        self.state.record.load().device.customer
     }
 
     /// Whether it acts for devices behind it.
@@ -167,7 +189,13 @@ pub(crate) struct Tables {
     /// By the digest of the lookup text, so that comparing keys tells nothing about tokens.
     lookups: HashMap<Digest, DeviceHandle>,
     pub(crate) profiles: HashMap<ProfileId, Arc<ProfileSlot>>,
+    pub(crate) packages: HashMap<OtaPackageId, Arc<OtaPackage>>,
     pub(crate) users: Vec<User>,
+    pub(crate) customers: HashMap<CustomerId, Customer>,
+    /// Devices that may be claimed, until their time is over or somebody asks in vain.
+    pub(crate) claims: HashMap<DeviceId, ClaimRecord>,
+    /// Profiles by the digest of the key by which devices that provision themselves name them.
+    provisioning: HashMap<Digest, Arc<ProfileSlot>>,
 }
 
 impl Tables {
@@ -197,6 +225,22 @@ impl Tables {
 
     pub(crate) fn profile_by_name(&self, name: &str) -> Option<Arc<ProfileSlot>> {
         self.profiles.values().find(|slot| &*slot.state().name == name).cloned()
+    }
+
+    pub(crate) fn profile_by_provisioning_key(&self, key: &str) -> Option<&Arc<ProfileSlot>> {
+        self.provisioning.get(&digest(key.as_bytes()))
+    }
+
+    /// Keeps the index by provisioning keys: `old` is the profile as it was in `slot`.
+    pub(crate) fn index_provisioning(&mut self, old: Option<&Profile>, slot: Option<&Arc<ProfileSlot>>) {
+        if let Some(key) = old.and_then(|old| old.provisioning.key()) {
+            self.provisioning.remove(&digest(key.as_bytes()));
+        }
+        if let Some(slot) = slot
+            && let Some(key) = slot.state().profile.provisioning.key()
+        {
+            self.provisioning.insert(digest(key.as_bytes()), slot.clone());
+        }
     }
 
     pub(crate) fn default_profile(&self) -> Arc<ProfileState> {

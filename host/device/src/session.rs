@@ -1,6 +1,11 @@
 //! Sessions of devices, as far as the domain cares: one per device, and only while its credentials stand.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
+
 use wireglot_bus::{Event, Kinds, Mailbox};
+use wireglot_model::limits::SESSION_CLIENT_ID_CHARS_MAX;
 use wireglot_model::{SessionId, Timestamp};
 
 use crate::Devices;
@@ -10,6 +15,58 @@ use crate::registry::DeviceHandle;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the credentials are no longer valid")]
 pub struct Revoked;
+
+/// What is told of a session. Its worker writes the two numbers, whoever lists sessions reads them.
+#[derive(Debug)]
+pub struct SessionFacts {
+    /// Which one.
+    pub id: SessionId,
+    /// As the client named itself, shortened where it is longer than anybody reads; may be empty.
+    pub client_id: Box<str>,
+    /// Where it comes from, as far as the connection still says.
+    pub address: Option<SocketAddr>,
+    /// When it began.
+    pub since: Timestamp,
+    /// The version of its protocol.
+    pub protocol: &'static str,
+    heard: AtomicI64,
+    in_flight: AtomicU16,
+}
+
+impl SessionFacts {
+    /// Of a session that begins.
+    pub fn new(
+        id: SessionId,
+        client_id: &str,
+        address: Option<SocketAddr>,
+        since: Timestamp,
+        protocol: &'static str,
+    ) -> Self {
+        let client_id = client_id.chars().take(SESSION_CLIENT_ID_CHARS_MAX).collect::<String>().into();
+        let (heard, in_flight) = (AtomicI64::new(since.0), AtomicU16::new(0));
+        Self { id, client_id, address, since, protocol, heard, in_flight }
+    }
+
+    /// The device was heard.
+    pub fn hear(&self, at: Timestamp) {
+        self.heard.store(at.0, Ordering::Relaxed);
+    }
+
+    /// When the device was last heard.
+    pub fn heard(&self) -> Timestamp {
+        Timestamp(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// So many publishes wait for their acknowledgement.
+    pub fn set_in_flight(&self, count: u16) {
+        self.in_flight.store(count, Ordering::Relaxed);
+    }
+
+    /// How many publishes wait for their acknowledgement.
+    pub fn in_flight(&self) -> u16 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
 
 impl Devices {
     /// Makes `session` the one session of a device that `authenticate` has let in; an older one is told to close.
@@ -26,6 +83,11 @@ impl Devices {
             self.0.bus.detach(device.id(), session);
             return Err(Revoked);
         }
+        if device.state.sessions.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.0.activity.connected(device, now);
+        } else {
+            self.heard([(device, now)]);
+        }
         if self.0.bus.wants(Kinds::CONNECTED) {
             self.0.bus.announce(Event::Connected {
                 device: device.id(),
@@ -37,9 +99,25 @@ impl Devices {
         Ok(())
     }
 
+    /// Lets the session of a device be listed, until it is closed or another one takes its place.
+    pub fn show_session(&self, device: &DeviceHandle, facts: Arc<SessionFacts>) {
+        device.state.session.store(Some(facts));
+    }
+
+    /// The sessions that are open, in no order.
+    pub fn sessions(&self) -> Vec<(DeviceHandle, Arc<SessionFacts>)> {
+        let tables = self.0.tables.read();
+        let facts = |device: &DeviceHandle| Some((device.clone(), device.state.session.load_full()?));
+        tables.devices().filter_map(facts).collect()
+    }
+
     /// The session has ended, whoever ended it.
     pub fn close_session(&self, device: &DeviceHandle, session: SessionId, now: Timestamp) {
         self.0.bus.detach(device.id(), session);
+        device.state.session.rcu(|shown| shown.clone().filter(|facts| facts.id != session));
+        if device.state.sessions.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.activity.disconnected(device, now);
+        }
         if self.0.bus.wants(Kinds::DISCONNECTED) {
             self.0.bus.announce(Event::Disconnected {
                 device: device.id(),

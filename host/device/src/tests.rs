@@ -1,9 +1,17 @@
 //! The rules of the domain over a real store: who may connect, what is kept, and what management may do.
 
 mod accept;
+mod activity;
 mod audit;
+mod certificates;
+mod claim;
 mod connect;
+mod customers;
 mod manage;
+mod ota;
+mod provision;
+mod rate;
+mod rpc;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;
@@ -55,6 +63,7 @@ fn draft(name: &str) -> DeviceDraft {
         label: None,
         profile: ProfileChoice::Default,
         additional_info: "null".into(),
+        ota: wireglot_model::OtaTargets::default(),
     }
 }
 

@@ -1,10 +1,14 @@
-//! Users of the management side: passwords are kept as Argon2 hashes.
+//! Users of the management side: administrators, and those who see the devices of one customer. Passwords are kept as
+//! Argon2 hashes.
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
-use wireglot_model::{User, UserId};
+use wireglot_model::limits::{PASSWORD_CHARS_MIN, TITLE_CHARS_MAX, USERS_MAX};
+use wireglot_model::{CustomerId, Timestamp, User, UserId};
+use wireglot_store::Batch;
 
 use crate::Devices;
+use crate::auth::same_secret;
 use crate::error::{DeviceError, Rule};
 use crate::random;
 
@@ -12,6 +16,29 @@ use crate::random;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+
+/// A user as somebody wishes to have them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct UserDraft {
+    pub email: String,
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    /// Whose devices they see.
+    pub customer: CustomerId,
+}
+
+/// A password that was long enough, as it is kept.
+pub struct HashedPassword(String);
+
+impl HashedPassword {
+    /// Hashing takes tens of milliseconds: never call this on a worker.
+    pub fn new(password: &str) -> Result<Self, DeviceError> {
+        if password.chars().count() < PASSWORD_CHARS_MIN {
+            return Err(Rule::PasswordTooShort.into());
+        }
+        hash(password).map(Self)
+    }
+}
 
 impl Devices {
     /// The user of this name and password. Hashing takes tens of milliseconds: never call this on a worker.
@@ -25,6 +52,69 @@ impl Devices {
         user.filter(|_| is_right).ok_or(DeviceError::BadLogin)
     }
 
+    /// Makes a user who has no password yet: `activate` sets one.
+    pub async fn create_user(&self, draft: UserDraft, now: Timestamp) -> Result<User, DeviceError> {
+        let UserDraft { email, first_name, last_name, customer } = draft;
+        let email = email.trim().to_owned();
+        check_texts(&[Some(&email), first_name.as_deref(), last_name.as_deref()])?;
+        let is_address =
+            email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+        if !is_address || email.chars().any(|character| character.is_whitespace() || character.is_control()) {
+            return Err(Rule::InvalidEmail(email).into());
+        }
+        let activation = Some(random::secret()?);
+        let (user, committed) = {
+            let mut tables = self.0.tables.write();
+            if !tables.customers.contains_key(&customer) {
+                return Err(Rule::UnknownCustomer.into());
+            }
+            if tables.users.iter().any(|user| user.email.eq_ignore_ascii_case(&email)) {
+                return Err(Rule::EmailTaken(email).into());
+            }
+            if tables.users.len() >= USERS_MAX {
+                return Err(Rule::TooManyUsers.into());
+            }
+            let user = User {
+                id: UserId(uuid::Uuid::new_v4()),
+                created: now,
+                email,
+                // No password has this hash.
+                password_hash: String::new(),
+                first_name,
+                last_name,
+                customer: Some(customer),
+                activation,
+            };
+            let mut batch = Batch::default();
+            batch.put_user(&user);
+            tables.users.push(user.clone());
+            (user, self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(user)
+    }
+
+    /// Whether a user waits for this activation. Costs nothing, so it is asked before a password is hashed.
+    pub fn awaits_activation(&self, token: &str) -> bool {
+        self.0.tables.read().users.iter().any(|user| is_activated_by(user, token))
+    }
+
+    /// Sets the first password of a user; the token is good once.
+    pub async fn activate(&self, token: &str, password: HashedPassword) -> Result<User, DeviceError> {
+        let (user, committed) = {
+            let mut tables = self.0.tables.write();
+            let found = tables.users.iter_mut().find(|user| is_activated_by(user, token));
+            let user = found.ok_or(Rule::InvalidActivation)?;
+            user.password_hash = password.0;
+            user.activation = None;
+            let mut batch = Batch::default();
+            batch.put_user(user);
+            (user.clone(), self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(user)
+    }
+
     /// The user of this id.
     pub fn user(&self, id: UserId) -> Option<User> {
         self.0.tables.read().users.iter().find(|user| user.id == id).cloned()
@@ -33,6 +123,16 @@ impl Devices {
     fn user_by_email(&self, email: &str) -> Option<User> {
         self.0.tables.read().users.iter().find(|user| user.email.eq_ignore_ascii_case(email)).cloned()
     }
+}
+
+fn is_activated_by(user: &User, token: &str) -> bool {
+    user.activation.as_ref().is_some_and(|due| same_secret(due.as_bytes(), token.as_bytes()))
+}
+
+/// Titles, names and addresses are for people: none is long.
+pub(crate) fn check_texts(texts: &[Option<&str>]) -> Result<(), Rule> {
+    let is_long = |text: &&str| text.chars().count() > TITLE_CHARS_MAX;
+    if texts.iter().flatten().any(is_long) { Err(Rule::TitleTooLong) } else { Ok(()) }
 }
 
 /// The hash of a password that nobody knows, with the parameters of all others.

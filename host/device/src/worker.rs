@@ -8,6 +8,7 @@ use std::future::Future;
 use std::task::{Context, Poll};
 
 use wireglot_bus::{Bus, Event, Kinds};
+use wireglot_model::limits::SECRET_BYTES_MAX;
 use wireglot_model::{
     CodecStamp, DeadLetter, DeadLetterBounds, Decoded, DeviceId, Downlink, Envelope, FrameTrace, ProfileId,
     RawFrame, Sample, Scope, Timestamp, Uplink, UplinkBody,
@@ -219,6 +220,12 @@ impl Devices {
                 Some(name) => self.child(device, name, received)?,
             };
             keep(&target, received, codec, &uplink.body, &mut batch, &mut answers);
+            if let UplinkBody::Claim { secret, duration_ms } = &uplink.body {
+                self.register_claim(&target, secret, *duration_ms, received, &mut batch);
+            }
+            if let UplinkBody::RpcResponse { id, payload } = &uplink.body {
+                self.0.rpcs.respond(target.id(), *id, payload, received, &mut batch);
+            }
             is_followed |= matches!(uplink.body, UplinkBody::Attributes(_));
             targets.push(Target { device: target, unsettled: None });
         }
@@ -271,9 +278,20 @@ impl Devices {
                         return Err(AcceptError::Unsupported(what));
                     }
                 }
-                UplinkBody::ClientRpc { .. } => return Err(AcceptError::Unsupported("client-side RPCs")),
-                // No server-side RPC can be waiting for this answer, and an unknown one is ignored.
+                // There is nothing to keep of it; who asks for it to be accepted answers it.
+                UplinkBody::ClientRpc { .. } => {
+                    if uplink.child.is_some() {
+                        let what = "client-side RPCs of devices behind a gateway";
+                        return Err(AcceptError::Unsupported(what));
+                    }
+                }
+                // An answer that nobody waits for is ignored.
                 UplinkBody::RpcResponse { .. } => {}
+                UplinkBody::Claim { secret, .. } => {
+                    if secret.len() > SECRET_BYTES_MAX {
+                        return Err(AcceptError::SecretTooLong);
+                    }
+                }
             }
         }
         Ok(())
@@ -314,7 +332,8 @@ impl After {
                 }
                 UplinkBody::RpcResponse { .. }
                 | UplinkBody::AttributeRequest { .. }
-                | UplinkBody::ClientRpc { .. } => {}
+                | UplinkBody::ClientRpc { .. }
+                | UplinkBody::Claim { .. } => {}
             }
         }
         answers
@@ -361,6 +380,6 @@ fn keep(
         UplinkBody::AttributeRequest { id, client_keys, shared_keys } => {
             answers.push(attributes::answer(device, *id, client_keys, shared_keys));
         }
-        UplinkBody::RpcResponse { .. } | UplinkBody::ClientRpc { .. } => {}
+        UplinkBody::RpcResponse { .. } | UplinkBody::ClientRpc { .. } | UplinkBody::Claim { .. } => {}
     }
 }

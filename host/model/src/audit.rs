@@ -49,6 +49,8 @@ pub enum AuditAction {
     ProfileDeleted,
     /// Another profile is the one of devices that name none.
     DefaultProfileChanged,
+    /// Other rate limits are in force.
+    RateLimitsChanged,
     /// The server was started with other settings than before.
     SettingsChanged,
 }

@@ -18,6 +18,24 @@ pub enum Downlink {
         /// Shared attributes found.
         shared: Vec<Sample>,
     },
+    /// A server-side RPC.
+    RpcRequest {
+        /// Counted per device; comes back with the response.
+        id: i32,
+        /// What to call.
+        method: String,
+        /// JSON text.
+        params: String,
+    },
+    /// The answer to a client-side RPC.
+    ClientRpcAnswer {
+        /// As the device chose it.
+        id: i32,
+        /// Which of the calls with this id is answered: a second one replaces the first.
+        ticket: u64,
+        /// JSON text.
+        payload: String,
+    },
     /// The session ends now, for this reason.
     Close(CloseReason),
 }
@@ -31,6 +49,8 @@ pub enum CloseReason {
     Administrative,
     /// Nothing was heard for the inactivity time-out (0x83).
     Inactive,
+    /// The device did not acknowledge an RPC, and the server is set to end its sessions then (0x98).
+    RpcUnacknowledged,
     /// The server shuts down (0x8B).
     ShuttingDown,
 }

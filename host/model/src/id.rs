@@ -57,6 +57,18 @@ uuid_id! {
     /// A user of the management side.
     UserId
 }
+uuid_id! {
+    /// A customer: whom devices are given to.
+    CustomerId
+}
+uuid_id! {
+    /// A package for updates over the air.
+    OtaPackageId
+}
+uuid_id! {
+    /// A server-side RPC.
+    RpcId
+}
 
 /// One MQTT session of this node, unique while the process runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

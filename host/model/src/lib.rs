@@ -1,12 +1,16 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
 //! Read in this order: who (`id`), when (`time`), what is measured (`value`, `number`), what a device says (`uplink`),
-//! what is said to it (`downlink`), what kind of device it is (`profile`, `protobuf`, `segments`), the stored records (`record`),
-//! who changed what (`audit`),
+//! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `protobuf`,
+//! `segments`), how fast it may speak
+//! (`rate`), how devices make themselves known (`provision`), the stored records (`record`), who changed what
+//! (`audit`), what is asked of a device (`rpc`), what counts as one address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
+mod address;
 pub mod audit;
+pub mod client_rpc;
 pub mod downlink;
 pub mod fault;
 pub mod id;
@@ -16,29 +20,40 @@ pub mod ota;
 pub mod profile;
 mod profile_limits;
 pub mod protobuf;
+pub mod provision;
+mod rate;
 pub mod record;
+pub mod rpc;
 pub mod segments;
 pub mod time;
 pub mod uplink;
 pub mod value;
 
+pub use address::network;
 pub use audit::{Actor, AuditAction, AuditEntry};
+pub use client_rpc::{ClientRpc, ResponderChoice, Webhook};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{
-    CodecHash, CodecName, CodecStamp, CredentialsId, DeviceId, ProfileId, SessionId, TenantId, UserId,
+    CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, OtaPackageId, ProfileId, RpcId,
+    SessionId, TenantId, UserId,
 };
-pub use ota::OtaKind;
+pub use ota::{ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaTargets, OtaUpdate};
 pub use profile::{
     CarriedNames, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, TransportKind, VersionPin,
     Wrapping,
 };
 pub use profile_limits::{InvalidLimit, ProfileLimits};
 pub use protobuf::{JsonCompatibility, SchemaTexts};
-pub use record::{
-    Attribute, Credentials, CredentialsKind, DeadLetter, Device, FailureStage, FrameTrace, RawFrame, Scope,
-    User,
+pub use provision::{
+    ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind, ProvisionRequest, Provisioning,
 };
+pub use rate::{InvalidRateLimit, LevelLimits, RateKind, RateLevel, RateLimit, RateLimits, RatePart};
+pub use record::{
+    Attribute, ClaimRecord, Credentials, CredentialsKind, Customer, DeadLetter, Device, FailureStage,
+    FrameTrace, RawFrame, Scope, User,
+};
+pub use rpc::{RpcRecord, RpcStatus};
 pub use time::Timestamp;
 pub use uplink::{Decoded, Measurement, Uplink, UplinkBody, split_keys};
 pub use value::{Sample, Value, is_storable_key};

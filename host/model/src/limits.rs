@@ -10,8 +10,16 @@ pub const IN_FLIGHT_MAX: u16 = 100;
 pub const SUBSCRIBE_FILTERS_MAX: usize = 64;
 /// How long a client may take from TCP accept to a whole CONNECT.
 pub const CONNECT_TIMEOUT_S: u16 = 10;
-/// Connections without activity end after this, whatever their keep alive (device API §4.2).
-pub const INACTIVITY_TIMEOUT_S: u16 = 600;
+/// Longest header of the PROXY protocol, with its extensions.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4_096;
+/// Certificates in the chain that a client shows.
+pub const CLIENT_CHAIN_MAX: usize = 8;
+/// Longest pattern by which a profile finds the names of devices in their certificates, in bytes.
+pub const NAME_PATTERN_BYTES_MAX: usize = 1_024;
+/// Addresses whose wrong logins are remembered at a time.
+pub const WRONG_LOGIN_ADDRESSES_MAX: usize = 65_536;
+/// What the time after which a session without activity ends may be set to, in seconds (device API §4.2).
+pub const SESSION_INACTIVITY_S: RangeInclusive<u16> = 3..=3_600;
 /// How long one packet may take from its first byte to its last.
 pub const PACKET_TIMEOUT_S: u16 = 30;
 /// Bytes of publishes of one connection that may wait for their acknowledgement; past it, one packet may overshoot.
@@ -28,6 +36,26 @@ pub const DEVICE_OUTBOX_MAX: usize = 100;
 pub const DRAIN_TIMEOUT_S: u16 = 10;
 /// Commands waiting in one worker's mailbox.
 pub const MAILBOX_COMMANDS_MAX: usize = 4_096;
+/// Calls of one device that may wait for their answer; past it, a call is answered with an error at once.
+pub const CLIENT_RPC_WAITING_MAX: usize = 32;
+/// Largest answer to a call: with its topic it fits a packet.
+pub const CLIENT_RPC_ANSWER_BYTES_MAX: usize = 60 * 1024;
+/// How long a call may wait for its answer, in milliseconds (device API §13).
+pub const CLIENT_RPC_TIMEOUT_MS: u32 = 60_000;
+/// Methods that a responder may name, and shared attributes that it may ask to see.
+pub const RESPONDER_NAMES_MAX: usize = 64;
+/// What a webhook may take for one call, in milliseconds.
+pub const WEBHOOK_TIMEOUT_MS: RangeInclusive<u32> = 100..=CLIENT_RPC_TIMEOUT_MS;
+/// What it may take where nothing is said.
+pub const WEBHOOK_TIMEOUT_MS_DEFAULT: u32 = 10_000;
+/// Calls of webhooks that run at a time.
+pub const WEBHOOK_CALLS_MAX: usize = 64;
+/// Those of them that go to one address: a webhook that hangs leaves room for the others.
+pub const WEBHOOK_CALLS_PER_URL_MAX: usize = 16;
+/// Calls of one webhook that run or wait; past it, a call is answered with an error at once.
+pub const WEBHOOK_WAITING_PER_URL_MAX: usize = 256;
+/// Longest address of a webhook, and longest `Authorization` header for it.
+pub const WEBHOOK_TEXT_BYTES_MAX: usize = 4_096;
 
 /// Longest telemetry or attribute key, in characters (device API §8.4).
 pub const KEY_CHARS_MAX: usize = 255;
@@ -45,6 +73,14 @@ pub const NAMED_SEGMENTS_MAX: usize = 8;
 pub const SEGMENT_NAME_BYTES_MAX: usize = 32;
 /// Longest name of a device or a profile, in characters.
 pub const NAME_CHARS_MAX: usize = 255;
+/// Longest key or secret of a profile's provisioning, and longest secret of a claim, in bytes.
+pub const SECRET_BYTES_MAX: usize = 1_024;
+/// Sessions that only provision, in the whole process.
+pub const PROVISION_SESSIONS_MAX: usize = 1_024;
+/// Requests of one such session.
+pub const PROVISION_REQUESTS_MAX: usize = 32;
+/// How long such a session may go on after its first answer (device API §15.3).
+pub const PROVISION_ANSWERED_S: u16 = 60;
 /// Longest part of a device's credentials, in bytes; a certificate is the longest.
 pub const CREDENTIALS_BYTES_MAX: usize = 16 * 1024;
 /// Nesting of a JSON payload (device API §8.1).
@@ -221,6 +257,69 @@ pub const TRACE_VALUES_MAX: usize = 256;
 /// Bytes of a text in the live trace.
 pub const TRACE_TEXT_BYTES_MAX: usize = 512;
 
+/// Customers in the whole installation.
+pub const CUSTOMERS_MAX: usize = 100_000;
+/// Users of the management side.
+pub const USERS_MAX: usize = 10_000;
+/// Longest e-mail address or name of a user, and longest title of a customer, in characters.
+pub const TITLE_CHARS_MAX: usize = 255;
+/// Packages for updates over the air that there may be.
+pub const OTA_PACKAGES_MAX: usize = 10_000;
+/// Longest title, version or tag of such a package, in characters.
+pub const OTA_TEXT_CHARS_MAX: usize = 255;
+/// Longest address of a package that lies elsewhere, and longest name of a file, in bytes.
+pub const OTA_URL_BYTES_MAX: usize = 1_024;
+/// Largest part of a package that a device may ask for with a size (device API §16.5).
+pub const OTA_CHUNK_BYTES_MAX: u64 = 65_536;
+/// Largest package that a device may ask for as a whole; it goes out as one packet.
+pub const OTA_WHOLE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of packages that are on their way from the disk to devices at a time, in the whole process.
+pub const OTA_BYTES_IN_FLIGHT_MAX: u64 = 1024 * 1024;
+/// How long a device may take to read a part of a package; past it, it is disconnected, because others wait.
+pub const OTA_PART_TIMEOUT_S: u16 = 30;
+/// Downloads that a connection remembers the package of; the one that was used longest ago is forgotten first.
+pub const OTA_DOWNLOADS_REMEMBERED_MAX: usize = 8;
+/// Requests of a connection that may wait for the device's acknowledgements; past it, it is disconnected.
+pub const OTA_REQUESTS_WAITING_MAX: usize = 256;
+/// Bytes of their topics.
+pub const OTA_REQUESTS_WAITING_BYTES_MAX: usize = 64 * 1024;
+/// Devices that are told of an update in `OTA_PUSH_PERIOD_S` (device API §16.2).
+pub const OTA_PUSHES_MAX: usize = 100;
+/// The time that belongs to it.
+pub const OTA_PUSH_PERIOD_S: u32 = 60;
+/// Devices whose updates are queued with one commit.
+pub const OTA_DEVICES_AT_ONCE: usize = 256;
+
+/// Server-side RPCs of one device that wait for it or for its answer; past it, new ones are refused.
+pub const RPCS_PENDING_PER_DEVICE_MAX: usize = 100;
+/// RPCs on their way into one session at a time: the rest waits where it does not fill the session's outbox.
+pub const RPCS_UNDER_WAY_MAX: usize = 32;
+/// Longest method of an RPC, in bytes.
+pub const RPC_METHOD_BYTES_MAX: usize = 255;
+/// Longest parameters of an RPC, in bytes of JSON text.
+pub const RPC_PARAMS_BYTES_MAX: usize = 64 * 1024;
+/// Longest additional info of an RPC, in bytes of JSON text.
+pub const RPC_INFO_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of RPCs that wait, over all devices; past it, new ones are refused.
+pub const RPC_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Persistent RPCs that are kept; past it, the oldest finished ones go.
+pub const RPCS_KEPT_MAX: usize = 100_000;
+/// Bytes of them.
+pub const RPC_KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Requests to the management side that wait for a device's answer at a time.
+pub const RPC_WAITERS_MAX: usize = 512;
+
+/// Parts of one rate limit.
+pub const RATE_PARTS_MAX: usize = 8;
+/// The largest count in a rate limit.
+pub const RATE_CAPACITY_MAX: u64 = 1_000_000_000;
+/// The longest period of a rate limit: 31 days.
+pub const RATE_PERIOD_S_MAX: u64 = 31 * 24 * 3_600;
+/// Devices whose activity is written in one commit.
+pub const ACTIVITY_DEVICES_PER_COMMIT: usize = 512;
+/// Characters of a client id that the list of sessions shows.
+pub const SESSION_CLIENT_ID_CHARS_MAX: usize = 256;
+
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.
@@ -242,6 +341,10 @@ pub const LOGOUTS_KEPT_MAX: usize = 10_000;
 /// Items of one page.
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 
+// What is under way into a session leaves room in its outbox for everything else.
+const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
+// Whoever waits for devices leaves connections to everybody else.
+const _: () = assert!(2 * RPC_WAITERS_MAX <= REST_CONNECTIONS_MAX);
 // A codec holds the payload, its copy, and the largest result we accept from it.
 const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);
 // A field takes at least eight bytes of its schema, so no message has more samples than a codec's result may have.
@@ -268,5 +371,12 @@ const _: () = assert!(PROFILE_DEAD_LETTER_DAYS <= PROFILE_DEAD_LETTER_DAYS_MAX);
 const _: () = assert!(2 * CODECS_MAX <= CODEC_CACHE_FILES_MAX);
 // A canary ends before its candidate's breaker would pause devices.
 const _: () = assert!(CANARY_HARD_FAILURES_MAX < CODEC_TRAPS_IN_A_ROW_MAX);
+// The answer to a call fits a packet, whatever its topic.
+const _: () = assert!(CLIENT_RPC_ANSWER_BYTES_MAX + 1_024 <= PACKET_BYTES_MAX);
+// One webhook that hangs cannot take all places.
+const _: () = assert!(2 * WEBHOOK_CALLS_PER_URL_MAX <= WEBHOOK_CALLS_MAX);
 // A frame of the largest kind fits the queue of the shadow.
 const _: () = assert!(2 * PACKET_BYTES_MAX < SHADOW_QUEUE_BYTES_MAX);
+// The largest part fits what may be in flight, or it would never be read.
+const _: () =
+    assert!(OTA_CHUNK_BYTES_MAX <= OTA_WHOLE_BYTES_MAX && OTA_WHOLE_BYTES_MAX <= OTA_BYTES_IN_FLIGHT_MAX);

@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::client_rpc::ClientRpc;
 use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
+use crate::ota::OtaTargets;
 use crate::profile_limits::ProfileLimits;
 use crate::protobuf::{JsonCompatibility, SchemaTexts};
+use crate::provision::Provisioning;
 use crate::time::Timestamp;
 
 /// Where telemetry goes unless a profile says otherwise.
@@ -40,6 +43,15 @@ pub struct Profile {
     /// How many payloads that were not decoded are kept.
     #[serde(default)]
     pub dead_letters: DeadLetterBounds,
+    /// Whether devices make themselves known.
+    #[serde(default)]
+    pub provisioning: Provisioning,
+    /// The packages that its devices are to have, unless they have their own.
+    #[serde(default)]
+    pub ota: OtaTargets,
+    /// Who answers what its devices call.
+    #[serde(default)]
+    pub client_rpc: ClientRpc,
 }
 
 /// How many dead letters of a profile are kept. The oldest make room.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CodecStamp, CredentialsId, DeviceId, ProfileId, UserId};
+use crate::id::{CodecStamp, CredentialsId, CustomerId, DeviceId, ProfileId, UserId};
+use crate::ota::OtaTargets;
 use crate::profile::Envelope;
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -24,8 +25,40 @@ pub struct Device {
     pub additional_info: String,
     /// Acts for devices behind it (`additionalInfo.gateway`).
     pub is_gateway: bool,
+    /// Whose it is; `None`: the tenant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<CustomerId>,
+    /// The packages that it is to have, before those of its profile.
+    #[serde(default)]
+    pub ota: OtaTargets,
     /// Counts saves.
     pub version: u64,
+}
+
+/// A customer: whom devices are given to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Customer {
+    /// Identity.
+    pub id: CustomerId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Unique.
+    pub title: String,
+    /// The other members of the REST shape (e-mail, address, …), a JSON object as text.
+    pub details: String,
+    /// Counts saves.
+    pub version: u64,
+}
+
+/// A device lets whoever knows the secret claim it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClaimRecord {
+    /// Which one.
+    pub device: DeviceId,
+    /// May be empty.
+    pub secret: String,
+    /// Until when.
+    pub expires: Timestamp,
 }
 
 /// How a device proves who it is. One per device.
@@ -103,6 +136,12 @@ pub struct User {
     pub first_name: Option<String>,
     /// Last name, where known.
     pub last_name: Option<String>,
+    /// Sees the devices of this customer and nothing else; `None`: an administrator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<CustomerId>,
+    /// What a user who has no password yet sets one with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<String>,
 }
 
 /// Where on its way a payload failed.

@@ -55,6 +55,13 @@ pub enum UplinkBody {
         /// JSON text.
         params: String,
     },
+    /// Whoever knows the secret may claim the device.
+    Claim {
+        /// May be empty.
+        secret: String,
+        /// For how long, in milliseconds; 0 or less: as long as the server allows by default.
+        duration_ms: i64,
+    },
 }
 
 /// What one frame meant.

@@ -76,6 +76,30 @@ pub fn write_json_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// Valid JSON without white space between its tokens.
+pub fn compact_json(text: String) -> String {
+    if !text.chars().any(between_tokens()) {
+        return text;
+    }
+    let mut between_tokens = between_tokens();
+    text.chars().filter(|&character| !between_tokens(character)).collect()
+}
+
+/// Fed with valid JSON, character by character, it tells the white space outside strings.
+fn between_tokens() -> impl FnMut(char) -> bool {
+    let (mut in_string, mut escaped) = (false, false);
+    move |character| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            ' ' | '\t' | '\n' | '\r' => return !in_string,
+            _ => {}
+        }
+        false
+    }
+}
+
 /// A double as Java's `Double.toString` spells it, because clients compare the text: `42.0`, `1.0E10`, `1.0E-5`.
 pub fn write_double(value: f64, out: &mut String) {
     let magnitude = value.abs();

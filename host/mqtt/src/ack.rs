@@ -5,6 +5,7 @@
 
 use ntex_mqtt::v5::codec::{DisconnectReasonCode, PublishAckReason};
 use wireglot_device::Accepted;
+use wireglot_model::ProvisionAnswer;
 use wireglot_model::downlink::CloseReason;
 
 /// The answer to a publish. MQTT 3.1.1 writes every one of them as a plain PUBACK.
@@ -18,6 +19,7 @@ enum Outcome {
     Denied,
     Quota,
     UnknownTopic,
+    Unserved,
 }
 
 impl Ack {
@@ -46,6 +48,21 @@ impl Ack {
         Self(Outcome::UnknownTopic)
     }
 
+    /// The device that asked is answered; what the answer promises is durable.
+    pub(crate) fn provisioned(_proof: &ProvisionAnswer) -> Self {
+        Self(Outcome::Kept)
+    }
+
+    /// A request to provision that cannot be read. There is nobody yet for whom it could be kept (device API §6.1).
+    pub(crate) fn unread() -> Self {
+        Self(Outcome::BadPayload)
+    }
+
+    /// A request to provision that nobody serves (device API §15.2).
+    pub(crate) fn unserved() -> Self {
+        Self(Outcome::Unserved)
+    }
+
     pub(crate) fn is_success(self) -> bool {
         self.reason() == PublishAckReason::Success
     }
@@ -57,6 +74,7 @@ impl Ack {
             Outcome::Denied => PublishAckReason::NotAuthorized,
             Outcome::Quota => PublishAckReason::QuotaExceeded,
             Outcome::UnknownTopic => PublishAckReason::TopicNameInvalid,
+            Outcome::Unserved => PublishAckReason::ImplementationSpecificError,
         }
     }
 }
@@ -76,16 +94,22 @@ pub(crate) enum Close {
     Inactive,
     /// The device's other session took over.
     TakenOver,
-    /// An operator's doing.
+    /// An operator's doing, or what an operator has set for devices that do not acknowledge RPCs.
     Administrative,
     /// The server stops.
     ShuttingDown,
     /// A bound was passed.
     Quota,
+    /// A rate limit was passed; what was not acknowledged was not kept.
+    RateLimited,
     /// A topic alias beyond the announced maximum.
     TopicAlias,
     /// A bad payload, where the profile wants the strict behaviour.
     BadPayload,
+    /// A session that only provisions has nothing else to say.
+    UnknownTopic,
+    /// A device that was provisioned comes back by its credentials.
+    Provisioned,
 }
 
 impl Close {
@@ -93,7 +117,9 @@ impl Close {
         match self {
             Close::Malformed => DisconnectReasonCode::MalformedPacket,
             Close::ProtocolError => DisconnectReasonCode::ProtocolError,
-            Close::Failed | Close::Inactive => DisconnectReasonCode::ImplementationSpecificError,
+            Close::Failed | Close::Inactive | Close::RateLimited => {
+                DisconnectReasonCode::ImplementationSpecificError
+            }
             Close::KeepAlive => DisconnectReasonCode::KeepAliveTimeout,
             Close::TakenOver => DisconnectReasonCode::SessionTakenOver,
             Close::Administrative => DisconnectReasonCode::AdministrativeAction,
@@ -101,6 +127,8 @@ impl Close {
             Close::Quota => DisconnectReasonCode::QuotaExceeded,
             Close::TopicAlias => DisconnectReasonCode::TopicAliasInvalid,
             Close::BadPayload => DisconnectReasonCode::PayloadFormatInvalid,
+            Close::UnknownTopic => DisconnectReasonCode::TopicNameInvalid,
+            Close::Provisioned => DisconnectReasonCode::NormalDisconnection,
         }
     }
 
@@ -114,7 +142,10 @@ impl Close {
             | Close::TakenOver
             | Close::Administrative
             | Close::ShuttingDown
-            | Close::BadPayload => false,
+            | Close::RateLimited
+            | Close::BadPayload
+            | Close::UnknownTopic
+            | Close::Provisioned => false,
         }
     }
 }
@@ -123,7 +154,7 @@ impl From<CloseReason> for Close {
     fn from(reason: CloseReason) -> Self {
         match reason {
             CloseReason::TakenOver => Close::TakenOver,
-            CloseReason::Administrative => Close::Administrative,
+            CloseReason::Administrative | CloseReason::RpcUnacknowledged => Close::Administrative,
             CloseReason::Inactive => Close::Inactive,
             CloseReason::ShuttingDown => Close::ShuttingDown,
         }
@@ -145,6 +176,7 @@ mod tests {
         check(Close::ProtocolError, 0x82);
         check(Close::Failed, 0x83);
         check(Close::Inactive, 0x83);
+        check(Close::RateLimited, 0x83);
         check(Close::ShuttingDown, 0x8B);
         check(Close::KeepAlive, 0x8D);
         check(Close::TakenOver, 0x8E);
@@ -152,6 +184,8 @@ mod tests {
         check(Close::Quota, 0x97);
         check(Close::Administrative, 0x98);
         check(Close::BadPayload, 0x99);
+        check(Close::UnknownTopic, 0x90);
+        check(Close::Provisioned, 0x00);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 
 use wireglot_codec::Frame;
 use wireglot_codec::envelope::{self, Carried};
-use wireglot_device::{AcceptError, DeviceHandle};
+use wireglot_device::{AcceptError, DeviceHandle, Speaker};
 use wireglot_model::{CodecStamp, Decoded, FailureStage, Fault, Timestamp, UplinkBody, Wrapping};
 
+use crate::limit;
 use crate::profile::{ProfileView, Unread};
-use crate::publish::{Incoming, Owed, Sender, bury, skip, take};
+use crate::publish::{Incoming, Owed, Sender, bury, refuse, skip, take};
 use crate::session::Session;
 use crate::trace::{Seen, Told, Watch};
 
@@ -46,6 +47,10 @@ pub(crate) fn receive(
     let told = Told { device: &device, view: &own, incoming: &frame, received: frame_received };
     let (unread, owed) = match decode(session, &own, incoming, &carried, &device) {
         Ok((decoded, codec)) => {
+            if limit::decoded(session, Speaker::Child, &decoded, received).is_err() {
+                return refuse(session, owed);
+            }
+            session.worker.hear_carried(&device, received);
             let seen = watch.and_then(|watch| watch.decoded(bus, &told, &decoded, Some(&codec)));
             let raw = own.keeps_raw.then(|| incoming.raw(&own, envelope));
             match take(session, &device, frame_received, &codec, decoded, raw, owed) {
@@ -103,8 +108,16 @@ fn decode(
         metadata: &carried.metadata,
     };
     let (decoded, stamp) = session.worker.codecs.decode(codec, &frame)?;
-    if decoded.uplinks.iter().any(|uplink| matches!(uplink.body, UplinkBody::AttributeRequest { .. })) {
-        let error = AcceptError::Unsupported("attribute requests of devices behind a network server");
+    let unanswerable = decoded.uplinks.iter().find_map(|uplink| match uplink.body {
+        UplinkBody::AttributeRequest { .. } => Some("attribute requests of devices behind a network server"),
+        UplinkBody::ClientRpc { .. } => Some("client-side RPCs of devices behind a network server"),
+        UplinkBody::Telemetry(_)
+        | UplinkBody::Attributes(_)
+        | UplinkBody::RpcResponse { .. }
+        | UplinkBody::Claim { .. } => None,
+    });
+    if let Some(what) = unanswerable {
+        let error = AcceptError::Unsupported(what);
         return Err(Unread::not_accepted(&error, Some(stamp)));
     }
     Ok((decoded, stamp))

@@ -2,20 +2,20 @@
 //!
 //! The versions' own packets are read in `v3.rs` and `v5.rs`.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ntex_mqtt::v3::codec::ConnectAckReason as V3Reason;
 use ntex_mqtt::v5::codec::ConnectAckReason as V5Reason;
-use wireglot_device::{AuthRefusal, ConnectClaim, DeviceHandle, Revoked};
+use wireglot_device::{AuthRefusal, CertificateRefusal, ConnectClaim, DeviceHandle, RateExceeded, Revoked};
 use wireglot_model::SessionId;
-use wireglot_model::limits::{INACTIVITY_TIMEOUT_S, PACKET_BYTES_MAX};
+use wireglot_model::limits::PACKET_BYTES_MAX;
 
+use crate::entrance::Visitor;
+use crate::limit;
 use crate::worker::Worker;
 use wireglot_device::now;
-
-/// Keep alives beyond this would let the inactivity time-out strike first.
-const KEEP_ALIVE_MAX_S: u16 = INACTIVITY_TIMEOUT_S / 3 * 2;
 
 /// The largest packet with its fixed header. ntex-mqtt counts without that, so it lets four bytes more through; above
 /// the packet limit of the device API, which is enforced with the right reason code.
@@ -25,14 +25,41 @@ pub(crate) const WHOLE_PACKET_BYTES_MAX: u32 = PACKET_BYTES_MAX as u32 + 4;
 pub(crate) struct Admitted {
     pub(crate) device: DeviceHandle,
     pub(crate) session: SessionId,
+    /// From where, as far as somebody asks.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// Checks the claim and makes the session the device's one session.
-pub(crate) fn admit(worker: &Rc<Worker>, claim: &ConnectClaim<'_>) -> Result<Admitted, Refusal> {
-    let device = worker.devices.authenticate(claim)?;
+pub(crate) async fn admit(
+    worker: &Rc<Worker>,
+    visitor: &Visitor,
+    claim: &ConnectClaim<'_>,
+) -> Result<Admitted, Refusal> {
+    let admitted = log_in(worker, visitor, claim).await;
+    match &admitted {
+        Ok(_) => worker.entrance().welcomed(visitor.address),
+        Err(refusal) => worker.entrance().refused(visitor.address, *refusal),
+    }
+    admitted
+}
+
+async fn log_in(
+    worker: &Rc<Worker>,
+    visitor: &Visitor,
+    claim: &ConnectClaim<'_>,
+) -> Result<Admitted, Refusal> {
+    let device = if visitor.certificates.is_empty() {
+        worker.devices.authenticate(claim)?
+    } else {
+        // Whatever user name and password come with a certificate, nobody looks at them.
+        let chain: Vec<&[u8]> = visitor.certificates.iter().map(AsRef::as_ref).collect();
+        // Boxed, so that logins without one are not as large.
+        Box::pin(worker.devices.authenticate_certificate(&chain, visitor.dates, now())).await?
+    };
+    limit::open(worker, &device)?;
     let session = worker.next_session();
     worker.devices.open_session(&device, session, &worker.mailbox, now())?;
-    Ok(Admitted { device, session })
+    Ok(Admitted { device, session, address: visitor.address })
 }
 
 /// A connection that ended before its CONNECT was whole and understood.
@@ -43,10 +70,16 @@ pub(crate) struct Broken;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {
     Login(AuthRefusal),
+    /// The client has shown a certificate.
+    Certificate(CertificateRefusal),
     /// The credentials changed while the device was being let in.
     Revoked,
+    /// More than the rate limits allow.
+    RateLimited,
     /// MQTT 5 enhanced authentication is not offered.
     AuthenticationMethod,
+    /// As many sessions provision as may at a time.
+    TooManyProvision,
 }
 
 impl From<AuthRefusal> for Refusal {
@@ -55,9 +88,21 @@ impl From<AuthRefusal> for Refusal {
     }
 }
 
+impl From<CertificateRefusal> for Refusal {
+    fn from(refusal: CertificateRefusal) -> Self {
+        Refusal::Certificate(refusal)
+    }
+}
+
 impl From<Revoked> for Refusal {
     fn from(_: Revoked) -> Self {
         Refusal::Revoked
+    }
+}
+
+impl From<RateExceeded> for Refusal {
+    fn from(_: RateExceeded) -> Self {
+        Refusal::RateLimited
     }
 }
 
@@ -68,10 +113,14 @@ impl Refusal {
             Refusal::Login(
                 AuthRefusal::EmptyUserName | AuthRefusal::UnknownClient | AuthRefusal::NothingPresented,
             ) => V3Reason::BadUserNameOrPassword,
-            Refusal::Login(AuthRefusal::UnknownUser) | Refusal::Revoked | Refusal::AuthenticationMethod => {
-                V3Reason::NotAuthorized
-            }
-            Refusal::Login(AuthRefusal::OtherTransport) => V3Reason::ServiceUnavailable,
+            Refusal::Login(AuthRefusal::UnknownUser)
+            | Refusal::Certificate(CertificateRefusal::Unknown | CertificateRefusal::OutsideDates)
+            | Refusal::Revoked
+            | Refusal::AuthenticationMethod => V3Reason::NotAuthorized,
+            Refusal::Login(AuthRefusal::OtherTransport)
+            | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
+            | Refusal::TooManyProvision
+            | Refusal::RateLimited => V3Reason::ServiceUnavailable,
         }
     }
 
@@ -82,9 +131,17 @@ impl Refusal {
                 V5Reason::BadUserNameOrPassword
             }
             Refusal::Login(AuthRefusal::UnknownClient) => V5Reason::ClientIdentifierNotValid,
-            Refusal::Login(AuthRefusal::NothingPresented) => V5Reason::NotAuthorized,
-            Refusal::Login(AuthRefusal::OtherTransport) => V5Reason::ServerUnavailable,
+            Refusal::Login(AuthRefusal::NothingPresented)
+            | Refusal::Certificate(CertificateRefusal::Unknown | CertificateRefusal::OutsideDates) => {
+                V5Reason::NotAuthorized
+            }
+            Refusal::Login(AuthRefusal::OtherTransport)
+            | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => {
+                V5Reason::ServerUnavailable
+            }
+            Refusal::RateLimited => V5Reason::ConnectionRateExceeded,
             Refusal::AuthenticationMethod => V5Reason::BadAuthenticationMethod,
+            Refusal::TooManyProvision => V5Reason::QuotaExceeded,
         }
     }
 
@@ -93,14 +150,37 @@ impl Refusal {
     pub(crate) fn v5_disconnect(self) -> u8 {
         match self {
             Refusal::Login(AuthRefusal::OtherTransport) => 0x89,
+            Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => 0x83,
+            Refusal::RateLimited => 0x96,
             Refusal::Login(
                 AuthRefusal::UnknownUser
                 | AuthRefusal::EmptyUserName
                 | AuthRefusal::UnknownClient
                 | AuthRefusal::NothingPresented,
             )
+            | Refusal::Certificate(CertificateRefusal::Unknown | CertificateRefusal::OutsideDates)
             | Refusal::Revoked
-            | Refusal::AuthenticationMethod => u8::from(self.v5_reason()),
+            | Refusal::AuthenticationMethod
+            | Refusal::TooManyProvision => u8::from(self.v5_reason()),
+        }
+    }
+
+    /// Whether it counts against the address: no device was found (device API §3.7).
+    pub(crate) fn is_wrong_login(self) -> bool {
+        match self {
+            Refusal::Login(
+                AuthRefusal::UnknownUser
+                | AuthRefusal::EmptyUserName
+                | AuthRefusal::UnknownClient
+                | AuthRefusal::NothingPresented,
+            )
+            | Refusal::Certificate(CertificateRefusal::Unknown | CertificateRefusal::OutsideDates) => true,
+            Refusal::Login(AuthRefusal::OtherTransport)
+            | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
+            | Refusal::Revoked
+            | Refusal::AuthenticationMethod
+            | Refusal::RateLimited
+            | Refusal::TooManyProvision => false,
         }
     }
 }
@@ -117,11 +197,13 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub(crate) fn of(sent_s: u16) -> Self {
-        if sent_s == 0 || sent_s > KEEP_ALIVE_MAX_S {
+    /// `inactivity_s` is the longest silence of any session: longer keep alives would let it strike first.
+    pub(crate) fn of(sent_s: u16, inactivity_s: u16) -> Self {
+        let keep_alive_s_max = inactivity_s / 3 * 2;
+        if sent_s == 0 || sent_s > keep_alive_s_max {
             return Self {
-                timeout: Duration::from_secs(INACTIVITY_TIMEOUT_S.into()),
-                announced_s: Some(KEEP_ALIVE_MAX_S),
+                timeout: Duration::from_secs(inactivity_s.into()),
+                announced_s: Some(keep_alive_s_max),
                 is_clients: false,
             };
         }
@@ -147,21 +229,29 @@ mod tests {
         check(Refusal::Login(AuthRefusal::UnknownClient), 4, 0x85, 0x85);
         check(Refusal::Login(AuthRefusal::NothingPresented), 4, 0x87, 0x87);
         check(Refusal::Login(AuthRefusal::OtherTransport), 3, 0x88, 0x89);
+        check(Refusal::Certificate(CertificateRefusal::Unknown), 5, 0x87, 0x87);
+        check(Refusal::Certificate(CertificateRefusal::OutsideDates), 5, 0x87, 0x87);
+        check(Refusal::Certificate(CertificateRefusal::OtherTransport), 3, 0x88, 0x83);
+        check(Refusal::Certificate(CertificateRefusal::NotStored), 3, 0x88, 0x83);
         check(Refusal::Revoked, 5, 0x86, 0x86);
         check(Refusal::AuthenticationMethod, 5, 0x8C, 0x8C);
+        check(Refusal::TooManyProvision, 3, 0x97, 0x97);
+        check(Refusal::RateLimited, 3, 0x9F, 0x96);
     }
 
     #[test]
     fn keep_alive_is_enforced_at_one_and_a_half_times() {
-        for (sent, timeout, announced) in [
-            (1, 1_500, None),
-            (2, 3_000, None),
-            (60, 90_000, None),
-            (400, 600_000, None),
-            (0, 600_000, Some(400)),
-            (401, 600_000, Some(400)),
+        for (sent, inactivity, timeout, announced) in [
+            (1, 600, 1_500, None),
+            (2, 600, 3_000, None),
+            (60, 600, 90_000, None),
+            (400, 600, 600_000, None),
+            (0, 600, 600_000, Some(400)),
+            (401, 600, 600_000, Some(400)),
+            (2, 3, 3_000, None),
+            (3, 3, 3_000, Some(2)),
         ] {
-            let keep_alive = KeepAlive::of(sent);
+            let keep_alive = KeepAlive::of(sent, inactivity);
             let found = (keep_alive.timeout.as_millis(), keep_alive.announced_s);
             assert_eq!(found, (timeout, announced), "{sent}");
             assert_eq!(keep_alive.is_clients, announced.is_none());

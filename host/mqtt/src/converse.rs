@@ -28,7 +28,7 @@ use crate::deliver;
 use crate::session::{Owner, Session};
 
 /// More than this is never read ahead of a packet that is as long as it says.
-const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
+pub(crate) const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
 
 /// A version of MQTT, as the loop sees it.
 pub(crate) trait Dialect {
@@ -57,10 +57,12 @@ enum End {
 }
 
 /// Serves a session from its CONNACK to its end.
-pub(crate) async fn converse<D: Dialect>(io: &Io, codec: &D::Codec, owner: &Owner, mut dialect: D) {
+pub(crate) async fn converse<F, D: Dialect>(io: &Io<F>, codec: &D::Codec, owner: &Owner, mut dialect: D) {
     let session = owner.session();
     let mut watch = Watch::new(session.silence_max());
     let end = poll_fn(|cx| listen(io, codec, session, &mut dialect, &mut watch, cx)).await;
+    // A part of a package is of no use to whoever does not hear it; a device asks again when it is back.
+    session.downloads.stop(session);
     // What has begun is finished first: its answers may be lost with the connection, but not its messages. A commit
     // that takes longer than this fails anyway.
     let _finished = timeout(Millis(u32::from(DRAIN_TIMEOUT_S) * 1000), session.window.idle()).await;
@@ -73,7 +75,7 @@ pub(crate) async fn converse<D: Dialect>(io: &Io, codec: &D::Codec, owner: &Owne
 }
 
 /// Ends the connection as soon as what was written is on its way.
-pub(crate) async fn hang_up(io: &Io) {
+pub(crate) async fn hang_up<F>(io: &Io<F>) {
     let ended = poll_fn(|cx| {
         // Nobody reads on; what still comes would only fill memory.
         io.with_read_buf(|unread| unread.clear());
@@ -85,8 +87,8 @@ pub(crate) async fn hang_up(io: &Io) {
     }
 }
 
-fn listen<D: Dialect>(
-    io: &Io,
+fn listen<F, D: Dialect>(
+    io: &Io<F>,
     codec: &D::Codec,
     session: &Rc<Session>,
     dialect: &mut D,

@@ -29,6 +29,10 @@ counters! {
     connections_accepted,
     /// TCP connections that have ended.
     connections_ended,
+    /// Connections dropped because of earlier wrong logins from their address.
+    connections_blocked,
+    /// TLS handshakes that failed.
+    handshakes_failed,
     /// Connections that ended before a CONNECT was whole and understood.
     connects_broken,
     /// CONNECTs answered with a refusal.
@@ -43,6 +47,10 @@ counters! {
     sessions_silent,
     /// Payload bytes of publishes received.
     publish_bytes,
+    /// Requests to provision that were granted.
+    provisions_granted,
+    /// Requests to provision that were refused, or could not be read.
+    provisions_refused,
     /// Publishes accepted and durable.
     publishes_accepted,
     /// Publishes refused because of their payload; kept as dead letters.
@@ -53,14 +61,28 @@ counters! {
     publishes_unknown_topic,
     /// Messages of a network server that brought no frame: joins, acknowledgements and the like.
     publishes_without_frame,
+    /// Publishes that passed a rate limit, each of which ended its session.
+    publishes_limited,
     /// Publishes that were sent again before they were answered.
     publishes_repeated,
     /// Publishes that could not be stored.
     publishes_failed,
+    /// Client-side RPCs.
+    client_calls,
+    /// Client-side RPCs that nobody answers, or not in time.
+    client_calls_unanswered,
     /// Publishes sent to devices.
     downlinks_sent,
     /// Downlinks given up: no format, larger than the device takes, or no subscription any more.
     downlinks_dropped,
+    /// Parts of packages sent to devices.
+    ota_parts,
+    /// Bytes of them.
+    ota_bytes,
+    /// Requests of such parts that were answered on an error topic.
+    ota_refusals,
+    /// Sessions ended because a part was not read in time.
+    ota_timeouts,
 }
 
 /// A count with one writer.

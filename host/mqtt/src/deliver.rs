@@ -9,24 +9,31 @@ use std::num::NonZeroU16;
 
 use ntex::util::{ByteString, Bytes};
 use ntex_mqtt::QoS;
-use wireglot_codec::native;
+use wireglot_codec::{Outgoing, native};
 use wireglot_model::Downlink;
-use wireglot_model::limits::DEVICE_OUTBOX_MAX;
-use wireglot_route::{Family, attribute_response_topic, attribute_update_topic};
+use wireglot_model::limits::{DEVICE_OUTBOX_MAX, RPCS_PENDING_PER_DEVICE_MAX};
+use wireglot_route::{
+    Family, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic,
+};
 
 use crate::ack::Close;
 use crate::protobuf;
 use crate::session::{Publication, Session};
+use crate::{client_rpc, limit, rpc};
 use wireglot_device::now;
 
 /// Delivers what came through the mailbox.
 pub(crate) fn downlink(session: &Session, downlink: Downlink) {
     let family = match &downlink {
-        Downlink::Close(reason) => return session.close((*reason).into()),
+        Downlink::Close(reason) => return session.close_from_elsewhere((*reason).into()),
         Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) => {
             session.subscriptions.borrow().updates()
         }
         Downlink::AttributeResponse { .. } => Some(Family::V1),
+        Downlink::RpcRequest { id, .. } => return rpc::deliver(session, *id, &downlink),
+        Downlink::ClientRpcAnswer { ticket, payload, .. } => {
+            return client_rpc::arrived(session, *ticket, payload.clone());
+        }
     };
     // Only a subscription makes the interest (device API §2.6).
     if let Some(family) = family {
@@ -44,11 +51,36 @@ pub(crate) fn answer(session: &Session, family: Family, answers: &[Downlink]) {
     }
 }
 
-fn send(session: &Session, family: Family, downlink: &Downlink) {
+/// Sends a publish that is composed already, whether the device has subscribed or not.
+pub(crate) fn publish(session: &Session, topic: ByteString, payload: Bytes) {
+    push(session, vec![(topic, payload)], None);
+}
+
+/// Whether the device has taken all that it was sent.
+pub(crate) fn has_taken(session: &Session) -> bool {
+    !session.line.is_blocked() && session.outbox.borrow().waiting.is_empty()
+}
+
+/// Whether it also takes another publish now.
+pub(crate) fn has_room(session: &Session) -> bool {
+    has_taken(session) && !session.outbox.borrow().is_spent()
+}
+
+pub(crate) fn send(session: &Session, family: Family, downlink: &Downlink) {
+    match compose(session, family, downlink) {
+        Ok(publishes) => push(session, publishes, None),
+        Err(reason) => give_up(session, &reason),
+    }
+}
+
+/// Puts publishes into the outbox; with the last of them the RPC of this request id is whole.
+pub(crate) fn push(session: &Session, publishes: Vec<(ByteString, Bytes)>, call: Option<i32>) {
     let mut is_full = false;
-    for (topic, payload) in compose(session, family, downlink) {
+    let mut publishes = publishes.into_iter().peekable();
+    while let Some((topic, payload)) = publishes.next() {
         let qos = session.subscriptions.borrow().qos_of(&topic);
-        is_full |= session.outbox.borrow_mut().push(topic, qos, payload).is_err();
+        let call = call.filter(|_| publishes.peek().is_none());
+        is_full |= session.outbox.borrow_mut().push(topic, qos, payload, call).is_err();
     }
     flush(session);
     if is_full {
@@ -61,36 +93,52 @@ pub(crate) fn flush(session: &Session) {
     let counters = &session.worker.counters;
     let next = || session.outbox.borrow_mut().next(session.line.is_blocked());
     while let Some(publication) = next() {
-        let id = publication.id;
+        let (id, call) = (publication.id, publication.call);
         match session.line.publish(publication) {
-            Ok(()) => counters.downlinks_sent.count(),
+            Ok(()) => {
+                counters.downlinks_sent.count();
+                call.into_iter().for_each(|call| rpc::written(session, call, id));
+            }
             // Larger than the device said it takes.
             Err(error) => {
                 counters.downlinks_dropped.count();
                 tracing::debug!(device = %session.device.id(), %error, "Downlink cannot be sent.");
                 session.outbox.borrow_mut().acknowledge(id);
+                call.into_iter().for_each(|call| rpc::unsendable(session, call));
             }
         }
     }
+    session.downloads.wake();
 }
 
 /// The device has acknowledged a publish.
 pub(crate) fn acknowledged(session: &Session, id: NonZeroU16) {
-    session.outbox.borrow_mut().acknowledge(Some(id));
+    let call = session.outbox.borrow_mut().acknowledge(Some(id));
+    // A report beyond the rate limit is lost: the RPC runs into its time-out (device API §17).
+    if let Some(call) = call.filter(|_| limit::message(session).is_ok()) {
+        rpc::acknowledged(session, call);
+    }
     flush(session);
 }
 
-fn compose(session: &Session, family: Family, downlink: &Downlink) -> Vec<(ByteString, Bytes)> {
+/// A downlink as what is published for it, or why it cannot be.
+pub(crate) fn compose(
+    session: &Session,
+    family: Family,
+    downlink: &Downlink,
+) -> Result<Vec<(ByteString, Bytes)>, String> {
     let worker = &session.worker;
     let default_topic = || match downlink {
         Downlink::AttributeResponse { id, .. } => ByteString::from(attribute_response_topic(family, *id)),
+        Downlink::RpcRequest { id, .. } => ByteString::from(rpc_request_topic(family, *id)),
+        Downlink::ClientRpcAnswer { id, .. } => ByteString::from(rpc_response_topic(family, *id)),
         Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) | Downlink::Close(_) => {
             ByteString::from_static(attribute_update_topic(family))
         }
     };
     if matches!(downlink, Downlink::AttributeResponse { id, .. } if *id < 0) {
         // Acknowledged, but never answered (device API §11.2).
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let view = session.view();
     if let Some(codec) = view.codec_for(family.format()).filter(|codec| worker.encodes(codec)) {
@@ -98,14 +146,15 @@ fn compose(session: &Session, family: Family, downlink: &Downlink) -> Vec<(ByteS
         match worker.codecs.encode(codec, downlink, &name, view.name(), now()) {
             Ok(frames) => {
                 let topic = |topic: Option<String>| topic.map_or_else(default_topic, ByteString::from);
-                return frames.into_iter().map(|frame| (topic(frame.topic), frame.payload.into())).collect();
+                let publish = |frame: Outgoing| (topic(frame.topic), frame.payload.into());
+                return Ok(frames.into_iter().map(publish).collect());
             }
-            Err(failure) => return give_up(session, &failure.reason),
+            Err(failure) => return Err(failure.reason),
         }
     }
     if view.dialect.writes(family) {
-        let payload = protobuf::encode(downlink).map(|payload| (default_topic(), payload.into()));
-        return payload.into_iter().collect();
+        let payload = protobuf::encode(view.schemas(), downlink)?;
+        return Ok(payload.map(|payload| (default_topic(), payload.into())).into_iter().collect());
     }
     let json = match downlink {
         Downlink::AttributeUpdate(samples) => native::write_attribute_update(samples),
@@ -113,25 +162,36 @@ fn compose(session: &Session, family: Family, downlink: &Downlink) -> Vec<(ByteS
         Downlink::AttributeResponse { client, shared, .. } => {
             native::write_attribute_response(client, shared)
         }
-        Downlink::Close(_) => return Vec::new(),
+        Downlink::RpcRequest { method, params, .. } => native::write_rpc_request(method, params),
+        Downlink::ClientRpcAnswer { payload, .. } => payload.clone(),
+        Downlink::Close(_) => return Ok(Vec::new()),
     };
-    vec![(default_topic(), json.into())]
+    Ok(vec![(default_topic(), json.into())])
 }
 
-fn give_up(session: &Session, reason: &str) -> Vec<(ByteString, Bytes)> {
+pub(crate) fn give_up(session: &Session, reason: &str) {
     session.worker.counters.downlinks_dropped.count();
     tracing::debug!(device = %session.device.id(), reason, "Downlink cannot be put into bytes.");
-    Vec::new()
 }
 
 /// The publishes that wait for one device, and the packet ids of those it has not acknowledged.
 pub(crate) struct Outbox {
-    waiting: VecDeque<(ByteString, QoS, Bytes)>,
+    waiting: VecDeque<Waiting>,
     last_id: u16,
     /// What an MQTT 5 device asked for. Without it, acknowledgements are not counted: a device that never sends any
     /// gets its downlinks all the same (device API §2.6).
     receive_max: Option<NonZeroU16>,
     unacknowledged: Vec<NonZeroU16>,
+    /// RPCs whose acknowledgement somebody waits for, by the packet id of their last publish.
+    calls: VecDeque<(NonZeroU16, i32)>,
+}
+
+/// A publish that is not written yet, and the RPC that is whole with it.
+struct Waiting {
+    topic: ByteString,
+    qos: QoS,
+    payload: Bytes,
+    call: Option<i32>,
 }
 
 /// There is no room for another publish.
@@ -140,31 +200,40 @@ pub(crate) struct Full;
 
 impl Outbox {
     pub(crate) fn new(receive_max: Option<NonZeroU16>) -> Self {
-        Self { waiting: VecDeque::new(), last_id: 0, receive_max, unacknowledged: Vec::new() }
+        Self {
+            waiting: VecDeque::new(),
+            last_id: 0,
+            receive_max,
+            unacknowledged: Vec::new(),
+            calls: VecDeque::new(),
+        }
     }
 
-    fn push(&mut self, topic: ByteString, qos: QoS, payload: Bytes) -> Result<(), Full> {
+    fn push(&mut self, topic: ByteString, qos: QoS, payload: Bytes, call: Option<i32>) -> Result<(), Full> {
         if self.waiting.len() >= DEVICE_OUTBOX_MAX {
             return Err(Full);
         }
-        self.waiting.push_back((topic, qos, payload));
+        self.waiting.push_back(Waiting { topic, qos, payload, call });
         Ok(())
     }
 
+    /// Whether the device has to acknowledge something before it gets another publish of QoS 1.
+    fn is_spent(&self) -> bool {
+        self.receive_max.is_some_and(|max| self.unacknowledged.len() >= usize::from(max.get()))
+    }
+
     fn next(&mut self, is_blocked: bool) -> Option<Publication> {
-        let (_, qos, _) = self.waiting.front()?;
-        let is_counted = *qos != QoS::AtMostOnce && self.receive_max.is_some();
-        let is_spent =
-            self.receive_max.is_some_and(|max| self.unacknowledged.len() >= usize::from(max.get()));
-        if is_blocked || (is_counted && is_spent) {
+        let qos = self.waiting.front()?.qos;
+        let is_counted = qos != QoS::AtMostOnce && self.receive_max.is_some();
+        if is_blocked || (is_counted && self.is_spent()) {
             return None;
         }
-        let (topic, qos, payload) = self.waiting.pop_front()?;
+        let Waiting { topic, payload, call, .. } = self.waiting.pop_front()?;
         let id = self.next_id();
         if is_counted {
             self.unacknowledged.push(id);
         }
-        Some(Publication { topic, qos, id: (qos != QoS::AtMostOnce).then_some(id), payload })
+        Some(Publication { topic, qos, id: (qos != QoS::AtMostOnce).then_some(id), payload, call })
     }
 
     /// One counter for all publishes of a connection, QoS 0 included; 0 is no packet id (device API §2.7).
@@ -179,11 +248,22 @@ impl Outbox {
         }
     }
 
-    /// Acknowledgements of unknown ids count for nothing (device API §2.6).
-    fn acknowledge(&mut self, id: Option<NonZeroU16>) {
+    /// The acknowledgement of this publish is that of an RPC. A device that never sends any makes the oldest go.
+    pub(crate) fn expect(&mut self, id: NonZeroU16, call: i32) {
+        self.calls.retain(|(other, _)| *other != id);
+        if self.calls.len() >= RPCS_PENDING_PER_DEVICE_MAX {
+            self.calls.pop_front();
+        }
+        self.calls.push_back((id, call));
+    }
+
+    /// Acknowledgements of unknown ids count for nothing (device API §2.6). Gives the RPC that this one is for.
+    fn acknowledge(&mut self, id: Option<NonZeroU16>) -> Option<i32> {
         if let Some(index) = self.unacknowledged.iter().position(|other| Some(*other) == id) {
             self.unacknowledged.swap_remove(index);
         }
+        let index = self.calls.iter().position(|(other, _)| Some(*other) == id)?;
+        self.calls.remove(index).map(|(_, call)| call)
     }
 }
 
@@ -194,7 +274,7 @@ mod tests {
     fn filled(receive_max: Option<u16>, count: usize) -> Outbox {
         let mut outbox = Outbox::new(receive_max.and_then(NonZeroU16::new));
         for _ in 0..count {
-            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new()).unwrap();
+            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
         }
         outbox
     }
@@ -221,7 +301,7 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let mut outbox = filled(None, DEVICE_OUTBOX_MAX);
-        assert_eq!(outbox.push(ByteString::from_static("t"), QoS::AtMostOnce, Bytes::new()), Err(Full));
+        assert_eq!(outbox.push(ByteString::from_static("t"), QoS::AtMostOnce, Bytes::new(), None), Err(Full));
     }
 
     #[test]
@@ -230,10 +310,24 @@ mod tests {
     }
 
     #[test]
+    fn the_acknowledgement_of_an_rpc_is_told_once() {
+        let mut outbox = Outbox::new(None);
+        let id = |id| NonZeroU16::new(id).unwrap();
+        for call in 0..=RPCS_PENDING_PER_DEVICE_MAX as u16 {
+            outbox.expect(id(call + 1), call.into());
+        }
+        assert_eq!(outbox.acknowledge(Some(id(1))), None, "the oldest is forgotten");
+        assert_eq!(outbox.acknowledge(Some(id(7))), Some(6));
+        assert_eq!(outbox.acknowledge(Some(id(7))), None);
+        outbox.expect(id(8), 70);
+        assert_eq!(outbox.acknowledge(Some(id(8))), Some(70), "the id has come around");
+    }
+
+    #[test]
     fn packet_id_0_is_never_used() {
         let mut outbox = Outbox::new(None);
         for _ in 0..=u32::from(u16::MAX) {
-            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new()).unwrap();
+            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
             assert!(outbox.next(false).unwrap().id.is_some());
         }
     }

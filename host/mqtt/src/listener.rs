@@ -15,19 +15,19 @@ use ntex::rt::System;
 use ntex::server::{Server, ServerBuilder};
 use ntex::service::cfg::SharedCfg;
 use ntex::service::{Service, ServiceCtx, ServiceFactory, fn_factory_with_config};
-use ntex::time::{Millis, Seconds, timeout};
+use ntex::time::{Millis, Seconds};
 use wireglot_codec::CodecTable;
 use wireglot_device::Devices;
-use wireglot_model::limits::{
-    CONNECT_TIMEOUT_S, DRAIN_TIMEOUT_S, WORKER_CONNECTIONS_MAX, WORKER_STACK_BYTES,
-};
+use wireglot_model::limits::{DRAIN_TIMEOUT_S, WORKER_CONNECTIONS_MAX, WORKER_STACK_BYTES};
 
+use crate::addresses::WrongLogins;
+use crate::client_rpc::ClientRpcConfig;
 use crate::connect::Broken;
 use crate::counters::MqttCounters;
-use crate::preface::{FirstPacket, Version};
+use crate::entrance::{self, Entrance};
 use crate::reactor::Epoll;
+use crate::tls::{Tls, TlsConfig, TlsSwitch};
 use crate::worker::{Shared, Worker};
-use crate::{v3, v5};
 
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 const READ_BUFFER_BYTES_MIN: usize = 1024;
@@ -40,10 +40,20 @@ const LAST_PACKET_TIMEOUT_S: u16 = 2;
 
 /// What the listener is made from.
 pub struct MqttConfig {
-    /// Bound sockets; all of them are served alike.
+    /// Bound sockets of plain ports; all of them are served alike.
     pub listeners: Vec<TcpListener>,
+    /// A TLS port beside them.
+    pub tls: Option<TlsConfig>,
     /// Worker threads.
     pub workers: usize,
+    /// Every connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// When an address is blocked.
+    pub wrong_logins: Option<WrongLogins>,
+    /// Who answers what devices call.
+    pub client_rpc: ClientRpcConfig,
+    /// A session without activity ends after this, whatever its keep alive.
+    pub session_inactivity_s: u16,
 }
 
 /// Why the listener did not start.
@@ -66,6 +76,7 @@ pub enum StartError {
 /// A listener that serves.
 pub struct MqttRunning {
     addresses: Vec<SocketAddr>,
+    tls: Option<(SocketAddr, TlsSwitch)>,
     shared: Arc<Shared>,
     server: Server,
     system: JoinHandle<()>,
@@ -78,23 +89,32 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
     }
     let addresses =
         config.listeners.iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)?;
-    let shared = Arc::new(Shared::new(devices, codecs));
+    let entrance = Entrance::new(config.proxy_protocol, config.wrong_logins);
+    let (client_rpc, session_inactivity_s) = (config.client_rpc.clone(), config.session_inactivity_s);
+    let shared = Arc::new(Shared::new(devices, codecs, entrance, client_rpc, session_inactivity_s));
+    let ports = Ports::open(config).map_err(StartError::Socket)?;
+    let tls = ports.tls.as_ref().map(|(address, _, tls)| (*address, tls.switch.clone()));
     let (started, server) = mpsc::sync_channel(1);
     let system = std::thread::Builder::new()
         .name("mqtt".into())
         .spawn({
             let shared = shared.clone();
-            move || run(config, shared, &started)
+            move || run(ports, shared, &started)
         })
         .map_err(StartError::Thread)?;
     let server = server.recv().map_err(|_| StartError::Runtime)?.map_err(StartError::Socket)?;
-    Ok(MqttRunning { addresses, shared, server, system })
+    Ok(MqttRunning { addresses, tls, shared, server, system })
 }
 
 impl MqttRunning {
     /// Where it listens, in the order of the configuration; with the real ports.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it listens for TLS, with the real port, and how its certificate is replaced.
+    pub fn tls(&self) -> Option<(SocketAddr, TlsSwitch)> {
+        self.tls.clone()
     }
 
     /// A reader of what has been counted so far; it outlives the listener.
@@ -122,13 +142,30 @@ fn prepare(listener: &TcpListener) -> std::io::Result<SocketAddr> {
     listener.local_addr()
 }
 
+/// The sockets, each with what is served on it.
+struct Ports {
+    plain: Vec<TcpListener>,
+    tls: Option<(SocketAddr, TcpListener, Tls)>,
+    workers: usize,
+}
+
+impl Ports {
+    fn open(config: MqttConfig) -> std::io::Result<Self> {
+        let tls = config.tls.map(|TlsConfig { listener, identity, client_dates }| {
+            let tls = Tls { switch: TlsSwitch::new(identity), client_dates };
+            Ok::<_, std::io::Error>((prepare(&listener)?, listener, tls))
+        });
+        Ok(Self { plain: config.listeners, tls: tls.transpose()?, workers: config.workers })
+    }
+}
+
 type Started = mpsc::SyncSender<std::io::Result<Server>>;
 
-fn run(config: MqttConfig, shared: Arc<Shared>, started: &Started) {
+fn run(ports: Ports, shared: Arc<Shared>, started: &Started) {
     let started = started.clone();
     System::build().name("mqtt").stack_size(WORKER_STACK_BYTES).ping_interval(0).build(Epoll).block_on(
         async move {
-            let server = match serve(config, &shared) {
+            let server = match serve(ports, &shared) {
                 Ok(server) => server,
                 Err(error) => {
                     // If nobody waits for it, nobody started us.
@@ -145,19 +182,21 @@ fn run(config: MqttConfig, shared: Arc<Shared>, started: &Started) {
     );
 }
 
-fn serve(config: MqttConfig, shared: &Arc<Shared>) -> std::io::Result<Server> {
+fn serve(ports: Ports, shared: &Arc<Shared>) -> std::io::Result<Server> {
     let limits = limits();
     let drain = Millis(1000 * (u32::from(DRAIN_TIMEOUT_S) + 1));
     let mut builder = ServerBuilder::new()
-        .workers(config.workers.max(1))
+        .workers(ports.workers.max(1))
         .maxconn(WORKER_CONNECTIONS_MAX)
         .disable_signals()
         .shutdown_timeout(drain);
-    for (index, listener) in config.listeners.into_iter().enumerate() {
+    let plain = ports.plain.into_iter().map(|listener| (listener, None));
+    let tls = ports.tls.into_iter().map(|(_, listener, tls)| (listener, Some(tls)));
+    for (index, (listener, tls)) in plain.chain(tls).enumerate() {
         let name = format!("mqtt-{index}");
         let shared = shared.clone();
         builder = builder
-            .listen(&name, listener, async move |_| connections(Worker::current(&shared)))?
+            .listen(&name, listener, async move |_| connections(Worker::current(&shared), tls.clone()))?
             .config(&name, limits.clone());
     }
     Ok(builder.run())
@@ -174,13 +213,17 @@ fn limits() -> SharedCfg {
 /// Makes the service that serves one worker's connections.
 fn connections(
     worker: Rc<Worker>,
+    tls: Option<Tls>,
 ) -> impl ServiceFactory<Io, SharedCfg, Response = (), Error = (), InitError = ()> {
-    fn_factory_with_config(async move |_: SharedCfg| Ok::<_, ()>(Connections { worker: worker.clone() }))
+    fn_factory_with_config(async move |_: SharedCfg| {
+        Ok::<_, ()>(Connections { worker: worker.clone(), tls: tls.clone() })
+    })
 }
 
-/// The connections of one worker.
+/// The connections of one worker on one port.
 struct Connections {
     worker: Rc<Worker>,
+    tls: Option<Tls>,
 }
 
 impl Service<Io> for Connections {
@@ -189,7 +232,13 @@ impl Service<Io> for Connections {
 
     async fn call(&self, io: Io, _: ServiceCtx<'_, Self>) -> Result<(), ()> {
         // A task of its own, because the services around this one are asked first whenever it is woken.
-        ntex::rt::spawn(serve_connection(self.worker.clone(), io)).await.map_err(|_| ())
+        let worker = self.worker.clone();
+        // Two kinds of tasks, so that a plain connection is not as large as one with TLS.
+        let served = match self.tls.clone() {
+            None => ntex::rt::spawn(serve_plain(worker, io)).await,
+            Some(tls) => ntex::rt::spawn(serve_tls(worker, io, tls)).await,
+        };
+        served.map_err(|_| ())
     }
 
     async fn shutdown(&self) {
@@ -198,15 +247,20 @@ impl Service<Io> for Connections {
 }
 
 /// One connection, from accept to end.
-async fn serve_connection(worker: Rc<Worker>, io: Io) {
+async fn serve_plain(worker: Rc<Worker>, io: Io) {
+    worker.counters.connections_accepted.count();
+    let served = entrance::serve(&worker, &io).await;
+    ended(&worker, served);
+}
+
+async fn serve_tls(worker: Rc<Worker>, io: Io, tls: Tls) {
+    worker.counters.connections_accepted.count();
+    let served = entrance::serve_tls(&worker, io, tls).await;
+    ended(&worker, served);
+}
+
+fn ended(worker: &Worker, served: Result<(), Broken>) {
     let counters = &worker.counters;
-    counters.connections_accepted.count();
-    let first = timeout(Seconds(CONNECT_TIMEOUT_S), io.recv(&FirstPacket)).await;
-    let served = match first {
-        Ok(Ok(Some(Version::V3))) => v3::serve(&worker, &io).await,
-        Ok(Ok(Some(Version::V5))) => v5::serve(&worker, &io).await,
-        Ok(Ok(None) | Err(_)) | Err(()) => Err(Broken),
-    };
     if served == Err(Broken) {
         counters.connects_broken.count();
     }

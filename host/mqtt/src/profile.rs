@@ -9,8 +9,9 @@ use wireglot_device::{AcceptError, ProfileState};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
     CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp,
-    Uplink, UplinkBody, Wrapping,
+    Uplink, UplinkBody, Webhook, Wrapping,
 };
+use wireglot_proto::ProtoSchemas;
 use wireglot_route::{Family, Format, ProfileTopics, Route, facts, uplink};
 
 use crate::protobuf::{self, Dialect};
@@ -29,6 +30,10 @@ pub(crate) struct ProfileView {
     pub(crate) codec: Option<CodecBinding>,
     pub(crate) dialect: Dialect,
     wrapping: Option<Wrapping>,
+    /// Asked first what its devices call.
+    pub(crate) responder: Option<CodecBinding>,
+    /// What its devices call is asked there; `None`: whatever the server's settings say.
+    pub(crate) webhook: Option<Arc<Webhook>>,
 }
 
 /// A payload that could not be read, or that nobody could take.
@@ -86,6 +91,15 @@ impl ProfileView {
             codec,
             dialect: Dialect::of(&mqtt.payload),
             wrapping,
+            responder: state.profile.client_rpc.responder.as_ref().map(|choice| CodecBinding {
+                profile: state.profile.id,
+                codec: choice.name.clone(),
+                version: None,
+                settings: choice.settings.as_str().into(),
+                isolate_messages: false,
+                limits: Arc::default(),
+            }),
+            webhook: state.profile.client_rpc.webhook.clone().map(Arc::new),
             state,
         }
     }
@@ -96,6 +110,11 @@ impl ProfileView {
 
     pub(crate) fn id(&self) -> ProfileId {
         self.state.profile.id
+    }
+
+    /// The protobuf schemas, where it has some.
+    pub(crate) fn schemas(&self) -> Option<&ProtoSchemas> {
+        self.state.schemas.as_deref()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -180,7 +199,19 @@ fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
             let (client_keys, shared_keys) = native::attribute_request(payload).map_err(Unread::refused)?;
             UplinkBody::AttributeRequest { id, client_keys, shared_keys }
         }
-        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. } => {
+        Route::Claim => {
+            let (secret, duration_ms) = native::claim(payload).map_err(Unread::refused)?;
+            UplinkBody::Claim { secret, duration_ms }
+        }
+        // Whatever text it is: whoever waits for it looks at it (device API §12.7).
+        Route::RpcResponse { id, .. } => {
+            UplinkBody::RpcResponse { id, payload: String::from_utf8_lossy(payload).into_owned() }
+        }
+        Route::RpcRequest { id, .. } => {
+            let (method, params) = native::client_rpc(payload).map_err(Unread::refused)?;
+            UplinkBody::ClientRpc { id, method, params }
+        }
+        Route::OtaChunk { .. } => {
             return Err(Unread::refused("the call is not served"));
         }
     };

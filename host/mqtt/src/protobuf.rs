@@ -4,10 +4,12 @@
 
 use wireglot_device::ProfileState;
 use wireglot_model::{Decoded, Downlink, JsonCompatibility, PayloadKind, Uplink, UplinkBody};
-use wireglot_proto as proto;
+use wireglot_proto::{self as proto, ProtoSchemas};
 use wireglot_route::{Family, Format, Route};
 
 use crate::profile::Unread;
+
+const NO_SCHEMAS: &str = "the profile has no protobuf schemas";
 
 /// Whether and where a profile speaks protobuf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,10 +60,7 @@ impl Dialect {
 
 /// Bytes to values.
 pub(crate) fn decode(state: &ProfileState, route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
-    let schemas = || {
-        let none = "the profile has no protobuf schemas";
-        state.schemas.as_deref().ok_or_else(|| Unread::refused(none))
-    };
+    let schemas = || state.schemas.as_deref().ok_or_else(|| Unread::refused(NO_SCHEMAS));
     let body = match route {
         Route::Telemetry(_) => UplinkBody::Telemetry(schemas()?.telemetry(payload).map_err(Unread::refused)?),
         Route::Attributes(_) => {
@@ -76,24 +75,33 @@ pub(crate) fn decode(state: &ProfileState, route: Route, payload: &[u8]) -> Resu
             UplinkBody::RpcResponse { id, payload }
         }
         Route::RpcRequest { id, .. } => {
-            let proto::ClientRpc { method, params } = proto::client_rpc(payload).map_err(Unread::refused)?;
+            let (method, params) = proto::client_rpc(payload).map_err(Unread::refused)?;
             UplinkBody::ClientRpc { id, method, params }
         }
-        Route::Claim | Route::OtaChunk { .. } => return Err(Unread::refused("the call is not served")),
+        Route::Claim => {
+            let (secret, duration_ms) = proto::claim(payload).map_err(Unread::refused)?;
+            UplinkBody::Claim { secret, duration_ms }
+        }
+        Route::OtaChunk { .. } => return Err(Unread::refused("the call is not served")),
     };
     Ok(Decoded { uplinks: vec![Uplink { child: None, body }], warnings: Vec::new() })
 }
 
-/// Values to bytes; `None`: nothing is said to the device.
-pub(crate) fn encode(downlink: &Downlink) -> Option<Vec<u8>> {
-    match downlink {
+/// Values to bytes; `None`: nothing is said to the device. The error says what does not fit the profile's schema.
+pub(crate) fn encode(schemas: Option<&ProtoSchemas>, downlink: &Downlink) -> Result<Option<Vec<u8>>, String> {
+    Ok(match downlink {
         Downlink::AttributeUpdate(samples) => Some(proto::write_attribute_update(samples)),
         Downlink::AttributeDelete(keys) => Some(proto::write_attribute_delete(keys)),
         Downlink::AttributeResponse { id, client, shared } => {
             Some(proto::write_attribute_response(*id, client, shared))
         }
+        Downlink::RpcRequest { id, method, params } => {
+            let schemas = schemas.ok_or(NO_SCHEMAS)?;
+            Some(schemas.rpc_request(*id, method, params).map_err(|refusal| refusal.to_string())?)
+        }
+        Downlink::ClientRpcAnswer { id, payload, .. } => Some(proto::write_client_rpc_answer(*id, payload)),
         Downlink::Close(_) => None,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -8,16 +8,21 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use ntex_mqtt::QoS;
-use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw};
-use wireglot_model::{CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, Timestamp};
+use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw, Speaker};
+use wireglot_model::{
+    CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, OtaKind, Timestamp,
+};
 use wireglot_route::{Family, Route, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::carried;
+use crate::client_rpc::{self, Call};
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
+use crate::session_limits;
 use crate::trace::{Seen, Told, Watch};
 use crate::window::Delivery;
+use crate::{limit, ota};
 use wireglot_device::now;
 
 /// A publish as it came in.
@@ -54,6 +59,8 @@ pub(crate) struct Owed {
     qos: QoS,
     id: Option<NonZeroU16>,
     debt: Debt,
+    /// What the device calls with it.
+    calls: Vec<Call>,
 }
 
 /// What a publish has come to, as soon as that is durable.
@@ -63,15 +70,23 @@ enum Debt {
     Message(Family),
     DeadLetter(Fault, OnFailure),
     UnknownTopic,
+    /// The request of a part of a package, which is on its way.
+    Download,
     /// A network server's message that brings no frame.
     NoFrame,
     /// A QoS 2 exchange that is open already.
     Repeated,
+    /// What the session may do, asked for with this request id.
+    SessionLimits(i32),
+    /// Nothing: it passed a rate limit.
+    Limited,
 }
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        self.session.window.leave(self.bytes);
+        let session = &self.session;
+        session.window.leave(self.bytes);
+        session.facts.set_in_flight(session.window.count());
     }
 }
 
@@ -95,8 +110,9 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
     }
     let bytes = incoming.topic.len() + incoming.payload.len();
     session.window.enter(bytes);
+    session.facts.set_in_flight(session.window.count());
     let (qos, id) = (incoming.qos, incoming.id);
-    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated };
+    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated, calls: Vec::new() };
     if delivery == Delivery::New { receive(session, incoming, owed) } else { follow(session, owed) }
 }
 
@@ -104,6 +120,13 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
 fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
+    if let Some(id) = session_limits::asked(&view, incoming) {
+        owed.debt = Debt::SessionLimits(id);
+        return follow(session, owed);
+    }
+    if limit::is_activity(incoming.topic) {
+        session.hear(received);
+    }
     if let Some(wrapping) = view.wrapping_of(incoming.topic) {
         return carried::receive(session, &view, &wrapping, incoming, received, owed);
     }
@@ -111,7 +134,11 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let watch = Watch::begin(worker.ingest.bus());
     let failure = match read(session, &view, incoming, received) {
         Ok((decoded, codec, family)) => {
+            if limit::decoded(session, Speaker::Own, &decoded, received).is_err() {
+                return refuse(session, owed);
+            }
             owed.debt = Debt::Message(family);
+            owed.calls = client_rpc::calls_in(&decoded);
             let raw = view.keeps_raw && codec.is_some();
             let raw = raw.then(|| incoming.raw(&view, None));
             let seen = watch.and_then(|watch| {
@@ -134,6 +161,14 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
             owed.debt = Debt::UnknownTopic;
             follow(session, owed);
         }
+        Failure::Download { kind, chunk, bytes } => {
+            if ota::is_first(session, incoming.topic, kind) && limit::message(session).is_err() {
+                return refuse(session, owed);
+            }
+            owed.debt = Debt::Download;
+            ota::request(&owed.session, incoming.topic, kind, chunk, bytes);
+            follow(session, owed);
+        }
         Failure::Unread(unread) => {
             if let Some(watch) = watch {
                 let told = Told { device, view: &view, incoming, received };
@@ -153,11 +188,8 @@ fn read(
     received: Timestamp,
 ) -> Result<(Decoded, Option<CodecStamp>, Family), Failure> {
     let route = uplink(&view.topics, incoming.topic)?; // 1
-    if matches!(
-        route,
-        Route::RpcRequest { .. } | Route::RpcResponse { .. } | Route::Claim | Route::OtaChunk { .. }
-    ) {
-        return Err(Failure::UnknownTopic);
+    if let Route::OtaChunk { kind, chunk } = route {
+        return Err(Failure::Download { kind, chunk, bytes: ota::wanted_bytes(incoming.payload)? });
     }
     let (decoded, codec) = view.decode(route, incoming, received, session)?; // 2
     Ok((decoded, codec, family_of(route)))
@@ -166,6 +198,14 @@ fn read(
 /// Takes a network server's message that brings no frame.
 pub(crate) fn skip(session: &Session, mut owed: Owed) {
     owed.debt = Debt::NoFrame;
+    follow(session, owed);
+}
+
+/// Does not take a publish that passed a rate limit. The session ends behind the answers to what came before, and what
+/// comes after is not read.
+pub(crate) fn refuse(session: &Session, mut owed: Owed) {
+    owed.debt = Debt::Limited;
+    session.window.shut();
     follow(session, owed);
 }
 
@@ -192,8 +232,9 @@ fn follow(session: &Session, owed: Owed) {
 }
 
 /// The store has answered: pays what is owed for a publish.
-pub(crate) fn done(owed: Owed, outcome: Outcome) {
+pub(crate) fn done(mut owed: Owed, outcome: Outcome) {
     let Ok((proof, answers)) = outcome else { return fail(&owed) };
+    let calls = std::mem::take(&mut owed.calls);
     let session = &owed.session;
     let verdict = pay(&owed, proof); // 4
     let is_qos_2 = owed.qos == QoS::ExactlyOnce;
@@ -211,8 +252,18 @@ pub(crate) fn done(owed: Owed, outcome: Outcome) {
         (Ok(ack), Some(id), _) if is_qos_2 => session.answer(Answer::Received(id, ack)),
         (Ok(ack), Some(id), _) => session.answer(Answer::Acknowledged(id, ack)),
     }
-    if let Debt::Message(family) = owed.debt {
-        crate::deliver::answer(session, family, &answers);
+    match owed.debt {
+        Debt::Message(family) => {
+            crate::deliver::answer(session, family, &answers);
+            client_rpc::answer(session, family, calls);
+        }
+        Debt::SessionLimits(id) => session_limits::answer(session, id),
+        Debt::DeadLetter(..)
+        | Debt::UnknownTopic
+        | Debt::NoFrame
+        | Debt::Repeated
+        | Debt::Download
+        | Debt::Limited => {}
     }
 }
 
@@ -221,11 +272,15 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
     let session = &owed.session;
     let counters = &session.worker.counters;
     let (fault, on_failure) = match owed.debt {
-        Debt::Message(_) => {
+        Debt::Message(_) | Debt::Download => {
             counters.publishes_accepted.count();
             return Ok(Ack::positive(proof));
         }
-        Debt::Repeated => return Ok(Ack::positive(proof)),
+        Debt::Repeated | Debt::SessionLimits(_) => return Ok(Ack::positive(proof)),
+        Debt::Limited => {
+            counters.publishes_limited.count();
+            return Err(Close::RateLimited);
+        }
         Debt::NoFrame => {
             counters.publishes_without_frame.count();
             return Ok(Ack::positive(proof));
@@ -262,6 +317,12 @@ fn fail(owed: &Owed) {
 /// Why a message did not get to its end.
 enum Failure {
     UnknownTopic,
+    /// It is no message: it asks for a part of a package of so many bytes.
+    Download {
+        kind: OtaKind,
+        chunk: u32,
+        bytes: u64,
+    },
     Unread(Unread),
 }
 

@@ -4,27 +4,34 @@
 //! `publish.rs`, what it hears in `subscribe.rs`, what it is sent in `deliver.rs`.
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ntex::io::Io;
+use ntex::io::types::PeerAddr;
 use ntex::util::{ByteString, Bytes};
 use ntex_mqtt::QoS;
 use ntex_mqtt::error::EncodeError;
-use wireglot_device::DeviceHandle;
-use wireglot_model::SessionId;
+use wireglot_device::{DeviceHandle, SessionFacts};
+use wireglot_model::{SessionId, Timestamp};
 
 use crate::ack::Close;
+use crate::client_rpc::Waiting;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
+use crate::entrance::Visitor;
+use crate::limit;
+use crate::ota::Downloads;
 use crate::profile::ProfileView;
 use crate::publish::Answer;
 use crate::subscribe::Subscriptions;
 use crate::window::Window;
 use crate::worker::Worker;
-use crate::{v3, v5};
+use crate::{rpc, v3, v5};
 use wireglot_device::now;
 
 /// One session.
@@ -32,16 +39,44 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) worker: Rc<Worker>,
     pub(crate) device: DeviceHandle,
+    /// Where it came from, as far as limits of addresses ask.
+    address: Option<IpAddr>,
     pub(crate) line: Line,
     pub(crate) window: Window,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) outbox: RefCell<Outbox>,
+    pub(crate) downloads: Downloads,
+    /// Of the device, for an answer.
+    pub(crate) calls: RefCell<Waiting>,
     /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
     name: RefCell<Arc<str>>,
     seen: Cell<u64>,
     keep_alive: KeepAlive,
     is_closing: Cell<bool>,
+    /// What is told of it.
+    pub(crate) facts: Arc<SessionFacts>,
+    /// The device was heard since its worker last reported it.
+    pub(crate) is_heard: Cell<bool>,
+}
+
+/// Who is at the other end, as far as it is only told.
+pub(crate) struct Client {
+    id: Box<str>,
+    address: Option<SocketAddr>,
+    protocol: &'static str,
+}
+
+impl Client {
+    pub(crate) fn new<F>(io: &Io<F>, visitor: &Visitor, id: &str, protocol: &'static str) -> Self {
+        let peer = io.query::<PeerAddr>().get().map(|peer| peer.0);
+        let address = match visitor.address {
+            // A load balancer tells which address it speaks for.
+            Some(ip) if peer.is_none_or(|peer| peer.ip() != ip) => Some(SocketAddr::new(ip, 0)),
+            Some(_) | None => peer,
+        };
+        Self { id: id.into(), address, protocol }
+    }
 }
 
 /// The way to the device, in its version of MQTT.
@@ -56,6 +91,8 @@ pub(crate) struct Publication {
     pub(crate) qos: QoS,
     pub(crate) id: Option<NonZeroU16>,
     pub(crate) payload: Bytes,
+    /// The RPC of this request id, whole with this publish.
+    pub(crate) call: Option<i32>,
 }
 
 impl Line {
@@ -66,7 +103,7 @@ impl Line {
         }
     }
 
-    fn answer(&self, answer: Answer) -> Result<(), EncodeError> {
+    pub(crate) fn answer(&self, answer: Answer) -> Result<(), EncodeError> {
         match self {
             Line::V3(line) => line.answer(answer),
             Line::V5(line) => line.answer(answer),
@@ -81,7 +118,15 @@ impl Line {
         }
     }
 
-    fn close(&self, reason: Option<Close>) {
+    /// The largest publish that the device takes, where it has said so.
+    pub(crate) fn publish_bytes_max(&self) -> Option<u64> {
+        match self {
+            Line::V3(_) => None,
+            Line::V5(line) => line.publish_bytes_max(),
+        }
+    }
+
+    pub(crate) fn close(&self, reason: Option<Close>) {
         match self {
             Line::V3(line) => line.close(),
             Line::V5(line) => line.close(reason),
@@ -94,6 +139,7 @@ impl Session {
     pub(crate) fn begin(
         worker: &Rc<Worker>,
         admitted: Admitted,
+        client: Client,
         line: Line,
         keep_alive: KeepAlive,
         receive_max: Option<NonZeroU16>,
@@ -102,19 +148,27 @@ impl Session {
         let seen = worker.devices.changes();
         let view = worker.view(admitted.device.profile());
         let name = admitted.device.name();
+        let Client { id: client_id, address, protocol } = client;
+        let facts = Arc::new(SessionFacts::new(admitted.session, &client_id, address, now(), protocol));
+        worker.devices.show_session(&admitted.device, facts.clone());
         let session = Rc::new(Self {
             id: admitted.session,
             worker: worker.clone(),
             device: admitted.device,
+            address: admitted.address,
             line,
             window: Window::default(),
             subscriptions: RefCell::default(),
             outbox: RefCell::new(Outbox::new(receive_max)),
+            downloads: Downloads::default(),
+            calls: RefCell::default(),
             view: RefCell::new(view),
             name: RefCell::new(name),
             seen: Cell::new(seen),
             keep_alive,
             is_closing: Cell::new(false),
+            facts,
+            is_heard: Cell::new(false),
         });
         worker.enter(&session);
         if worker.is_draining() {
@@ -176,6 +230,15 @@ impl Session {
         self.line.close(Some(reason));
     }
 
+    /// Ends the session for a reason from elsewhere. A device that was deleted under its session counts as a wrong
+    /// login of its address (device API §3.7).
+    pub(crate) fn close_from_elsewhere(&self, reason: Close) {
+        if self.worker.devices.device(self.device.id()).is_none() {
+            self.worker.entrance().wrong(self.address);
+        }
+        self.close(reason);
+    }
+
     /// Ends the session because the device said so.
     pub(crate) fn close_as_asked(&self) {
         if !self.is_closing.replace(true) {
@@ -185,6 +248,14 @@ impl Session {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.get()
+    }
+
+    /// The device was heard: a store, and now and then a note for the worker's next report.
+    pub(crate) fn hear(&self, at: Timestamp) {
+        self.facts.hear(at);
+        if !self.is_heard.replace(true) {
+            self.worker.hear(self.id);
+        }
     }
 
     /// How long the device may be silent.
@@ -212,6 +283,14 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let session = &self.0;
         session.is_closing.set(true);
+        session.downloads.stop(session);
+        rpc::end_interest(session);
+        drop(session.calls.take());
+        if session.is_heard.get() {
+            session.worker.devices.heard([(&session.device, session.facts.heard())]);
+        }
+        // The end of a session counts as a message (device API §17), and cannot be refused.
+        let _counted = limit::message(session);
         session.worker.devices.close_session(&session.device, session.id, now());
         session.worker.leave(session.id);
     }

@@ -1,6 +1,7 @@
 //! What a session may hear: SUBSCRIBE and UNSUBSCRIBE, and the QoS that follows for what it is sent.
 //!
-//! A session has one interest in attribute updates, and the last subscription decides on which topic they come.
+//! A session has one interest in attribute updates and one in RPCs, and the last subscription for each decides on which
+//! topic they come.
 
 use ntex_mqtt::QoS;
 use wireglot_model::limits::SUBSCRIPTIONS_MAX;
@@ -11,12 +12,23 @@ use wireglot_route::{Family, ProfileTopics, Subscription, matches, subscription}
 pub(crate) struct Subscriptions {
     granted: Vec<Granted>,
     updates: Option<Family>,
+    rpcs: Option<Family>,
+    /// The interest in RPCs was said, or taken back, and nobody has heard of it yet.
+    has_news: bool,
 }
 
 struct Granted {
     filter: Box<str>,
     qos: QoS,
-    is_for_updates: bool,
+    interest: Interest,
+}
+
+/// What a filter makes the session hear.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Interest {
+    Updates(Family),
+    Rpcs(Family),
+    Nothing,
 }
 
 /// The answer to one filter of a SUBSCRIBE.
@@ -33,34 +45,61 @@ impl Subscriptions {
     /// Registers the interest before it is acknowledged, so that nothing after the SUBACK is missed.
     pub(crate) fn subscribe(&mut self, topics: &ProfileTopics, filter: &str, requested: QoS) -> Grant {
         let Some(meaning) = subscription(topics, filter) else { return Grant::Refused };
-        let updates = match meaning {
-            Subscription::AttributeUpdates(family) => Some(family),
-            Subscription::AttributeUpdatesCustom => Some(Family::V1),
-            Subscription::Rpc(_) | Subscription::Passive => None,
+        let interest = match meaning {
+            Subscription::AttributeUpdates(family) => Interest::Updates(family),
+            Subscription::AttributeUpdatesCustom => Interest::Updates(Family::V1),
+            Subscription::Rpc(family) => Interest::Rpcs(family),
+            Subscription::Passive => Interest::Nothing,
         };
+        let grant = self.grant(filter, requested, interest);
+        match interest {
+            _ if grant == Grant::TooMany => {}
+            Interest::Updates(family) => self.updates = Some(family),
+            Interest::Rpcs(family) => (self.rpcs, self.has_news) = (Some(family), true),
+            Interest::Nothing => {}
+        }
+        grant
+    }
+
+    fn grant(&mut self, filter: &str, requested: QoS, interest: Interest) -> Grant {
         let qos = requested.min(QoS::AtLeastOnce);
         let is_full = self.granted.len() >= SUBSCRIPTIONS_MAX;
         match self.granted.iter_mut().find(|granted| &*granted.filter == filter) {
-            Some(granted) => (granted.qos, granted.is_for_updates) = (qos, updates.is_some()),
+            Some(granted) => (granted.qos, granted.interest) = (qos, interest),
             None if is_full => return Grant::TooMany,
-            None => {
-                self.granted.push(Granted { filter: filter.into(), qos, is_for_updates: updates.is_some() });
-            }
+            None => self.granted.push(Granted { filter: filter.into(), qos, interest }),
         }
-        self.updates = updates.or(self.updates);
         Grant::Granted(qos)
     }
 
-    /// Cancels a subscription, and with any one for attribute updates the interest altogether (device API §5.3).
-    /// Says whether there was one.
+    /// Grants a filter that makes no interest: it only sets the QoS of what is published there anyway.
+    pub(crate) fn subscribe_without_effect(&mut self, filter: &str, requested: QoS) -> Grant {
+        self.grant(filter, requested, Interest::Nothing)
+    }
+
+    /// Cancels a subscription, and with any one for attribute updates or for RPCs that interest altogether (device API
+    /// §5.3). Says whether there was one.
     pub(crate) fn unsubscribe(&mut self, filter: &str) -> bool {
         let Some(index) = self.granted.iter().position(|granted| &*granted.filter == filter) else {
             return false;
         };
-        if self.granted.swap_remove(index).is_for_updates {
-            self.updates = None;
+        match self.granted.swap_remove(index).interest {
+            Interest::Updates(_) => self.updates = None,
+            Interest::Rpcs(_) => (self.rpcs, self.has_news) = (None, true),
+            Interest::Nothing => {}
         }
         true
+    }
+
+    /// On which topics RPCs go out, if at all.
+    pub(crate) fn rpcs(&self) -> Option<Family> {
+        self.rpcs
+    }
+
+    /// Whether the interest in RPCs was said or taken back since this was asked last. Saying it again counts: the device
+    /// wants what waits.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
     }
 
     /// On which topics attribute updates go out, if at all.
@@ -112,6 +151,22 @@ mod tests {
         let mut subscriptions =
             subscribed(&[("v2/a", QoS::AtLeastOnce), ("v1/devices/me/rpc/request/+", QoS::AtMostOnce)]);
         assert!(subscriptions.unsubscribe("v1/devices/me/rpc/request/+"));
+        assert_eq!(subscriptions.updates(), Some(Family::V2));
+    }
+
+    #[test]
+    fn the_last_subscription_for_rpcs_wins_and_every_one_is_news() {
+        let both = [("v2/r/req/p/+", QoS::AtLeastOnce), ("v2/r/req/j/+", QoS::AtMostOnce)];
+        let mut subscriptions = subscribed(&both);
+        assert_eq!((subscriptions.rpcs(), subscriptions.updates()), (Some(Family::V2Json), None));
+        assert!(subscriptions.take_news() && !subscriptions.take_news());
+        let topics = ProfileTopics::new(&MqttTransport::json());
+        subscriptions.subscribe(&topics, "v2/a", QoS::AtMostOnce);
+        assert!(!subscriptions.take_news());
+        subscriptions.subscribe(&topics, "v2/r/req/j/+", QoS::AtLeastOnce);
+        assert!(subscriptions.take_news(), "the same once more");
+        assert!(subscriptions.unsubscribe("v2/r/req/p/+") && subscriptions.take_news());
+        assert_eq!(subscriptions.rpcs(), None, "any unsubscribe of the family cancels the interest");
         assert_eq!(subscriptions.updates(), Some(Family::V2));
     }
 

@@ -4,8 +4,13 @@
 //! have profiles that answer a bad payload otherwise; `coded` has a codec that is not there.
 
 mod attributes;
+mod client_rpc;
 mod connect;
 mod endings;
 mod harness;
+mod limits;
+mod ota;
+mod provision;
 mod publish;
+mod rpc;
 mod subscribe;

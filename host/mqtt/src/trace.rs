@@ -165,6 +165,9 @@ impl Excerpt {
             UplinkBody::ClientRpc { id, method, params } => {
                 UplinkBody::ClientRpc { id: *id, method: cut(method), params: cut(params) }
             }
+            UplinkBody::Claim { duration_ms, .. } => {
+                UplinkBody::Claim { secret: String::new(), duration_ms: *duration_ms }
+            }
         };
         // What has no values has its price too: a result may have thousands of them.
         if self.values_left == before {
@@ -200,7 +203,7 @@ fn values_of(body: &UplinkBody) -> usize {
         UplinkBody::AttributeRequest { client_keys, shared_keys, .. } => {
             client_keys.len() + shared_keys.len()
         }
-        UplinkBody::RpcResponse { .. } | UplinkBody::ClientRpc { .. } => 1,
+        UplinkBody::RpcResponse { .. } | UplinkBody::ClientRpc { .. } | UplinkBody::Claim { .. } => 1,
     }
 }
 

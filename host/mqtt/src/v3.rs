@@ -14,11 +14,14 @@ use wireglot_model::limits::{PACKET_BYTES_MAX, SUBSCRIBE_FILTERS_MAX};
 use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
-use crate::deliver;
+use crate::entrance::Visitor;
 use crate::publish::{Answer, Incoming, publish};
-use crate::session::{self, Publication, Session};
+use crate::session::{self, Client, Publication, Session};
 use crate::subscribe::Grant;
 use crate::worker::Worker;
+use crate::{deliver, rpc};
+use crate::{limit, provision};
+use wireglot_device::now;
 
 /// The way to an MQTT 3.1.1 device.
 pub(crate) struct Line {
@@ -27,8 +30,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    pub(crate) fn new<F>(io: &Io<F>) -> Self {
+        Self { io: io.get_ref(), codec: codec::Codec::new() }
+    }
+
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
-        let Publication { topic, qos, id, payload } = publication;
+        let Publication { topic, qos, id, payload, .. } = publication;
         let payload_size = u32::try_from(payload.len()).map_err(|_| EncodeError::OverMaxPacketSize)?;
         let packet = codec::Publish { dup: false, retain: false, qos, topic, packet_id: id, payload_size };
         self.io.encode(Encoded::Publish(packet, Some(payload)), &self.codec)
@@ -54,7 +61,7 @@ impl Line {
 }
 
 /// Serves a connection whose first packet is there, from its CONNECT to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
+pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) -> Result<(), Broken> {
     let codec = codec::Codec::new();
     codec.set_max_size(WHOLE_PACKET_BYTES_MAX);
     // A payload comes as a whole, with its header or right after it.
@@ -63,33 +70,37 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
     let Ok(Some(Decoded::Packet(Packet::Connect(packet), _))) = io.decode(&codec) else {
         return Err(Broken);
     };
+    if provision::is_asked(&packet.client_id, packet.username.as_deref()) {
+        let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+        return provision::v3::serve(worker, io, &codec, keep_alive).await;
+    }
     let claim = ConnectClaim {
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
     };
-    let admitted = match admit(worker, &claim) {
+    let admitted = match admit(worker, &visitor, &claim).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(worker, io, refusal).await,
     };
-    let line = Line { io: io.get_ref(), codec: codec::Codec::new() };
-    let keep_alive = KeepAlive::of(packet.keep_alive);
-    let owner = Session::begin(worker, admitted, session::Line::V3(line), keep_alive, None);
-    drop(packet);
+    let line = Line::new(io);
+    let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+    let client = Client::new(io, &visitor, &packet.client_id, "3.1.1");
+    let owner = Session::begin(worker, admitted, client, session::Line::V3(line), keep_alive, None);
+    drop((packet, visitor));
     acknowledge(io, ConnectAckReason::ConnectionAccepted)?;
     converse(io, &codec, &owner, V3 { partial: None }).await;
     Ok(())
 }
 
-async fn refuse(worker: &Worker, io: &Io, refusal: Refusal) -> Result<(), Broken> {
+pub(crate) async fn refuse<F>(worker: &Worker, io: &Io<F>, refusal: Refusal) -> Result<(), Broken> {
     worker.counters.connects_refused.count();
-    tracing::debug!(?refusal, "Login refused.");
     acknowledge(io, refusal.v3_reason())?;
     hang_up(io).await;
     Ok(())
 }
 
-fn acknowledge(io: &Io, return_code: ConnectAckReason) -> Result<(), Broken> {
+pub(crate) fn acknowledge<F>(io: &Io<F>, return_code: ConnectAckReason) -> Result<(), Broken> {
     let ack = codec::ConnectAck { session_present: false, return_code };
     io.encode(Encoded::Packet(Packet::ConnectAck(ack)), &codec::Codec::new()).map_err(|_| Broken)
 }
@@ -121,6 +132,7 @@ impl Dialect for V3 {
             Decoded::Packet(Packet::Disconnect, _) => return Next::Farewell,
             Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => session.close(Close::Malformed),
             Decoded::Packet(packet, _) => {
+                session.hear(now());
                 return reply(session, packet).map_or(Next::Packet, |answer| Next::Answer(answer.into()));
             }
         }
@@ -148,8 +160,10 @@ fn reply(session: &Session, packet: Packet) -> Option<Packet> {
         Packet::Unsubscribe { packet_id, topic_filters } => {
             let mut subscriptions = session.subscriptions.borrow_mut();
             for filter in &topic_filters {
-                subscriptions.unsubscribe(filter);
+                limit::unsubscribe(session, &mut subscriptions, filter);
             }
+            drop(subscriptions);
+            rpc::note_interest(session);
             return Some(Packet::UnsubscribeAck { packet_id });
         }
         // Nothing is sent with QoS 2, so there is nothing that these could answer.
@@ -175,10 +189,13 @@ fn subscribe(session: &Session, packet_id: NonZeroU16, filters: &[(ByteString, Q
         if index >= SUBSCRIBE_FILTERS_MAX {
             return SubscribeReturnCode::Failure;
         }
-        match subscriptions.subscribe(&view.topics, filter, *qos) {
+        match limit::subscribe(session, &mut subscriptions, &view.topics, filter, *qos) {
             Grant::Granted(qos) => SubscribeReturnCode::Success(qos),
             Grant::Refused | Grant::TooMany => SubscribeReturnCode::Failure,
         }
     });
-    Some(Packet::SubscribeAck { packet_id, status: status.collect() })
+    let status = status.collect();
+    drop(subscriptions);
+    rpc::note_interest(session);
+    Some(Packet::SubscribeAck { packet_id, status })
 }

@@ -13,16 +13,22 @@ use ntex_mqtt::v5::codec::{
     PublishProperties, SubscribeAckReason, UnsubscribeAckReason, UserProperties,
 };
 use wireglot_device::ConnectClaim;
-use wireglot_model::limits::{PACKET_BYTES_MAX, SUBSCRIBE_FILTERS_MAX, TOPIC_ALIASES_MAX};
+use wireglot_model::limits::{IN_FLIGHT_MAX, PACKET_BYTES_MAX, SUBSCRIBE_FILTERS_MAX, TOPIC_ALIASES_MAX};
 
 use crate::ack::Close;
 use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX, admit};
 use crate::converse::{Dialect, Next, converse, hang_up};
-use crate::deliver;
+use crate::entrance::Visitor;
 use crate::publish::{Answer, Incoming, publish};
-use crate::session::{self, Publication, Session};
+use crate::session::{self, Client, Publication, Session};
 use crate::subscribe::Grant;
 use crate::worker::Worker;
+use crate::{deliver, rpc};
+use crate::{limit, provision};
+use wireglot_device::now;
+
+/// Publishes that a client may have in flight; more are not refused, but not read either.
+const RECEIVE_MAX: NonZeroU16 = NonZeroU16::new(IN_FLIGHT_MAX).expect("some publishes may be in flight");
 
 /// The way to an MQTT 5 device.
 pub(crate) struct Line {
@@ -32,8 +38,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    pub(crate) fn new<F>(io: &Io<F>, codec: &codec::Codec) -> Self {
+        Self { io: io.get_ref(), codec: codec.clone() }
+    }
+
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), EncodeError> {
-        let Publication { topic, qos, id, payload } = publication;
+        let Publication { topic, qos, id, payload, .. } = publication;
         let payload_size = u32::try_from(payload.len()).map_err(|_| EncodeError::OverMaxPacketSize)?;
         let properties = PublishProperties::default();
         let packet =
@@ -52,6 +62,11 @@ impl Line {
         self.io.encode(Encoded::Packet(packet), &self.codec)
     }
 
+    pub(crate) fn publish_bytes_max(&self) -> Option<u64> {
+        let max = self.codec.max_outbound_size();
+        (max != 0).then_some(u64::from(max))
+    }
+
     pub(crate) fn is_blocked(&self) -> bool {
         self.io.is_wr_backpressure()
     }
@@ -67,7 +82,7 @@ impl Line {
 }
 
 /// Serves a connection whose first packet is there, from its CONNECT to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
+pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) -> Result<(), Broken> {
     let codec = codec::Codec::new();
     codec.set_max_inbound_size(WHOLE_PACKET_BYTES_MAX);
     // A payload comes as a whole, with its header or right after it.
@@ -77,6 +92,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
         return Err(Broken);
     };
     codec.set_max_outbound_size(packet.max_packet_size.map_or(0, std::num::NonZero::get));
+    if packet.auth_method.is_none() && provision::is_asked(&packet.client_id, packet.username.as_deref()) {
+        let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+        return provision::v5::serve(worker, io, &codec, keep_alive, packet.receive_max).await;
+    }
     let claim = ConnectClaim {
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
@@ -84,32 +103,37 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: &Io) -> Result<(), Broken> {
     };
     let admitted = match &packet.auth_method {
         Some(_) => Err(Refusal::AuthenticationMethod),
-        None => admit(worker, &claim),
+        None => admit(worker, &visitor, &claim).await,
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(worker, io, refusal).await,
     };
-    let keep_alive = KeepAlive::of(packet.keep_alive);
-    // Said are only the packet limit, topic aliases, and a keep alive where the client's would not do. Other true
-    // properties make some clients refuse what works (device API §2.2).
+    let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+    // Said are the limits of packets, publishes in flight and topic aliases, a keep alive and an expiry where the client's
+    // would not do, and what does not work at all. Other true properties make some clients refuse what works (device API
+    // §2.2).
+    let does_expire = packet.session_expiry_interval_secs == 0;
     let ack = ConnectAck {
+        receive_max: RECEIVE_MAX,
+        session_expiry_interval_secs: (!does_expire).then_some(0),
+        subscription_identifiers_available: false,
         max_packet_size: Some(WHOLE_PACKET_BYTES_MAX),
         topic_alias_max: TOPIC_ALIASES_MAX,
         server_keepalive_sec: keep_alive.announced_s,
         ..ConnectAck::default()
     };
-    let line = Line { io: io.get_ref(), codec: codec.clone() };
-    let owner = Session::begin(worker, admitted, session::Line::V5(line), keep_alive, packet.receive_max);
-    drop(packet);
+    let line = session::Line::V5(Line::new(io, &codec));
+    let client = Client::new(io, &visitor, &packet.client_id, "5");
+    let owner = Session::begin(worker, admitted, client, line, keep_alive, packet.receive_max);
+    drop((packet, visitor));
     io.encode(Encoded::Packet(Packet::ConnectAck(Box::new(ack))), &codec).map_err(|_| Broken)?;
-    converse(io, &codec, &owner, V5 { partial: None, aliases: HashMap::new() }).await;
+    converse(io, &codec, &owner, V5 { partial: None, aliases: HashMap::new(), does_expire }).await;
     Ok(())
 }
 
-async fn refuse(worker: &Worker, io: &Io, refusal: Refusal) -> Result<(), Broken> {
+pub(crate) async fn refuse<F>(worker: &Worker, io: &Io<F>, refusal: Refusal) -> Result<(), Broken> {
     worker.counters.connects_refused.count();
-    tracing::debug!(?refusal, "Login refused.");
     let ack = Box::new(ConnectAck { reason_code: refusal.v5_reason(), ..ConnectAck::default() });
     let written = io.encode(Encoded::Packet(Packet::ConnectAck(ack)), &codec::Codec::new());
     // DISCONNECT, two bytes, the reason, no properties. Written by hand: ntex-mqtt knows only the codes of MQTT 5.
@@ -123,6 +147,8 @@ struct V5 {
     /// A publish whose payload is still on the way.
     partial: Option<codec::Publish>,
     aliases: HashMap<NonZeroU16, ByteString>,
+    /// The client asked for a session that ends with its connection.
+    does_expire: bool,
 }
 
 impl Dialect for V5 {
@@ -143,9 +169,17 @@ impl Dialect for V5 {
                 Some(packet) if is_last => self.take(session, packet, &payload),
                 Some(_) | None => session.close(Close::Malformed),
             },
+            // MQTT 5, 3.14.2.2.2: whoever asked for no session beyond the connection cannot ask for one now.
+            Decoded::Packet(Packet::Disconnect(farewell), _)
+                if self.does_expire
+                    && farewell.session_expiry_interval_secs.is_some_and(|seconds| seconds > 0) =>
+            {
+                session.close(Close::ProtocolError);
+            }
             Decoded::Packet(Packet::Disconnect(_), _) => return Next::Farewell,
             Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => session.close(Close::Malformed),
             Decoded::Packet(packet, _) => {
+                session.hear(now());
                 return reply(session, packet).map_or(Next::Packet, |answer| Next::Answer(answer.into()));
             }
         }
@@ -222,18 +256,21 @@ fn subscribe(session: &Session, packet: &codec::Subscribe) -> Option<Packet> {
         if index >= SUBSCRIBE_FILTERS_MAX {
             return SubscribeAckReason::QuotaExceeded;
         }
-        match subscriptions.subscribe(&view.topics, filter, options.qos) {
+        match limit::subscribe(session, &mut subscriptions, &view.topics, filter, options.qos) {
             Grant::Granted(QoS::AtMostOnce) => SubscribeAckReason::GrantedQos0,
             Grant::Granted(QoS::AtLeastOnce | QoS::ExactlyOnce) => SubscribeAckReason::GrantedQos1,
             Grant::Refused => SubscribeAckReason::TopicFilterInvalid,
             Grant::TooMany => SubscribeAckReason::QuotaExceeded,
         }
     });
+    let status = status.collect();
+    drop(subscriptions);
+    rpc::note_interest(session);
     Some(Packet::SubscribeAck(codec::SubscribeAck {
         packet_id: packet.packet_id,
         properties: UserProperties::default(),
         reason_string: None,
-        status: status.collect(),
+        status,
     }))
 }
 
@@ -244,17 +281,20 @@ fn unsubscribe(session: &Session, packet: &codec::Unsubscribe) -> Option<Packet>
     }
     let mut subscriptions = session.subscriptions.borrow_mut();
     let status = packet.topic_filters.iter().map(|filter| {
-        if subscriptions.unsubscribe(filter) {
+        if limit::unsubscribe(session, &mut subscriptions, filter) {
             UnsubscribeAckReason::Success
         } else {
             UnsubscribeAckReason::NoSubscriptionExisted
         }
     });
+    let status = status.collect();
+    drop(subscriptions);
+    rpc::note_interest(session);
     Some(Packet::UnsubscribeAck(codec::UnsubscribeAck {
         packet_id: packet.packet_id,
         properties: UserProperties::default(),
         reason_string: None,
-        status: status.collect(),
+        status,
     }))
 }
 

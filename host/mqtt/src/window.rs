@@ -83,6 +83,11 @@ impl Window {
         self.count.get() == 0
     }
 
+    /// How many publishes are in flight.
+    pub(crate) fn count(&self) -> u16 {
+        self.count.get()
+    }
+
     /// Lets nothing in any more.
     pub(crate) fn shut(&self) {
         self.is_shut.set(true);

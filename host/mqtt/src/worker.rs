@@ -1,22 +1,26 @@
 //! What the sessions of one worker thread share: made once per worker, on it, and never leaving it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ntex::channel::condition::Condition;
 use ntex::rt::JoinHandle;
 use ntex::time::{Millis, sleep};
 use wireglot_bus::{Mailbox, MailboxReceiver};
 use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
-use wireglot_device::{DeviceWorker, Devices, ProfileState};
-use wireglot_model::limits::DRAIN_TIMEOUT_S;
-use wireglot_model::{ProfileId, SessionId};
+use wireglot_device::{DeviceHandle, DeviceWorker, Devices, ProfileState};
+use wireglot_model::limits::{DRAIN_TIMEOUT_S, PROVISION_SESSIONS_MAX};
+use wireglot_model::{DeviceId, ProfileId, SessionId, Timestamp};
 
 use crate::ack::Close;
+use crate::client_rpc::ClientRpcConfig;
 use crate::counters::{MqttCounters, WorkerCounters};
+use crate::entrance::Entrance;
+use crate::ota::Readers;
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
 use crate::session::Session;
@@ -24,17 +28,44 @@ use crate::session::Session;
 /// How often a stopping worker looks whether its sessions have finished.
 const DRAIN_STEP: Millis = Millis(10);
 
+/// How often a worker reports which devices it has heard (device API §18, the latest of each period).
+const REPORT_EVERY: Millis = Millis(3_000);
+/// Devices that are reported at once: the worker serves others in between.
+const REPORTED_AT_ONCE: usize = 256;
+
 /// What all workers are made from.
 pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) codecs: CodecTable,
+    entrance: Entrance,
+    readers: Arc<Readers>,
+    client_rpc: ClientRpcConfig,
     last_session: AtomicU64,
+    /// Sessions that only provision, on all workers.
+    guests: AtomicUsize,
+    session_inactivity_s: u16,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(devices: Devices, codecs: CodecTable) -> Self {
-        Self { devices, codecs, last_session: AtomicU64::new(0), counters: std::sync::Mutex::default() }
+    pub(crate) fn new(
+        devices: Devices,
+        codecs: CodecTable,
+        entrance: Entrance,
+        client_rpc: ClientRpcConfig,
+        session_inactivity_s: u16,
+    ) -> Self {
+        Self {
+            readers: Arc::new(Readers::new(devices.files().clone())),
+            devices,
+            codecs,
+            entrance,
+            client_rpc,
+            session_inactivity_s,
+            last_session: AtomicU64::new(0),
+            guests: AtomicUsize::new(0),
+            counters: std::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -57,12 +88,23 @@ pub(crate) struct Worker {
     pub(crate) devices: Devices,
     pub(crate) ingest: DeviceWorker<Owed>,
     pub(crate) codecs: WorkerCodecs,
+    /// Instances of their own, from the first call on: a profile has one of its codec and one of its responder.
+    responders: OnceCell<WorkerCodecs>,
     pub(crate) table: CodecTable,
     pub(crate) mailbox: Mailbox,
     pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) readers: Arc<Readers>,
     sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
     views: RefCell<HashMap<ProfileId, Rc<ProfileView>>>,
+    /// The sessions that were heard since the last report.
+    heard: RefCell<Vec<SessionId>>,
+    /// The devices of network servers that were.
+    carried: RefCell<HashMap<DeviceId, (DeviceHandle, Timestamp)>>,
     is_draining: Cell<bool>,
+    /// Sessions that only provision; they have no device, so they are not among `sessions`.
+    guests: Cell<usize>,
+    /// Told when the worker begins to stop.
+    pub(crate) stopping: Condition,
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -87,21 +129,51 @@ impl Worker {
             devices: shared.devices.clone(),
             ingest,
             codecs: shared.codecs.worker(),
+            responders: OnceCell::new(),
             table: shared.codecs.clone(),
             mailbox,
             counters,
+            readers: shared.readers.clone(),
             sessions: RefCell::default(),
             views: RefCell::default(),
+            heard: RefCell::default(),
+            carried: RefCell::default(),
             is_draining: Cell::new(false),
+            guests: Cell::new(0),
+            stopping: Condition::new(),
             tasks: RefCell::default(),
         });
         let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
-        worker.tasks.borrow_mut().extend([ntex::rt::spawn(worker.ingest.driver(publish::done)), deliver]);
+        let report = ntex::rt::spawn(report(worker.clone()));
+        worker.tasks.borrow_mut().extend([
+            ntex::rt::spawn(worker.ingest.driver(publish::done)),
+            deliver,
+            report,
+        ]);
         worker
+    }
+
+    /// What connections pass before their first packet.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.shared.entrance
+    }
+
+    /// The responders of this worker.
+    pub(crate) fn responders(&self) -> &WorkerCodecs {
+        self.responders.get_or_init(|| self.table.worker())
+    }
+
+    /// Who answers what devices call.
+    pub(crate) fn client_rpc(&self) -> &ClientRpcConfig {
+        &self.shared.client_rpc
     }
 
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.shared.last_session.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn session_inactivity_s(&self) -> u16 {
+        self.shared.session_inactivity_s
     }
 
     pub(crate) fn enter(&self, session: &Rc<Session>) {
@@ -115,8 +187,47 @@ impl Worker {
         }
     }
 
+    /// Begins a session that only provisions, unless there are as many as may be.
+    pub(crate) fn enter_guest(&self) -> bool {
+        let guests = &self.shared.guests;
+        let more = |guests: usize| (guests < PROVISION_SESSIONS_MAX).then_some(guests + 1);
+        let is_let_in = guests.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        if is_let_in {
+            self.guests.set(self.guests.get() + 1);
+            self.counters.sessions_begun.count();
+        }
+        is_let_in
+    }
+
+    pub(crate) fn leave_guest(&self) {
+        self.shared.guests.fetch_sub(1, Ordering::AcqRel);
+        self.guests.set(self.guests.get().saturating_sub(1));
+        self.counters.sessions_ended.count();
+    }
+
     pub(crate) fn session(&self, session: SessionId) -> Option<Rc<Session>> {
         self.sessions.borrow().get(&session).cloned()
+    }
+
+    /// A session was heard for the first time since the last report.
+    pub(crate) fn hear(&self, session: SessionId) {
+        self.heard.borrow_mut().push(session);
+    }
+
+    /// A device was heard through its network server.
+    pub(crate) fn hear_carried(&self, device: &DeviceHandle, at: Timestamp) {
+        let mut carried = self.carried.borrow_mut();
+        carried.entry(device.id()).or_insert_with(|| (device.clone(), at)).1 = at;
+    }
+
+    fn report(&self, heard: &[SessionId]) {
+        let sessions = self.sessions.borrow();
+        // Those that have ended meanwhile were reported at their end.
+        let known = heard.iter().filter_map(|session| sessions.get(session));
+        self.devices.heard(known.map(|session| {
+            session.is_heard.set(false);
+            (&session.device, session.facts.heard())
+        }));
     }
 
     /// What follows from this version of a profile; made once for all of the worker's sessions.
@@ -148,11 +259,12 @@ impl Worker {
         self.is_draining.set(true);
         let all = |worker: &Self| worker.sessions.borrow().values().cloned().collect::<Vec<_>>();
         all(self).iter().for_each(|session| session.window.shut());
+        self.stopping.notify();
         let deadline = ntex::time::Deadline::new(Millis::from(Duration::from_secs(DRAIN_TIMEOUT_S.into())));
         let finish = async {
             loop {
                 let sessions = all(self);
-                if sessions.is_empty() {
+                if sessions.is_empty() && self.guests.get() == 0 {
                     return;
                 }
                 for session in sessions.iter().filter(|session| session.window.is_idle()) {
@@ -174,6 +286,22 @@ async fn deliver(worker: Rc<Worker>, mut receiver: MailboxReceiver) {
             Some(session) => crate::deliver::downlink(&session, downlink),
             // It has ended meanwhile; its device asks again when it comes back.
             None => worker.counters.downlinks_dropped.count(),
+        }
+    }
+}
+
+/// Tells of the devices that were heard, from time to time.
+async fn report(worker: Rc<Worker>) {
+    loop {
+        sleep(REPORT_EVERY).await;
+        let heard = worker.heard.take();
+        for some in heard.chunks(REPORTED_AT_ONCE) {
+            worker.report(some);
+            sleep(Millis(1)).await;
+        }
+        let carried = worker.carried.take();
+        if !carried.is_empty() {
+            worker.devices.heard(carried.values().map(|(device, at)| (device, *at)));
         }
     }
 }

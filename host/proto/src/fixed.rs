@@ -3,7 +3,10 @@
 //! The structures below are the wire format: their numbers are the device API's and never change.
 
 use prost::Message as _;
-use wireglot_model::{Sample, Value, split_keys};
+use wireglot_model::{
+    Credentials, CredentialsKind, ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind,
+    ProvisionRequest, Sample, Value, split_keys,
+};
 
 use crate::ProtoRefusal;
 
@@ -222,106 +225,44 @@ fn key_value(sample: &Sample) -> wire::TsKeyValue {
     wire::TsKeyValue { ts: 0, kv: Some(kv) }
 }
 
-/// A client-side RPC.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientRpc {
-    /// What to call.
-    pub method: String,
-    /// JSON text.
-    pub params: String,
-}
-
-/// An RpcRequest. Its `params` are JSON; what is not, and is base64, is taken as a text (device API §13).
-pub fn client_rpc(payload: &[u8]) -> Result<ClientRpc, ProtoRefusal> {
+/// The method of an RpcRequest, and its `params` as JSON text; what is not JSON, and is base64, is taken as a text (device
+/// API §13).
+pub fn client_rpc(payload: &[u8]) -> Result<(String, String), ProtoRefusal> {
     const NAME: &str = "transportapi.RpcRequest";
     let wire::RpcRequest { method, params } = read(NAME, payload)?;
     if method.is_empty() {
         return Err(ProtoRefusal::content(NAME, "method", "the method is missing"));
     }
     if params.trim().is_empty() {
-        return Ok(ClientRpc { method, params: "null".into() });
+        return Ok((method, "null".into()));
     }
     if let Ok(json) = serde_json::from_str::<serde_json::Value>(&params) {
-        return Ok(ClientRpc { method, params: json.to_string() });
+        return Ok((method, json.to_string()));
     }
     let is_base64 = params.len().is_multiple_of(4)
         && base64::Engine::decode(&base64::prelude::BASE64_STANDARD, &params).is_ok();
     if is_base64 {
-        return Ok(ClientRpc { method, params: serde_json::Value::from(params).to_string() });
+        return Ok((method, serde_json::Value::from(params).to_string()));
     }
     Err(ProtoRefusal::content(NAME, "params", "the parameters are neither JSON nor base64"))
 }
 
-/// A ToServerRpcResponseMsg with an answer, which is JSON text.
-pub fn write_client_rpc_response(id: i32, payload: &str) -> Vec<u8> {
-    let payload = payload.to_owned();
-    wire::ToServerRpcResponse { request_id: id, payload, error: String::new() }.encode_to_vec()
+/// A ToServerRpcResponseMsg with an answer, which is JSON text; `{"error":"…"}` says why there is none.
+pub fn write_client_rpc_answer(id: i32, answer: &str) -> Vec<u8> {
+    let error = match serde_json::from_str(answer) {
+        Ok(serde_json::Value::Object(members)) if members.len() == 1 => {
+            members.get("error").and_then(serde_json::Value::as_str).map(str::to_owned)
+        }
+        Ok(_) | Err(_) => None,
+    };
+    let payload = if error.is_none() { answer.to_owned() } else { String::new() };
+    wire::ToServerRpcResponse { request_id: id, payload, error: error.unwrap_or_default() }.encode_to_vec()
 }
 
-/// A ToServerRpcResponseMsg with why there is no answer.
-pub fn write_client_rpc_error(id: i32, error: &str) -> Vec<u8> {
-    let error = error.to_owned();
-    wire::ToServerRpcResponse { request_id: id, payload: String::new(), error }.encode_to_vec()
-}
-
-/// A ClaimDevice.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Claim {
-    /// What the claimer has to know; may be empty.
-    pub secret_key: String,
-    /// How long; 0 or less: as long as the server says.
-    pub duration_ms: i64,
-}
-
-/// A ClaimDevice; all of it is optional.
-pub fn claim(payload: &[u8]) -> Result<Claim, ProtoRefusal> {
+/// The secret of a ClaimDevice, and for how many milliseconds it is good; all of it is optional.
+pub fn claim(payload: &[u8]) -> Result<(String, i64), ProtoRefusal> {
     let wire::ClaimDevice { secret_key, duration_ms } = read("transportapi.ClaimDevice", payload)?;
-    Ok(Claim { secret_key, duration_ms })
-}
-
-/// The credentials that a device asks to be given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CredentialsKind {
-    /// A token.
-    AccessToken,
-    /// A certificate.
-    X509Certificate,
-    /// Client id, user name, password.
-    MqttBasic,
-    /// Of no use here.
-    Lwm2m,
-}
-
-/// What a device brings of its own; empty: nothing.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct CredentialsGiven {
-    /// Of ACCESS_TOKEN.
-    pub token: String,
-    /// Of X509_CERTIFICATE.
-    pub certificate: String,
-    /// Of MQTT_BASIC,
-    pub client_id: String,
-    /// likewise,
-    pub user_name: String,
-    /// likewise.
-    pub password: String,
-}
-
-/// A ProvisionDeviceRequestMsg.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ProvisionRequest {
-    /// `None`: the server chooses one.
-    pub device_name: Option<String>,
-    /// Of the profile.
-    pub key: String,
-    /// Of the profile.
-    pub secret: String,
-    /// Which kind of credentials.
-    pub kind: CredentialsKind,
-    /// Which ones.
-    pub given: CredentialsGiven,
-    /// The device is a gateway.
-    pub gateway: bool,
+    Ok((secret_key, duration_ms))
 }
 
 /// A ProvisionDeviceRequestMsg. Key and secret may be empty, which the server answers with NOT_FOUND.
@@ -329,57 +270,52 @@ pub fn provision_request(payload: &[u8]) -> Result<ProvisionRequest, ProtoRefusa
     const NAME: &str = "transport.ProvisionDeviceRequestMsg";
     let request: wire::ProvisionRequest = read(NAME, payload)?;
     let kind = match request.credentials_type {
-        0 => CredentialsKind::AccessToken,
-        1 => CredentialsKind::X509Certificate,
-        2 => CredentialsKind::MqttBasic,
-        3 => CredentialsKind::Lwm2m,
+        0 => ProvisionCredentialsKind::AccessToken,
+        1 => ProvisionCredentialsKind::X509,
+        2 => ProvisionCredentialsKind::MqttBasic,
+        3 => ProvisionCredentialsKind::Lwm2m,
         other => {
             let problem = format!("{other} is no type of credentials");
             return Err(ProtoRefusal::content(NAME, "credentialsType", problem));
         }
     };
-    let credentials = request.credentials.unwrap_or_default();
+    let due = request.credentials.unwrap_or_default();
     let data = request.data.unwrap_or_default();
     let basic = data.basic.unwrap_or_default();
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
     Ok(ProvisionRequest {
-        device_name: Some(request.device_name).filter(|name| !name.is_empty()),
-        key: credentials.key,
-        secret: credentials.secret,
-        kind,
-        given: CredentialsGiven {
-            token: data.token.unwrap_or_default().token,
-            certificate: data.certificate.unwrap_or_default().hash,
-            client_id: basic.client_id,
-            user_name: basic.user_name,
-            password: basic.password,
+        key: due.key,
+        secret: due.secret,
+        device_name: given(request.device_name),
+        credentials: ProvisionCredentials {
+            kind,
+            token: given(data.token.unwrap_or_default().token),
+            client_id: given(basic.client_id),
+            user_name: given(basic.user_name),
+            password: given(basic.password),
+            certificate: given(data.certificate.unwrap_or_default().hash),
         },
-        gateway: request.gateway,
+        is_gateway: request.gateway,
     })
 }
 
-/// How provisioning went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ProvisionStatus {
-    /// The credentials are there.
-    Success,
-    /// No profile has this key and secret.
-    NotFound,
-    /// The profile does not let this device in.
-    Failure,
-}
-
-/// A ProvisionDeviceResponseMsg. `value` is the token, the certificate, or the basic credentials as JSON text.
-pub fn write_provision_response(status: ProvisionStatus, kind: CredentialsKind, value: &str) -> Vec<u8> {
-    let status = match status {
-        ProvisionStatus::Success => 1,
-        ProvisionStatus::NotFound => 2,
-        ProvisionStatus::Failure => 3,
+/// A ProvisionDeviceResponseMsg with the token, the certificate, or the basic credentials as JSON text.
+pub fn write_provision_response(answer: &ProvisionAnswer) -> Vec<u8> {
+    let (status, credentials_type, credentials_value) = match answer {
+        ProvisionAnswer::Success(Credentials { kind, lookup, .. }) => match kind {
+            CredentialsKind::AccessToken => (1, 0, lookup.clone()),
+            CredentialsKind::X509 { certificate } => (1, 1, certificate.clone()),
+            CredentialsKind::MqttBasic { client_id, user_name, password } => {
+                let basic = serde_json::json!({
+                    "clientId": client_id,
+                    "userName": user_name,
+                    "password": password,
+                });
+                (1, 2, basic.to_string())
+            }
+        },
+        ProvisionAnswer::NotFound => (2, 0, String::new()),
+        ProvisionAnswer::Failure => (3, 0, String::new()),
     };
-    let credentials_type = match kind {
-        CredentialsKind::AccessToken => 0,
-        CredentialsKind::X509Certificate => 1,
-        CredentialsKind::MqttBasic => 2,
-        CredentialsKind::Lwm2m => 3,
-    };
-    wire::ProvisionResponse { status, credentials_type, credentials_value: value.to_owned() }.encode_to_vec()
+    wire::ProvisionResponse { status, credentials_type, credentials_value }.encode_to_vec()
 }

@@ -19,10 +19,8 @@ mod schema;
 mod shape;
 
 pub use fixed::{
-    Claim, ClientRpc, CredentialsGiven, CredentialsKind, ProvisionRequest, ProvisionStatus,
     attribute_request, claim, client_rpc, provision_request, write_attribute_delete,
-    write_attribute_response, write_attribute_update, write_client_rpc_error, write_client_rpc_response,
-    write_provision_response,
+    write_attribute_response, write_attribute_update, write_client_rpc_answer, write_provision_response,
 };
 pub use schema::{Schema, SchemaError};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::extract::{Request, State};
+use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
@@ -14,11 +14,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX, LOGOUTS_KEPT_MAX};
-use wireglot_model::{Actor, TenantId, Timestamp, User, UserId};
+use wireglot_model::{Actor, CustomerId, DeviceId, TenantId, Timestamp, User, UserId, network};
 
 use crate::Api;
 use crate::error::ApiError;
-use crate::shape::NO_CUSTOMER;
+use crate::shape::{NO_CUSTOMER, authority};
 use wireglot_device::now;
 
 /// Life of an access token.
@@ -26,14 +26,13 @@ const ACCESS_S: i64 = 9_000;
 /// Life of a refresh token.
 const REFRESH_S: i64 = 604_800;
 const ISSUER: &str = "wireglot";
-const ADMINISTRATOR: &str = "TENANT_ADMIN";
 const REFRESH: &str = "REFRESH_TOKEN";
 
 /// Where a request came from; put in by the listener.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// Who sent a request; put in by `require_login`.
+/// Who sent a request; put in by the functions below that require one.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) user: User,
@@ -123,14 +122,14 @@ impl Tokens {
             customer_id: None,
         };
         let access = Claims {
-            scopes: vec![ADMINISTRATOR.into()],
+            scopes: vec![authority(user).into()],
             exp: iat + ACCESS_S,
             first_name: user.first_name.clone(),
             last_name: user.last_name.clone(),
             enabled: Some(true),
             is_public: Some(false),
             tenant_id: Some(self.tenant),
-            customer_id: Some(NO_CUSTOMER),
+            customer_id: Some(user.customer.map_or(NO_CUSTOMER, |customer| customer.0)),
             ..refresh.clone()
         };
         Ok(Pair { access: self.sign(&access)?, refresh: self.sign(&refresh)? })
@@ -152,13 +151,9 @@ impl Tokens {
             _ => ApiError::unauthorized("Authentication failed"),
         };
         let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &rules).map_err(refused)?.claims;
-        let due = match kind {
-            Kind::Access => ADMINISTRATOR,
-            Kind::Refresh => REFRESH,
-        };
-        if !claims.scopes.iter().any(|scope| scope == due)
-            || self.ended.lock().contains_key(&claims.session_id)
-        {
+        // What a user may do is looked up anew with every request; a token only says whose it is.
+        let is_refresh = claims.scopes.iter().any(|scope| scope == REFRESH);
+        if is_refresh != (kind == Kind::Refresh) || self.ended.lock().contains_key(&claims.session_id) {
             return Err(ApiError::unauthorized("Authentication failed"));
         }
         if now.0.div_euclid(1000) >= claims.exp {
@@ -200,16 +195,64 @@ impl Api {
     }
 }
 
-/// Lets only users of the management side through.
-pub(crate) async fn require_login(
-    State(api): State<Api>,
+impl Caller {
+    /// The customer whose devices are all that the caller sees; `None`: everything.
+    pub(crate) fn customer(&self) -> Option<CustomerId> {
+        self.user.customer
+    }
+
+    /// Lets administrators through, and users of this customer.
+    pub(crate) fn may_see(&self, customer: Option<CustomerId>) -> Result<(), ApiError> {
+        match self.customer() {
+            Some(own) if customer != Some(own) => Err(ApiError::forbidden()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Lets only administrators through.
+pub(crate) async fn require_administrator(
+    state: State<Api>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    match log_in(&state, &mut request)?.customer() {
+        None => Ok(next.run(request).await),
+        Some(_) => Err(ApiError::forbidden()),
+    }
+}
+
+/// Lets administrators through, and users of the customer whose device the path names: by its first id.
+pub(crate) async fn require_device(
+    state: State<Api>,
+    parameters: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let caller = log_in(&state, &mut request)?;
+    if caller.customer().is_some() {
+        let id: Option<DeviceId> = parameters.iter().find_map(|(_, value)| value.parse().ok());
+        let device = id.and_then(|id| state.devices.device(id));
+        caller.may_see(device.and_then(|device| device.customer()))?;
+    }
+    Ok(next.run(request).await)
+}
+
+/// Lets only users of the management side through, whatever they may do.
+pub(crate) async fn require_login(
+    state: State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    log_in(&state, &mut request)?;
+    Ok(next.run(request).await)
+}
+
+fn log_in(api: &Api, request: &mut Request) -> Result<Caller, ApiError> {
     let token = bearer(request.headers()).ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
     let caller = api.caller(token)?;
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    request.extensions_mut().insert(caller.clone());
+    Ok(caller)
 }
 
 /// `X-Authorization` is looked at first, then `Authorization`.
@@ -252,13 +295,6 @@ impl LoginLimit {
         }
         entry.count += 1;
         Ok(())
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX))),
     }
 }
 

@@ -179,7 +179,7 @@ pub(crate) fn find(api: &Api, name: &CodecName) -> Result<CodecStatus, ApiError>
 
 pub(crate) fn write(status: &CodecStatus) -> Value {
     let metadata = status.metadata.as_deref();
-    json!({
+    let mut codec = json!({
         "name": status.name.as_str(),
         "version": status.version.as_deref(),
         "hash": status.hash.map(|hash| hash.to_string()),
@@ -192,5 +192,14 @@ pub(crate) fn write(status: &CodecStatus) -> Value {
         "encodes": metadata.is_some_and(|metadata| metadata.encodes),
         "bytes": status.bytes,
         "file": status.file,
-    })
+    });
+    // Of responders only.
+    if let (Some(metadata), Some(members)) = (metadata, codec.as_object_mut()) {
+        for (name, values) in [("methods", &metadata.methods), ("sharedKeys", &metadata.shared_keys)] {
+            if !values.is_empty() {
+                members.insert(name.to_owned(), json!(values));
+            }
+        }
+    }
+    codec
 }

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, Devices, Rule};
-use wireglot_model::{DeviceId, Timestamp};
+use wireglot_model::{CustomerId, DeviceId, Timestamp};
 
 use crate::Api;
 use crate::error::ApiError;
@@ -142,15 +142,21 @@ pub(crate) async fn list(state: State<Api>, params: Params) -> Result<Json<Value
     if params.text("deviceName").is_some() {
         return find(state, params).await;
     }
-    page(&state.0, &params, |device| shape::device(device, state.devices.tenant()))
+    page(&state.0, &params, None, |device| shape::device(device, state.devices.tenant()))
 }
 
 /// `GET /api/tenant/deviceInfos`
 pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    page(&api, &params, |device| info(&api, device))
+    page(&api, &params, None, |device| info(&api, device))
 }
 
-fn page(api: &Api, params: &Params, write: impl Fn(&DeviceHandle) -> Value) -> Result<Json<Value>, ApiError> {
+/// A page of all devices, or of those of one customer.
+pub(crate) fn page(
+    api: &Api,
+    params: &Params,
+    customer: Option<CustomerId>,
+    write: impl Fn(&DeviceHandle) -> Value,
+) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(params)?;
     let kind = params.text("type");
     let profile: Option<wireglot_model::ProfileId> = params.text("deviceProfileId").map(id).transpose()?;
@@ -158,7 +164,8 @@ fn page(api: &Api, params: &Params, write: impl Fn(&DeviceHandle) -> Value) -> R
     let mut found = api.devices.devices();
     found.retain(|device| {
         let state = device.profile();
-        kind.is_none_or(|kind| *state.name == *kind)
+        customer.is_none_or(|customer| device.customer() == Some(customer))
+            && kind.is_none_or(|kind| *state.name == *kind)
             && profile.is_none_or(|profile| state.profile.id == profile)
             && active.is_none_or(|active| api.devices.is_connected(device.id()) == active)
             && page.finds(&[
@@ -187,7 +194,8 @@ fn compare(property: &str, one: &DeviceHandle, other: &DeviceHandle) -> Option<O
 fn info(api: &Api, device: &DeviceHandle) -> Value {
     let mut shape = shape::device(device, api.devices.tenant());
     if let Some(members) = shape.as_object_mut() {
-        members.insert("customerTitle".into(), Value::Null);
+        let customer = device.customer().and_then(|customer| api.devices.customer(customer));
+        members.insert("customerTitle".into(), json!(customer.map(|customer| customer.title)));
         members.insert("customerIsPublic".into(), json!(false));
         members.insert("deviceProfileName".into(), json!(&*device.profile().name));
         members.insert("active".into(), json!(api.devices.is_connected(device.id())));

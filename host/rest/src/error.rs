@@ -8,8 +8,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
-use wireglot_device::{DeviceError, now};
+use wireglot_device::{DeviceError, FileError, RpcRefusal, now};
 use wireglot_model::Fault;
+
+/// When an RPC that found no room may be tried again: about as long as one is waited for.
+const RPC_RETRY_S: u64 = 10;
 
 /// An answer that says no.
 #[derive(Debug)]
@@ -34,6 +37,10 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, 11, "Token has expired")
     }
 
+    pub(crate) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, 20, "You don't have permission to perform this operation!")
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, 32, "Requested item wasn't found!")
     }
@@ -51,8 +58,8 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, 31, "Request method is not supported")
     }
 
-    pub(crate) fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 31, "The request body is too large")
+    pub(crate) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 31, message)
     }
 
     pub(crate) fn too_slow() -> Self {
@@ -85,8 +92,11 @@ impl From<DeviceError> for ApiError {
             DeviceError::NotFound => Self::not_found(),
             DeviceError::VersionConflict => Self::conflict(failure.to_string()),
             DeviceError::BadLogin => Self::unauthorized(failure.to_string()),
+            DeviceError::NotPermitted => Self::forbidden(),
+            DeviceError::File(FileError::TooLarge { .. }) => Self::too_large(failure.to_string()),
             DeviceError::Invalid(rule) => Self::bad_request(rule.to_string()),
             DeviceError::TooManyAttributes
+            | DeviceError::File(_)
             | DeviceError::NotAccepted(_)
             | DeviceError::NotStored(_)
             | DeviceError::NotRead(_)
@@ -94,6 +104,20 @@ impl From<DeviceError> for ApiError {
                 Fault::Device | Fault::Denied | Fault::Quota => Self::bad_request(failure.to_string()),
                 Fault::Codec | Fault::Host => Self::internal(&failure),
             },
+        }
+    }
+}
+
+impl From<RpcRefusal> for ApiError {
+    fn from(refusal: RpcRefusal) -> Self {
+        match (&refusal, refusal.fault()) {
+            (RpcRefusal::NoDevice, _) => Self::not_found(),
+            (_, Fault::Quota) => Self {
+                retry_after_s: Some(RPC_RETRY_S),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, 33, refusal.to_string())
+            },
+            (_, Fault::Device | Fault::Denied) => Self::bad_request(refusal.to_string()),
+            (_, Fault::Codec | Fault::Host) => Self::internal(&refusal),
         }
     }
 }

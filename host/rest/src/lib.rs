@@ -10,7 +10,10 @@ mod aggregate;
 mod attributes;
 mod audit;
 mod candidates;
+mod claims;
+mod client_rpc_shape;
 mod codecs;
+mod customers;
 mod descriptions;
 mod devices;
 mod error;
@@ -19,17 +22,23 @@ mod letters;
 mod listener;
 mod login;
 mod metrics;
+mod ota;
 mod page;
 mod pins;
 mod profile_schemas;
 mod profile_shape;
 mod profiles;
+mod provision_shape;
+mod rate_limits;
 mod replay;
 mod request;
 mod routes;
+mod rpc;
+mod sessions;
 mod shape;
 mod telemetry;
 mod trace;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +51,7 @@ use tokio::sync::{Semaphore, watch};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecFolder, CodecTable};
 use wireglot_device::{DeviceHandle, Devices};
-use wireglot_model::limits::{LOGINS_CHECKED_MAX, TRACE_LISTENERS_MAX};
+use wireglot_model::limits::{LOGINS_CHECKED_MAX, RPC_WAITERS_MAX, TRACE_LISTENERS_MAX};
 use wireglot_replay::Replays;
 
 use access::{LoginLimit, Tokens};
@@ -82,6 +91,7 @@ pub(crate) struct Shared {
     logins: LoginLimit,
     logins_checked: Semaphore,
     traces: Arc<Semaphore>,
+    rpc_waiters: Semaphore,
     stopping: watch::Receiver<bool>,
     answers: metrics::Answers,
 }
@@ -108,6 +118,7 @@ impl Api {
             logins: LoginLimit::default(),
             logins_checked: Semaphore::new(LOGINS_CHECKED_MAX),
             traces: Arc::new(Semaphore::new(TRACE_LISTENERS_MAX)),
+            rpc_waiters: Semaphore::new(RPC_WAITERS_MAX),
             stopping,
             answers: metrics::Answers::default(),
         };

@@ -5,13 +5,12 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
-use wireglot_model::User;
 
 use crate::Api;
 use crate::access::{Caller, Pair, Peer};
 use crate::error::ApiError;
 use crate::request::{Body, blocking};
-use crate::shape::{entity, no_customer};
+use crate::shape;
 use wireglot_device::now;
 
 #[derive(Deserialize)]
@@ -50,21 +49,7 @@ pub(crate) async fn renew(State(api): State<Api>, body: Body) -> Result<Json<Val
 
 /// `GET /api/auth/user`
 pub(crate) async fn user(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Json<Value> {
-    let User { id, created, email, first_name, last_name, .. } = caller.user;
-    Json(json!({
-        "id": entity("USER", id),
-        "createdTime": created.0,
-        "tenantId": entity("TENANT", api.devices.tenant()),
-        "customerId": no_customer(),
-        "email": email,
-        "authority": "TENANT_ADMIN",
-        "firstName": first_name,
-        "lastName": last_name,
-        "phone": null,
-        "name": email,
-        "additionalInfo": null,
-        "version": 1,
-    }))
+    Json(shape::user(&caller.user, api.devices.tenant()))
 }
 
 /// `POST /api/auth/logout`
@@ -72,6 +57,6 @@ pub(crate) async fn logout(State(api): State<Api>, Extension(caller): Extension<
     api.tokens.end(caller.session, now());
 }
 
-fn answer(pair: &Pair) -> Json<Value> {
+pub(crate) fn answer(pair: &Pair) -> Json<Value> {
     Json(json!({"token": pair.access, "refreshToken": pair.refresh, "scope": null}))
 }

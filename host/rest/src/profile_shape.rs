@@ -10,12 +10,13 @@ use wireglot_model::limits::{
 };
 use wireglot_model::profile::{ATTRIBUTES_TOPIC, MqttTransport, TELEMETRY_TOPIC};
 use wireglot_model::{
-    CarriedNames, CodecName, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, ProfileLimits,
-    TenantId, TransportKind, VersionPin, Wrapping,
+    CarriedNames, CodecName, DeadLetterBounds, Envelope, OnFailure, OtaPackageId, OtaTargets, PayloadKind,
+    Profile, ProfileLimits, TenantId, TransportKind, VersionPin, Wrapping,
 };
 
 use crate::profile_schemas::{read_compatibility, read_schemas, write_compatibility, write_schemas};
-use crate::shape::entity;
+use crate::shape::{entity, package_id};
+use crate::{client_rpc_shape, provision_shape};
 
 /// Why a JSON value is not a profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +24,21 @@ use crate::shape::entity;
 pub struct InvalidShape(String);
 
 /// Members of a profile that the server sets or that the draft holds; the rest is kept as it came.
-const MODELLED: [&str; 9] =
-    ["id", "createdTime", "tenantId", "name", "description", "default", "type", "transportType", "version"];
+const MODELLED: [&str; 13] = [
+    "id",
+    "createdTime",
+    "tenantId",
+    "name",
+    "description",
+    "default",
+    "type",
+    "transportType",
+    "provisionType",
+    "provisionDeviceKey",
+    "version",
+    "firmwareId",
+    "softwareId",
+];
 const MODELLED_PAYLOAD: [&str; 16] = [
     "transportPayloadType",
     "codec",
@@ -88,6 +102,9 @@ pub fn profile_draft(shape: &Json) -> Result<ProfileDraft, InvalidShape> {
         retention_days: retention_days(shape)?,
         raw_retention_hours: raw_retention_hours(shape)?,
         dead_letters: dead_letters(shape)?,
+        provisioning: provision_shape::read(shape)?,
+        ota: OtaTargets { firmware: package(shape, "firmwareId")?, software: package(shape, "softwareId")? },
+        client_rpc: client_rpc_shape::read(shape)?,
     })
 }
 
@@ -239,6 +256,15 @@ fn read_limits(payload: &Json) -> Result<ProfileLimits, InvalidShape> {
     Ok(limits)
 }
 
+/// The package that a member names by its id, `{"entityType": "OTA_PACKAGE", "id": …}`.
+fn package(shape: &Json, name: &str) -> Result<Option<OtaPackageId>, InvalidShape> {
+    let id = match shape.get(name) {
+        None | Some(Json::Null) => return Ok(None),
+        Some(reference) => reference.get("id").and_then(Json::as_str).and_then(|id| id.parse().ok()),
+    };
+    id.map(Some).ok_or_else(|| invalid(format!("'{name}' is the id of a package, or null")))
+}
+
 fn retention_days(shape: &Json) -> Result<Option<u32>, InvalidShape> {
     match shape.get(RETENTION) {
         None | Some(Json::Null) => Ok(None),
@@ -300,7 +326,8 @@ fn dead_letters(shape: &Json) -> Result<DeadLetterBounds, InvalidShape> {
 fn passthrough(shape: &Json, kind: &str) -> Json {
     let mut kept = shape.clone();
     remove(&mut kept, "", &MODELLED);
-    remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS]);
+    remove(&mut kept, "", &[RETENTION, RAW_RETENTION, DEAD_LETTERS, client_rpc_shape::CLIENT_RPC]);
+    remove(&mut kept, "/profileData", &["provisionConfiguration"]);
     if kind == "MQTT" {
         remove(&mut kept, TRANSPORT, &MODELLED_TRANSPORT);
         remove(&mut kept, PAYLOAD, &MODELLED_PAYLOAD);
@@ -346,8 +373,6 @@ pub(crate) fn profile_info(state: &ProfileState, tenant: TenantId) -> Json {
 fn defaults() -> Json {
     json!({
         "image": null,
-        "provisionType": "DISABLED",
-        "provisionDeviceKey": null,
         "defaultRuleChainId": null,
         "defaultDashboardId": null,
         "defaultQueueName": null,
@@ -357,7 +382,6 @@ fn defaults() -> Json {
         "externalId": null,
         "profileData": {
             "configuration": {"type": "DEFAULT"},
-            "provisionConfiguration": {"type": "DISABLED", "provisionDeviceSecret": null},
             "alarms": null,
         },
     })
@@ -381,12 +405,20 @@ fn modelled(profile: &Profile, tenant: TenantId) -> Json {
         "version": profile.version,
         RETENTION: profile.retention_days,
         RAW_RETENTION: profile.raw_retention_hours,
+        "firmwareId": package_id(profile.ota.firmware),
+        "softwareId": package_id(profile.ota.software),
         DEAD_LETTERS: {
             "maxCount": profile.dead_letters.count_max,
             "maxBytes": profile.dead_letters.bytes_max,
             "maxAgeDays": profile.dead_letters.age_days_max,
         },
-        "profileData": {"transportConfiguration": transport},
+        "provisionType": provision_shape::kind(&profile.provisioning),
+        "provisionDeviceKey": profile.provisioning.key(),
+        client_rpc_shape::CLIENT_RPC: client_rpc_shape::write(&profile.client_rpc),
+        "profileData": {
+            "transportConfiguration": transport,
+            "provisionConfiguration": provision_shape::configuration(&profile.provisioning),
+        },
     })
 }
 

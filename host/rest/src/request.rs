@@ -16,7 +16,7 @@ use wireglot_model::DeviceId;
 use crate::error::ApiError;
 
 /// How long a body may take to arrive: a connection that dawdles takes a place from others.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The bytes of a body, within the limit of its route.
 pub(crate) struct Body(pub(crate) axum::body::Bytes);
@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             Err(_elapsed) => Err(ApiError::too_slow()),
             Ok(Ok(bytes)) => Ok(Self(bytes)),
             Ok(Err(refused)) if refused.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(ApiError::too_large())
+                Err(ApiError::too_large("The request body is too large"))
             }
             Ok(Err(refused)) => Err(ApiError::bad_request(refused.body_text())),
         }

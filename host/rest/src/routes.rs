@@ -9,11 +9,11 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 
-use crate::access::require_login;
+use crate::access::{require_administrator, require_device, require_login};
 use crate::error::ApiError;
 use crate::{
-    Api, attributes, audit, candidates, codecs, descriptions, devices, health, letters, login, profiles,
-    replay, telemetry, trace,
+    Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, health, letters,
+    login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace, users,
 };
 
 /// Who may call an operation.
@@ -21,8 +21,12 @@ use crate::{
 pub(crate) enum Access {
     /// Anybody who reaches the port.
     Public,
-    /// Users of the management side.
+    /// Users of the management side who see everything.
     Administrator,
+    /// Those, and users of the customer whose device the path names.
+    Device,
+    /// Users of the management side; the handler looks at who it is.
+    User,
 }
 
 /// One operation.
@@ -35,7 +39,7 @@ pub(crate) struct Operation {
     handler: MethodRouter<Api>,
 }
 
-/// An operation for users of the management side.
+/// An operation for administrators.
 fn operation<H, T>(method: Method, path: &'static str, handler: H) -> Operation
 where
     H: Handler<T, Api>,
@@ -56,6 +60,14 @@ impl Operation {
         Self { access: Access::Public, ..self }
     }
 
+    fn of_device(self) -> Self {
+        Self { access: Access::Device, ..self }
+    }
+
+    fn of_user(self) -> Self {
+        Self { access: Access::User, ..self }
+    }
+
     fn body_bytes_max(self, body_bytes_max: usize) -> Self {
         Self { body_bytes_max, ..self }
     }
@@ -67,6 +79,9 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(candidate_operations());
     operations.extend(device_operations());
     operations.extend(telemetry_operations());
+    operations.extend(customer_operations());
+    operations.extend(ota_operations());
+    operations.extend(rpc_operations());
     operations
 }
 
@@ -82,8 +97,8 @@ fn base() -> Vec<Operation> {
         operation(GET, "/metrics", health::metrics).public(),
         operation(POST, "/api/auth/login", login::login).public(),
         operation(POST, "/api/auth/token", login::renew).public(),
-        operation(GET, "/api/auth/user", login::user),
-        operation(POST, "/api/auth/logout", login::logout),
+        operation(GET, "/api/auth/user", login::user).of_user(),
+        operation(POST, "/api/auth/logout", login::logout).of_user(),
         operation(GET, "/api/codecs", codecs::list),
         operation(GET, "/api/codecs/{name}", codecs::read),
         operation(PUT, "/api/codecs/{name}", codecs::upload).body_bytes_max(CODEC_MODULE_BYTES_MAX),
@@ -92,6 +107,9 @@ fn base() -> Vec<Operation> {
         operation(GET, "/api/codecs/{name}/versions", codecs::versions),
         operation(POST, "/api/codecs/{name}/rollback", codecs::rollback),
         operation(GET, "/api/audit", audit::list),
+        operation(GET, "/api/rateLimits", rate_limits::read),
+        operation(POST, "/api/rateLimits", rate_limits::save),
+        operation(GET, "/api/sessions", sessions::list),
         operation(GET, "/api/dead-letters", letters::list),
         operation(DELETE, "/api/dead-letters", letters::delete_many),
         operation(GET, "/api/dead-letters/export", letters::export),
@@ -123,11 +141,11 @@ fn device_operations() -> Vec<Operation> {
         operation(POST, "/api/device", devices::save),
         operation(POST, "/api/device-with-credentials", devices::save_with_credentials),
         operation(POST, "/api/device/credentials", devices::save_credentials),
-        operation(GET, "/api/device/info/{id}", devices::read_info),
-        operation(GET, "/api/device/{id}", devices::read),
+        operation(GET, "/api/device/info/{id}", devices::read_info).of_device(),
+        operation(GET, "/api/device/{id}", devices::read).of_device(),
         operation(DELETE, "/api/device/{id}", devices::delete),
-        operation(GET, "/api/device/{id}/credentials", devices::read_credentials),
-        operation(GET, "/api/device/{id}/messages", telemetry::messages),
+        operation(GET, "/api/device/{id}/credentials", devices::read_credentials).of_device(),
+        operation(GET, "/api/device/{id}/messages", telemetry::messages).of_device(),
         operation(GET, "/api/tenant/device", devices::find),
         operation(GET, "/api/tenant/devices", devices::list),
         operation(GET, "/api/tenant/deviceInfos", devices::list_infos),
@@ -142,6 +160,19 @@ fn device_operations() -> Vec<Operation> {
     ]
 }
 
+fn ota_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/otaPackage", ota::save),
+        // The setting bounds it, while it is written.
+        operation(POST, "/api/otaPackage/{id}", ota::upload).body_bytes_max(usize::MAX),
+        operation(DELETE, "/api/otaPackage/{id}", ota::delete),
+        operation(GET, "/api/otaPackage/{id}/download", ota::download),
+        operation(GET, "/api/otaPackage/info/{id}", ota::read),
+        operation(GET, "/api/otaPackages", ota::list),
+        operation(GET, "/api/otaPackages/{profile}/{kind}", ota::list_of_profile),
+    ]
+}
+
 /// In the two-part paths `entity` is the id of a device and `id` a scope: the router wants one name in one place.
 fn telemetry_operations() -> Vec<Operation> {
     macro_rules! prefixed {
@@ -150,21 +181,50 @@ fn telemetry_operations() -> Vec<Operation> {
         };
     }
     vec![
-        operation(GET, prefixed!("/keys/timeseries"), telemetry::keys),
-        operation(GET, prefixed!("/keys/timeseries/descriptions"), descriptions::read),
-        operation(GET, prefixed!("/values/timeseries"), telemetry::values),
-        operation(GET, prefixed!("/values/timeseries/history"), telemetry::history),
-        operation(POST, prefixed!("/timeseries/{any}"), telemetry::save),
-        operation(POST, prefixed!("/timeseries/{any}/{ttl}"), telemetry::save_with_ttl),
-        operation(GET, prefixed!("/keys/attributes"), attributes::keys),
-        operation(GET, prefixed!("/keys/attributes/{scope}"), attributes::keys_of_scope),
-        operation(GET, prefixed!("/values/attributes"), attributes::read_all),
-        operation(GET, prefixed!("/values/attributes/{scope}"), attributes::read_scope),
-        operation(POST, prefixed!("/attributes/{scope}"), attributes::write),
-        operation(POST, prefixed!("/{scope}"), attributes::write),
-        operation(DELETE, prefixed!("/{scope}"), attributes::delete),
-        operation(POST, prefixed!(""), attributes::write_by_device),
-        operation(DELETE, prefixed!(""), attributes::delete_by_device),
+        operation(GET, prefixed!("/keys/timeseries"), telemetry::keys).of_device(),
+        operation(GET, prefixed!("/keys/timeseries/descriptions"), descriptions::read).of_device(),
+        operation(GET, prefixed!("/values/timeseries"), telemetry::values).of_device(),
+        operation(GET, prefixed!("/values/timeseries/history"), telemetry::history).of_device(),
+        operation(POST, prefixed!("/timeseries/{any}"), telemetry::save).of_device(),
+        operation(POST, prefixed!("/timeseries/{any}/{ttl}"), telemetry::save_with_ttl).of_device(),
+        operation(GET, prefixed!("/keys/attributes"), attributes::keys).of_device(),
+        operation(GET, prefixed!("/keys/attributes/{scope}"), attributes::keys_of_scope).of_device(),
+        operation(GET, prefixed!("/values/attributes"), attributes::read_all).of_device(),
+        operation(GET, prefixed!("/values/attributes/{scope}"), attributes::read_scope).of_device(),
+        operation(POST, prefixed!("/attributes/{scope}"), attributes::write).of_device(),
+        operation(POST, prefixed!("/{scope}"), attributes::write).of_device(),
+        operation(DELETE, prefixed!("/{scope}"), attributes::delete).of_device(),
+        operation(POST, prefixed!(""), attributes::write_by_device).of_device(),
+        operation(DELETE, prefixed!(""), attributes::delete_by_device).of_device(),
+    ]
+}
+
+fn customer_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/customer", customers::save),
+        operation(GET, "/api/customer/{id}", customers::read).of_user(),
+        operation(DELETE, "/api/customer/{id}", customers::delete),
+        operation(GET, "/api/customer/{id}/shortInfo", customers::read_short).of_user(),
+        operation(GET, "/api/customer/{id}/devices", customers::devices).of_user(),
+        operation(POST, "/api/customer/{id}/device/{device}", customers::assign),
+        operation(DELETE, "/api/customer/device/{device}", customers::unassign),
+        operation(POST, "/api/customer/device/{device}/claim", claims::claim).of_user(),
+        operation(DELETE, "/api/customer/device/{device}/claim", claims::reclaim).of_user(),
+        operation(POST, "/api/user", users::create),
+        operation(GET, "/api/user/{id}/activationLink", users::activation_link),
+        operation(POST, "/api/noauth/activate", users::activate).public(),
+    ]
+}
+
+fn rpc_operations() -> Vec<Operation> {
+    vec![
+        operation(POST, "/api/rpc/oneway/{id}", rpc::one_way),
+        operation(POST, "/api/rpc/twoway/{id}", rpc::two_way),
+        operation(POST, "/api/plugins/rpc/oneway/{id}", rpc::one_way_v1),
+        operation(POST, "/api/plugins/rpc/twoway/{id}", rpc::two_way_v1),
+        operation(GET, "/api/rpc/persistent/device/{id}", rpc::list),
+        operation(GET, "/api/rpc/persistent/{id}", rpc::read),
+        operation(DELETE, "/api/rpc/persistent/{id}", rpc::delete),
     ]
 }
 
@@ -176,8 +236,12 @@ pub(crate) fn router(api: &Api) -> Router {
         let handler = match access {
             Access::Public => handler,
             Access::Administrator => {
-                handler.route_layer(middleware::from_fn_with_state(api.clone(), require_login))
+                handler.route_layer(middleware::from_fn_with_state(api.clone(), require_administrator))
             }
+            Access::Device => {
+                handler.route_layer(middleware::from_fn_with_state(api.clone(), require_device))
+            }
+            Access::User => handler.route_layer(middleware::from_fn_with_state(api.clone(), require_login)),
         };
         router = router.route(path, handler);
     }

@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceHandle, ProfileChoice};
-use wireglot_model::{Credentials, CredentialsKind, TenantId, TransportKind};
+use wireglot_model::{
+    Credentials, CredentialsKind, CustomerId, OtaPackageId, OtaTargets, TenantId, TransportKind, User,
+};
 
 use crate::error::ApiError;
 use crate::request;
@@ -17,9 +19,9 @@ pub(crate) fn entity(kind: &str, id: impl std::fmt::Display) -> Json {
     json!({"entityType": kind, "id": id.to_string()})
 }
 
-/// The customer of everything here.
-pub(crate) fn no_customer() -> Json {
-    entity("CUSTOMER", NO_CUSTOMER)
+/// Whose something is.
+pub(crate) fn owner(customer: Option<CustomerId>) -> Json {
+    entity("CUSTOMER", customer.map_or(NO_CUSTOMER, |customer| customer.0))
 }
 
 /// An id in a body; its type is known from where it stands.
@@ -39,6 +41,8 @@ pub(crate) struct DeviceBody {
     label: Option<String>,
     device_profile_id: Option<EntityRef>,
     additional_info: Option<Json>,
+    firmware_id: Option<EntityRef>,
+    software_id: Option<EntityRef>,
     pub(crate) version: Option<u64>,
 }
 
@@ -55,8 +59,18 @@ impl DeviceBody {
             label: self.label,
             profile,
             additional_info: self.additional_info.unwrap_or(Json::Null).to_string(),
+            ota: OtaTargets { firmware: package(self.firmware_id)?, software: package(self.software_id)? },
         })
     }
+}
+
+fn package(reference: Option<EntityRef>) -> Result<Option<OtaPackageId>, ApiError> {
+    reference.map(|package| request::id(&package.id)).transpose()
+}
+
+/// The id of a package, or null.
+pub(crate) fn package_id(package: Option<OtaPackageId>) -> Json {
+    package.map_or(Json::Null, |id| entity("OTA_PACKAGE", id))
 }
 
 /// A device.
@@ -73,7 +87,7 @@ pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
         "id": entity("DEVICE", record.id),
         "createdTime": record.created.0,
         "tenantId": entity("TENANT", tenant),
-        "customerId": no_customer(),
+        "customerId": owner(record.customer),
         "name": record.name,
         "type": profile.profile.name,
         "label": record.label,
@@ -82,13 +96,39 @@ pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
             "configuration": {"type": "DEFAULT"},
             "transportConfiguration": {"type": transport},
         },
-        "firmwareId": null,
-        "softwareId": null,
+        "firmwareId": package_id(record.ota.firmware),
+        "softwareId": package_id(record.ota.software),
         "additionalInfo": additional_info,
         "externalId": null,
         "version": record.version,
     })
 }
+
+/// A user.
+pub(crate) fn user(user: &User, tenant: TenantId) -> Json {
+    json!({
+        "id": entity("USER", user.id),
+        "createdTime": user.created.0,
+        "tenantId": entity("TENANT", tenant),
+        "customerId": owner(user.customer),
+        "email": user.email,
+        "authority": authority(user),
+        "firstName": user.first_name,
+        "lastName": user.last_name,
+        "phone": null,
+        "name": user.email,
+        "additionalInfo": null,
+        "version": 1,
+    })
+}
+
+/// What a user may do, in one word.
+pub(crate) fn authority(user: &User) -> &'static str {
+    if user.customer.is_some() { CUSTOMER_USER } else { "TENANT_ADMIN" }
+}
+
+/// Who sees the devices of one customer.
+pub(crate) const CUSTOMER_USER: &str = "CUSTOMER_USER";
 
 /// What of credentials can be written, and whose they are.
 #[derive(Deserialize)]

@@ -2,8 +2,12 @@
 
 mod access;
 mod candidates;
+mod customers;
 mod entities;
+mod limits;
+mod provisioning;
 mod resources;
+mod rpc;
 mod socket;
 mod versions;
 

@@ -225,6 +225,7 @@ fn write_uplink(uplink: &Uplink) -> Json {
         UplinkBody::ClientRpc { id, method, params } => {
             json!({"clientRpc": {"id": id, "method": method, "params": params}})
         }
+        UplinkBody::Claim { duration_ms, .. } => json!({"claim": {"durationMs": duration_ms}}),
     };
     if let (Some(child), Some(members)) = (&uplink.child, message.as_object_mut()) {
         members.insert("deviceName".into(), json!(child));

@@ -184,6 +184,19 @@ pub fn ota_request_id(topic: &str) -> &str {
     device_v2::ota_request_id(topic)
 }
 
+/// Where a chunk goes: `id` and `chunk` as the device asked for it.
+pub fn ota_response_topic(kind: OtaKind, id: &str, chunk: u32) -> String {
+    format!("v2/{}/response/{id}/chunk/{chunk}", kind.prefix())
+}
+
+/// Where a device is told that it gets no chunk.
+pub fn ota_error_topic(kind: OtaKind) -> &'static str {
+    match kind {
+        OtaKind::Firmware => "v2/fw/error",
+        OtaKind::Software => "v2/sw/error",
+    }
+}
+
 fn attribute_request(id: &str, family: Family) -> Result<Route, RouteError> {
     let id = id.parse().map_err(|_| RouteError::InvalidId)?;
     Ok(Route::AttributeRequest { id, family })

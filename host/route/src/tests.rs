@@ -131,6 +131,8 @@ fn a_claim_and_chunks() {
             let topic = format!("{prefix}/request/{id}/chunk/{chunk}");
             check(&topic, Ok(Route::OtaChunk { kind, chunk }));
             assert_eq!(ota_request_id(&topic), id);
+            let answer = format!("{prefix}/response/{id}/chunk/{chunk}");
+            assert_eq!(ota_response_topic(kind, id, chunk), answer);
         }
         check(&format!("{prefix}/request/1/chunk/2147483648"), Err(RouteError::InvalidId));
         for rest in

@@ -30,10 +30,17 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let said = codec.metadata();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{file}: good")?;
-    writeln!(out, "  codec    {} {} by {}", codec.stamp().name, said.version, said.vendor)?;
+    let kind = if codec.is_responder() { "responder" } else { "codec" };
+    writeln!(out, "  {kind:<8} {} {} by {}", codec.stamp().name, said.version, said.vendor)?;
     writeln!(out, "  for      {}", said.summary)?;
     writeln!(out, "  hash     {}", codec.stamp().hash)?;
     writeln!(out, "  size     {} KiB", codec.bytes().div_ceil(1024))?;
+    if codec.is_responder() {
+        let names = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        writeln!(out, "  answers  {}", names(&said.methods))?;
+        writeln!(out, "  is shown {}", names(&said.shared_keys))?;
+        return Ok(());
+    }
     writeln!(out, "  encodes  {}", if said.encodes { "yes" } else { "no" })?;
     match vectors {
         0 => writeln!(out, "  vectors  none: nothing proves that it decodes")?,

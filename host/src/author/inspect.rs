@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Value as Json, json};
-use wireglot_codec::{KeyDescription, KeyType, LoadedCodec, VectorFile, WORLD};
+use wireglot_codec::{KeyDescription, KeyType, LoadedCodec, RESPONDER_WORLD, VectorFile, WORLD};
 
 use super::table::aligned;
 use super::{check, vectors};
@@ -31,6 +31,10 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     std::io::stdout().lock().write_all(text.as_bytes()).context("standard output is closed")
 }
 
+fn world(codec: &LoadedCodec) -> &'static str {
+    if codec.is_responder() { RESPONDER_WORLD } else { WORLD }
+}
+
 fn inside(codec: &LoadedCodec) -> usize {
     codec.embedded_vectors().iter().map(VectorFile::len).sum()
 }
@@ -43,14 +47,22 @@ fn for_people(codec: &LoadedCodec, file: &Path, beside: Option<&VectorFile>) -> 
         imports => format!("{}; answered by a host that denies everything", imports.join(", ")),
     };
     let mut rows = vec![
-        row("codec", format!("{} {} by {}", said.name, said.version, said.vendor)),
+        row(
+            if codec.is_responder() { "responder" } else { "codec" },
+            format!("{} {} by {}", said.name, said.version, said.vendor),
+        ),
         row("for", said.summary.clone()),
-        row("world", WORLD.to_owned()),
+        row("world", world(codec).to_owned()),
         row("imports", imports),
         row("size", format!("{} KiB", codec.bytes().div_ceil(1024))),
         row("hash", codec.stamp().hash.to_string()),
-        row("encodes", if said.encodes { "yes" } else { "no" }.to_owned()),
     ];
+    if codec.is_responder() {
+        rows.push(row("answers", said.methods.join(", ")));
+        rows.push(row("is shown", said.shared_keys.join(", ")));
+        return format!("{}\n{}", file.display(), aligned(&rows, 2));
+    }
+    rows.push(row("encodes", if said.encodes { "yes" } else { "no" }.to_owned()));
     let count = inside(codec);
     if count > 0 {
         rows.push(row("vectors", format!("{count} inside")));
@@ -89,7 +101,7 @@ fn for_machines(codec: &LoadedCodec, file: &Path, beside: Option<&VectorFile>) -
     json!({
         "file": file,
         "metadata": codec.metadata(),
-        "world": WORLD,
+        "world": world(codec),
         "imports": codec.imports(),
         "bytes": codec.bytes(),
         "hash": codec.stamp().hash.to_string(),

@@ -142,6 +142,9 @@ fn for_people(decoded: &Decoded) -> String {
             UplinkBody::ClientRpc { id, method, params } => {
                 out.push_str(&format!("call {id}{device}: {method} {params}\n"));
             }
+            UplinkBody::Claim { duration_ms, .. } => {
+                out.push_str(&format!("may be claimed{device} for {duration_ms} ms\n"));
+            }
         }
     }
     if decoded.uplinks.is_empty() {
@@ -188,6 +191,7 @@ fn message(uplink: Uplink) -> anyhow::Result<Json> {
         UplinkBody::ClientRpc { id, method, params } => {
             json!({ "clientRpc": { "id": id, "method": method, "params": document(&params)? } })
         }
+        UplinkBody::Claim { duration_ms, .. } => json!({ "claim": { "durationMs": duration_ms } }),
     };
     Ok(match (uplink.child, body) {
         (Some(child), Json::Object(mut body)) => {

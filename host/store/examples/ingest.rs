@@ -265,6 +265,8 @@ fn device(number: usize) -> Device {
         profile: ProfileId(DeviceId(format!("{:032x}", 1).parse().expect("hexadecimal digits")).0),
         additional_info: "null".to_owned(),
         is_gateway: false,
+        customer: None,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     }
 }

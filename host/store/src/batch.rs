@@ -5,9 +5,9 @@
 
 use serde::Serialize;
 use wireglot_model::{
-    Attribute, AuditEntry, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId, DeadLetter,
-    DeadLetterBounds, Device, DeviceId, Measurement, Profile, ProfileId, RawFrame, Scope, Timestamp, User,
-    UserId,
+    Attribute, AuditEntry, ClaimRecord, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId,
+    Customer, CustomerId, DeadLetter, DeadLetterBounds, Device, DeviceId, Measurement, OtaKind, OtaPackage,
+    OtaPackageId, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope, Timestamp, User, UserId,
 };
 
 use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
@@ -111,8 +111,50 @@ impl Batch {
         self.remove(keys::user(id));
     }
 
+    pub fn put_customer(&mut self, customer: &Customer) {
+        self.put(keys::customer(customer.id), json(customer));
+    }
+
+    pub fn delete_customer(&mut self, id: CustomerId) {
+        self.remove(keys::customer(id));
+    }
+
+    pub fn put_claim(&mut self, claim: &ClaimRecord) {
+        self.put(keys::claim(claim.device), json(claim));
+    }
+
+    pub fn delete_claim(&mut self, device: DeviceId) {
+        self.remove(keys::claim(device));
+    }
+
+    /// A package; its file, where it has one, is durable already.
+    pub fn put_ota_package(&mut self, package: &OtaPackage) {
+        self.put(keys::ota_package(package.id), json(package));
+    }
+
+    pub fn delete_ota_package(&mut self, id: OtaPackageId) {
+        self.remove(keys::ota_package(id));
+    }
+
+    /// How far an update is: one for each device and kind.
+    pub fn put_ota_update(&mut self, update: &OtaUpdate) {
+        self.put(keys::ota_update(update.device, update.kind), json(update));
+    }
+
+    pub fn delete_ota_update(&mut self, device: DeviceId, kind: OtaKind) {
+        self.remove(keys::ota_update(device, kind));
+    }
+
     pub fn put_setting(&mut self, name: &str, value: &[u8]) {
         self.put(keys::setting(name), value.to_vec());
+    }
+
+    pub fn put_rpc(&mut self, rpc: &RpcRecord) {
+        self.put(keys::rpc(rpc.id), json(rpc));
+    }
+
+    pub fn delete_rpc(&mut self, id: RpcId) {
+        self.remove(keys::rpc(id));
     }
 
     /// An entry of the audit log; the sequence numbers are the caller's to give, each once and rising.

@@ -1,7 +1,9 @@
 //! The key layout: which keyspace holds what under which key. docs/storage.md shows the same table, and a test
 //! compares them.
 
-use wireglot_model::{CredentialsId, DeviceId, ProfileId, Scope, Timestamp, UserId};
+use wireglot_model::{
+    CredentialsId, CustomerId, DeviceId, OtaKind, OtaPackageId, ProfileId, RpcId, Scope, Timestamp, UserId,
+};
 
 use crate::error::ReadError;
 
@@ -30,6 +32,11 @@ pub(crate) mod prefix {
     pub(crate) const NEXT_DEVICE: u8 = b'n';
     pub(crate) const DELETED: u8 = b'x';
     pub(crate) const AUDIT: u8 = b'j';
+    pub(crate) const CUSTOMER: u8 = b'b';
+    pub(crate) const CLAIM: u8 = b'm';
+    pub(crate) const OTA_PACKAGE: u8 = b'o';
+    pub(crate) const OTA_UPDATE: u8 = b'w';
+    pub(crate) const RPC: u8 = b'r';
     /// In `dead`: who and how large, so that the letters themselves need not be read to count them.
     pub(crate) const DEAD_FACTS: u8 = b'i';
     /// In `dead`: the letter.
@@ -63,6 +70,31 @@ pub(crate) fn credentials(id: CredentialsId) -> Vec<u8> {
 
 pub(crate) fn user(id: UserId) -> Vec<u8> {
     prefixed(prefix::USER, id.0.as_bytes())
+}
+
+pub(crate) fn customer(id: CustomerId) -> Vec<u8> {
+    prefixed(prefix::CUSTOMER, id.0.as_bytes())
+}
+
+pub(crate) fn claim(device: DeviceId) -> Vec<u8> {
+    prefixed(prefix::CLAIM, device.0.as_bytes())
+}
+
+pub(crate) fn ota_package(id: OtaPackageId) -> Vec<u8> {
+    prefixed(prefix::OTA_PACKAGE, id.0.as_bytes())
+}
+
+pub(crate) fn ota_update(device: DeviceId, kind: OtaKind) -> Vec<u8> {
+    let mut key = prefixed(prefix::OTA_UPDATE, device.0.as_bytes());
+    key.push(match kind {
+        OtaKind::Firmware => 0,
+        OtaKind::Software => 1,
+    });
+    key
+}
+
+pub(crate) fn rpc(id: RpcId) -> Vec<u8> {
+    prefixed(prefix::RPC, id.0.as_bytes())
 }
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
@@ -203,6 +235,11 @@ mod tests {
             prefix::NEXT_DEVICE,
             prefix::DELETED,
             prefix::AUDIT,
+            prefix::CUSTOMER,
+            prefix::CLAIM,
+            prefix::OTA_PACKAGE,
+            prefix::OTA_UPDATE,
+            prefix::RPC,
         ];
         assert_eq!(documented, written);
         for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {

@@ -3,7 +3,7 @@
 //! Read in this order: what goes in (`batch`), how it is queued and waited for (`queue`, `lane`), how it becomes
 //! durable (`commit`), what is not yet in chunks (`recent`), how chunks are made and kept small (`chunk`, `head`,
 //! `checkpoint`, `retention`), how it is read (`records`, `series`, `dead`, `raw`), how values are
-//! replaced (`revise`), how it is found again (`recover`, `journal`), and
+//! replaced (`revise`), what is too large for a record (`files`), how it is found again (`recover`, `journal`), and
 //! the bytes underneath (`keys`, `coding`, `dictionary`).
 
 mod batch;
@@ -14,6 +14,7 @@ mod commit;
 mod dead;
 mod dictionary;
 mod error;
+mod files;
 mod head;
 mod journal;
 mod keys;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use batch::Batch;
 pub use error::{CommitError, OpenError, ReadError};
+pub use files::{FileDraft, FileError, Files, StoredFile};
 pub use lane::{Committed, Lane, LaneDriver};
 pub use raw::RawKey;
 pub use records::{LetterFilter, RawPage};

@@ -2,8 +2,9 @@
 
 use serde::de::DeserializeOwned;
 use wireglot_model::{
-    Attribute, AuditEntry, CodecName, Credentials, DeadLetter, Device, DeviceId, FailureStage, Profile,
-    ProfileId, RawFrame, Scope, Timestamp, User,
+    Attribute, AuditEntry, ClaimRecord, CodecName, Credentials, Customer, DeadLetter, Device, DeviceId,
+    FailureStage, OtaPackage, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope, Timestamp,
+    User,
 };
 
 use crate::coding::{Reader, read_single};
@@ -36,6 +37,23 @@ impl Store {
         self.core().all(prefix::USER)
     }
 
+    pub fn customers(&self) -> Result<Vec<Customer>, ReadError> {
+        self.core().all(prefix::CUSTOMER)
+    }
+
+    /// Devices that may be claimed, those whose time is over among them.
+    pub fn claims(&self) -> Result<Vec<ClaimRecord>, ReadError> {
+        self.core().all(prefix::CLAIM)
+    }
+
+    pub fn ota_packages(&self) -> Result<Vec<OtaPackage>, ReadError> {
+        self.core().all(prefix::OTA_PACKAGE)
+    }
+
+    pub fn ota_updates(&self) -> Result<Vec<OtaUpdate>, ReadError> {
+        self.core().all(prefix::OTA_UPDATE)
+    }
+
     pub fn attributes_all(&self) -> Result<Vec<(DeviceId, Scope, Attribute)>, ReadError> {
         let mut attributes = Vec::new();
         self.core().each(prefix::ATTRIBUTE, |key, value| {
@@ -47,6 +65,19 @@ impl Store {
             Ok(())
         })?;
         Ok(attributes)
+    }
+
+    /// Shows all persistent RPCs, one after the other: together they may be large.
+    pub fn each_rpc(&self, visit: &mut dyn FnMut(RpcRecord)) -> Result<(), ReadError> {
+        self.core().each(prefix::RPC, |_, value| {
+            visit(parse(value)?);
+            Ok(())
+        })
+    }
+
+    /// One persistent RPC, as it was last committed.
+    pub fn rpc(&self, id: RpcId) -> Result<Option<RpcRecord>, ReadError> {
+        self.core().records.get(keys::rpc(id))?.map(|value| parse(&value)).transpose()
     }
 
     /// A named setting, such as a signing key.

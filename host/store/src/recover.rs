@@ -11,10 +11,13 @@ use wireglot_model::DeviceId;
 use crate::coding::Reader;
 use crate::dead;
 use crate::error::{OpenError, ReadError};
+use crate::files::Files;
 use crate::keys::{self, FORMAT, prefix};
 use crate::records::parse;
 use crate::store::{Core, Opened, StoreConfig};
 
+/// The folder of what is too large for a record, inside the engine's own, which looks at names that it knows only.
+const FILES: &str = "files";
 /// The smallest that the engine allows. What it replays at the next start is about this much.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A memtable is written out at this size, which also lets the engine drop old journals.
@@ -34,7 +37,9 @@ pub(crate) fn open(dir: &Path, config: StoreConfig) -> Result<(Arc<Core>, u64), 
         ReadError::Engine(source) => OpenError::Engine { dir: dir.to_owned(), source },
         ReadError::Damaged { what } => OpenError::Damaged { dir: dir.to_owned(), what: what.to_owned() },
     };
-    let core = Core::new(config, opened);
+    let files = Files::open_folder(dir.join(FILES), config.file_bytes_max, config.files_bytes_max)
+        .map_err(|source| OpenError::Folder { dir: dir.join(FILES), source })?;
+    let core = Core::new(config, opened, files);
     check_format(&core, dir)?;
     restore_dictionary(&core).map_err(damaged)?;
     restore_graveyard(&core).map_err(damaged)?;

@@ -14,6 +14,7 @@ use crate::batch::Batch;
 use crate::dead::Graveyard;
 use crate::dictionary::{Cache, Dictionary};
 use crate::error::{CommitError, OpenError};
+use crate::files::Files;
 use crate::lane::{self, Committed, Lane, LaneDriver, Shot};
 use crate::queue::{Admission, LaneQueue, Pending, Queue, Refused, State};
 use crate::recent::Recent;
@@ -49,6 +50,10 @@ pub struct StoreConfig {
     pub raw_bytes_max: u64,
     /// Memory for blocks of the engine that are read often.
     pub cache_bytes: u64,
+    /// Largest of the files beside the records.
+    pub file_bytes_max: u64,
+    /// All of them together.
+    pub files_bytes_max: u64,
 }
 
 impl Default for StoreConfig {
@@ -65,6 +70,8 @@ impl Default for StoreConfig {
             dead_letter_bytes_max: limits::DEAD_LETTER_BYTES_MAX,
             raw_bytes_max: limits::RAW_FRAME_BYTES_MAX,
             cache_bytes: 32 * 1024 * 1024,
+            file_bytes_max: 256 * 1024 * 1024,
+            files_bytes_max: 10 * 1024 * 1024 * 1024,
         }
     }
 }
@@ -94,6 +101,7 @@ pub(crate) struct Core {
     pub(crate) chunks: Keyspace,
     pub(crate) dead: Keyspace,
     pub(crate) raw: Keyspace,
+    pub(crate) files: Files,
     pub(crate) dictionary: Dictionary,
     pub(crate) queue: Queue,
     pub(crate) recent: Recent,
@@ -230,6 +238,11 @@ impl Store {
         }
     }
 
+    /// What is too large for a record.
+    pub fn files(&self) -> &Files {
+        &self.core().files
+    }
+
     pub(crate) fn core(&self) -> &Core {
         &self.handle.core
     }
@@ -269,7 +282,7 @@ pub(crate) struct Opened {
 }
 
 impl Core {
-    pub(crate) fn new(config: StoreConfig, opened: Opened) -> Self {
+    pub(crate) fn new(config: StoreConfig, opened: Opened, files: Files) -> Self {
         let queue = Queue::new(config.queue_batches_max, config.queue_bytes_max);
         let shared = Shared { queue: queue.add_lane(), cache: Mutex::default() };
         Self {
@@ -281,6 +294,7 @@ impl Core {
             chunks: opened.chunks,
             dead: opened.dead,
             raw: opened.raw,
+            files,
             queue,
             recent: Recent::default(),
             graveyard: Mutex::default(),

@@ -108,6 +108,8 @@ pub(crate) fn device(number: u8) -> Device {
         profile: ProfileId(uuid::Uuid::from_bytes([0xee; 16])),
         additional_info: "{}".to_owned(),
         is_gateway: false,
+        customer: None,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     }
 }

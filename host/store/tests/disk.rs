@@ -85,6 +85,8 @@ fn device() -> Batch {
         profile: ProfileId(id().0),
         additional_info: "null".to_owned(),
         is_gateway: false,
+        customer: None,
+        ota: wireglot_model::OtaTargets::default(),
         version: 1,
     });
     batch

@@ -3,6 +3,7 @@
 
 pub mod json_conversion;
 pub mod protobuf_payload;
+pub mod rpc_body;
 pub mod topic_routing;
 
 #[cfg(feature = "codec")]

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use wireglot_load::wire::{self, Connect, Version, kind};
 
+use super::line::Line;
 use super::wait::TIMEOUT;
 
 /// One connection of a device.
 pub(crate) struct Device {
-    stream: TcpStream,
+    stream: Line,
     version: Version,
     partial: Vec<u8>,
     inbox: VecDeque<Published>,
     next_packet_id: u16,
+    is_silent: bool,
 }
 
 /// What the server published to the device.
@@ -59,11 +61,15 @@ impl Device {
         version: Version,
         claim: &Connect<'_>,
     ) -> Result<Self, u8> {
-        let mut device = Self::open(address, version);
-        device.send(&wire::connect(version, claim));
-        let answer = device.expect(kind::CONNACK);
+        Self::open(address, version).greet(claim)
+    }
+
+    /// Sends a CONNECT, and returns the code where it is refused.
+    pub(crate) fn greet(mut self, claim: &Connect<'_>) -> Result<Self, u8> {
+        self.send(&wire::connect(self.version, claim));
+        let answer = self.expect(kind::CONNACK);
         match *answer.body {
-            [_, 0, ..] => Ok(device),
+            [_, 0, ..] => Ok(self),
             [_, code, ..] => Err(code),
             _ => panic!("a CONNACK without a code"),
         }
@@ -73,7 +79,19 @@ impl Device {
     pub(crate) fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("an open socket");
-        Self { stream, version, partial: Vec::new(), inbox: VecDeque::new(), next_packet_id: 1 }
+        Self::on(Line::Plain(stream), version)
+    }
+
+    /// A connection that is there.
+    pub(crate) fn on(stream: Line, version: Version) -> Self {
+        Self {
+            stream,
+            version,
+            partial: Vec::new(),
+            inbox: VecDeque::new(),
+            next_packet_id: 1,
+            is_silent: false,
+        }
     }
 
     /// Publishes at QoS 0.
@@ -116,10 +134,24 @@ impl Device {
         *self.subscribe_all(&[filter]).last().expect("a SUBACK has a code for each filter")
     }
 
+    /// The same at QoS 0.
+    pub(crate) fn subscribe_qos0(&mut self, filter: &str) -> u8 {
+        *self.subscribe_at(&[filter], 0).last().expect("a SUBACK has a code for each filter")
+    }
+
+    /// From now on nothing that the server publishes is acknowledged.
+    pub(crate) fn stop_acknowledging(&mut self) {
+        self.is_silent = true;
+    }
+
     /// Subscribes to several filters with one packet and returns the code of each.
     pub(crate) fn subscribe_all(&mut self, filters: &[&str]) -> Vec<u8> {
+        self.subscribe_at(filters, 1)
+    }
+
+    fn subscribe_at(&mut self, filters: &[&str], qos: u8) -> Vec<u8> {
         let packet_id = self.packet_id();
-        self.send(&wire::subscribe(self.version, packet_id, filters, 1));
+        self.send(&wire::subscribe(self.version, packet_id, filters, qos));
         let answer = self.expect(kind::SUBACK);
         assert_eq!(answer.packet_id(), packet_id, "SUBACK of another packet");
         answer.body.iter().skip(answer.body.len() - filters.len()).copied().collect()
@@ -216,7 +248,9 @@ impl Device {
         let (topic, mut rest) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
         if packet.head & 0x06 != 0 {
             let (packet_id, after) = rest.split_first_chunk::<2>().expect("QoS 1 has an identifier");
-            self.send(&wire::acknowledgement(0x40, u16::from_be_bytes(*packet_id)));
+            if !self.is_silent {
+                self.send(&wire::acknowledgement(0x40, u16::from_be_bytes(*packet_id)));
+            }
             rest = after;
         }
         if self.version == Version::V5 {

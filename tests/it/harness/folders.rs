@@ -22,12 +22,12 @@ pub(crate) fn binary() -> PathBuf {
 
 /// A codec of `plugins/`, as a component.
 pub(crate) fn plugin(name: &str) -> Vec<u8> {
-    component("codecs", name)
+    built("codecs", name)
 }
 
 /// A codec of `tests/guests/`, as a component.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
-    component("guests", name)
+    built("guests", name)
 }
 
 /// What `codec new` makes of a language, as a component with its vectors inside.
@@ -42,7 +42,7 @@ pub(crate) fn document(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn component(kind: &str, name: &str) -> Vec<u8> {
+fn built(kind: &str, name: &str) -> Vec<u8> {
     let path = root().join("target").join(kind).join(format!("{name}.wasm"));
     let path = needed(path, "cargo xtask plugins");
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -75,6 +75,15 @@ impl Rest {
         Self { agent: self.agent.clone(), base: self.base.clone(), token: None }
     }
 
+    /// The same server as another user sees it.
+    pub(crate) fn logged_in(&self, email: &str, password: &str) -> Self {
+        let mut other = self.stranger();
+        let claim = json!({ "username": email, "password": password });
+        let answer = other.post("/api/auth/login", &claim).expect("the user may log in");
+        other.token = Some(text(&answer["token"]));
+        other
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, &[], "")
     }
@@ -95,6 +104,16 @@ impl Rest {
     /// Uploads a script as a codec.
     pub(crate) fn put_script(&self, name: &str, script: &str) -> Answer {
         self.call(Method::PUT, &format!("/api/codecs/{name}"), script.as_bytes(), "text/javascript")
+    }
+
+    /// Uploads the file of a package, as the part `file` of a form.
+    pub(crate) fn post_file(&self, path: &str, file: &[u8]) -> Answer {
+        let mut form =
+            b"--frontier\r\nContent-Disposition: form-data; name=\"file\"; filename=\"app.bin\"\r\n".to_vec();
+        form.extend_from_slice(b"Content-Type: application/octet-stream\r\n\r\n");
+        form.extend_from_slice(file);
+        form.extend_from_slice(b"\r\n--frontier--\r\n");
+        self.call(Method::POST, path, &form, "multipart/form-data; boundary=frontier")
     }
 
     /// One codec of the list.

@@ -5,6 +5,7 @@
 //! so the system tests use it as well.
 
 pub mod account;
+pub mod download;
 pub mod fleet;
 pub mod frame;
 pub mod latency;

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use wireglot_load::account;
+use wireglot_load::download;
 use wireglot_load::fleet::{self, Fleet, Names, Pace, Plan};
 use wireglot_load::wire::{Connect, Version};
 
@@ -48,6 +49,16 @@ enum Shape {
         /// How many times in all.
         #[arg(long, default_value_t = 10_000)]
         times: usize,
+    },
+    /// Fetches a package in chunks on every connection at once and reads the server's memory meanwhile.
+    Download {
+        #[command(flatten)]
+        common: Common,
+        /// What every device has to get.
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long, default_value_t = 65_536)]
+        chunk: usize,
     },
 }
 
@@ -93,6 +104,7 @@ fn main() -> Result<()> {
         Shape::Pace { span, rate } => run(&span, Pace::PerSecond(rate)),
         Shape::Idle(common) => idle(&common),
         Shape::Connect { common, times } => connect(&common, times),
+        Shape::Download { common, file, chunk } => fetch(&common, &file, chunk),
     }?;
     writeln!(stdout(), "{report}")?;
     Ok(())
@@ -201,6 +213,21 @@ fn idle(common: &Common) -> Result<Value> {
     let closed = fleet.closed();
     let each = (after as f64 - before as f64) / common.connections as f64;
     Ok(json!({ "connections": common.connections, "closed": closed, "kib_each": each, "kib_before": before }))
+}
+
+fn fetch(common: &Common, file: &Path, chunk_bytes: usize) -> Result<Value> {
+    let server = *common.watch.first().context("--watch names the server")?;
+    let file = fs::read(file).with_context(|| file.display().to_string())?;
+    let (address, devices, name) = (common.address, common.connections, common.user_name.clone());
+    let plan = download::Plan { address, devices, name, file: &file, chunk_bytes, server };
+    let fetched = download::fetch(&plan)?;
+    let bytes = file.len() as f64 * devices as f64;
+    Ok(json!({
+        "seconds": fetched.took.as_secs_f64(),
+        "mb_per_second": bytes / 1e6 / fetched.took.as_secs_f64(),
+        "kib_before": fetched.before_kib,
+        "extra_kib": fetched.extra_kib(),
+    }))
 }
 
 /// Groups of this size are connected at a time.

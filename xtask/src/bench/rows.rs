@@ -13,6 +13,7 @@ use wireglot_load::wire::Version;
 
 use super::Bench;
 use super::load::{Report, Shape, put};
+use super::ota::ota;
 use super::parts::{self, Contestant, DEVICES, Server};
 use super::steps::steps;
 use super::table::{Bar, Line, median, short};
@@ -41,6 +42,7 @@ pub(super) const ROWS: &[Row] = &[
     Row { name: "restart", optional: false, measure: restart },
     Row { name: "connect", optional: false, measure: connect },
     Row { name: "idle", optional: false, measure: idle },
+    Row { name: "ota", optional: false, measure: ota },
     Row { name: "mqttwrk", optional: true, measure: mqttwrk },
 ];
 

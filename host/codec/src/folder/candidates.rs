@@ -137,6 +137,12 @@ impl Scan<'_> {
             )));
         }
         let loaded = table.load(&found.name, &found.bytes)?;
+        if loaded.is_responder() {
+            return Err(LoadError::Name(
+                "a candidate is tried on frames, and a responder gets none: drop it as NAME.wasm".to_owned(),
+            ));
+        }
+        self.check_world(&loaded)?;
         let proven = loaded.decode_vectors(beside)?;
         table.0.trials.wake(&table.0).map_err(|error| {
             LoadError::Unreadable(format!("no thread can be started for candidates: {error}"))

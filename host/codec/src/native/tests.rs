@@ -9,6 +9,9 @@ use super::*;
 #[path = "../../../../tests/fuzz/src/json_conversion.rs"]
 #[allow(unreachable_pub, reason = "public for the fuzz target, which includes it too")]
 mod json_conversion;
+#[path = "../../../../tests/fuzz/src/rpc_body.rs"]
+#[allow(unreachable_pub, reason = "public for the fuzz target, which includes it too")]
+mod rpc_body;
 
 fn long(value: i64) -> Value {
     Value::Long(value)
@@ -568,7 +571,10 @@ fn random_payloads_disturb_nobody() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..5_000 {
         let pieces = (0..dice.roll(24)).map(|_| PIECES[dice.roll(PIECES.len())]);
-        json_conversion::check(pieces.collect::<String>().as_bytes());
+        let payload = pieces.collect::<String>();
+        json_conversion::check(payload.as_bytes());
+        rpc_body::check(payload.as_bytes());
+        rpc_body::check(format!("{{\"method\":\"m\",\"params\":{payload}}}").as_bytes());
         let bytes: Vec<u8> = (0..dice.roll(64)).map(|_| u8::try_from(dice.roll(256)).unwrap()).collect();
         json_conversion::check(&bytes);
     }
@@ -609,8 +615,27 @@ fn strict_json_means_what_serde_json_says() {
 
 #[test]
 fn fuzzed_payloads_stay_harmless() {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/json_conversion");
-    let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
-    assert!(!inputs.is_empty());
-    inputs.iter().for_each(|file| json_conversion::check(&std::fs::read(file).unwrap()));
+    let replay = |target: &str, check: fn(&[u8])| {
+        let corpus = format!("{}/../../tests/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+        let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!inputs.is_empty());
+        inputs.iter().for_each(|file| check(&std::fs::read(file).unwrap()));
+    };
+    replay("json_conversion", json_conversion::check);
+    replay("rpc_body", rpc_body::check);
+}
+
+#[test]
+fn calls_name_a_method() {
+    let read = |text: &str| client_rpc(text.as_bytes()).ok();
+    let call = |method: &str, params: &str| Some((method.to_owned(), params.to_owned()));
+    assert_eq!(read(r#"{"method":"getCurrentTime","params":{}}"#), call("getCurrentTime", "{}"));
+    assert_eq!(read(r#"{"method":"m"}"#), call("m", "null")); // 234
+    assert_eq!(read(r#"{"method":1.50,"params":null,"x":1}"#), call("1.50", "null"));
+    assert_eq!(read(r#"{method:m,params:{a:null,b:[null,'c']}}"#), call("m", r#"{"a":null,"b":[null,"c"]}"#));
+    assert_eq!(read(r#"{"method":"","params":"\u0000"}"#), call("", r#""\u0000""#));
+    for text in ["", "[]", "5", "null", "{}", r#"{"params":{}}"#, r#"{"method":null}"#, r#"{"method":[1,2]}"#]
+    {
+        assert_eq!(read(text), None, "{text}"); // 235
+    }
 }

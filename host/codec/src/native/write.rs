@@ -38,6 +38,24 @@ pub fn write_attribute_response(client: &[Sample], shared: &[Sample]) -> String 
     out
 }
 
+/// `{"method":"setGpio","params":{…}}`; `params` is JSON text.
+pub fn write_rpc_request(method: &str, params: &str) -> String {
+    let mut out = String::from("{\"method\":");
+    write_json_string(method, &mut out);
+    out.push_str(",\"params\":");
+    out.push_str(params);
+    out.push('}');
+    out
+}
+
+/// `{"error":"…"}`: what a call gets that nobody can answer.
+pub fn write_error(reason: &str) -> String {
+    let mut out = String::from("{\"error\":");
+    write_json_string(reason, &mut out);
+    out.push('}');
+    out
+}
+
 fn write_samples(samples: &[Sample], out: &mut String) {
     out.push('{');
     for (index, sample) in samples.iter().enumerate() {
@@ -58,11 +76,25 @@ fn separate(index: usize, out: &mut String) {
 /// A nested value as stored: number spellings kept, null members of objects dropped, nulls in arrays kept.
 pub(super) fn compact(node: &Node<'_>) -> String {
     let mut out = String::new();
-    write_node(node, &mut out);
+    write_node(node, Nulls::Dropped, &mut out);
     out
 }
 
-fn write_node(node: &Node<'_>, out: &mut String) {
+/// A value as it came, nulls and all.
+pub(super) fn whole(node: &Node<'_>) -> String {
+    let mut out = String::new();
+    write_node(node, Nulls::Kept, &mut out);
+    out
+}
+
+/// What becomes of members of objects that are null.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    Kept,
+    Dropped,
+}
+
+fn write_node(node: &Node<'_>, nulls: Nulls, out: &mut String) {
     match node {
         Node::Null => out.push_str("null"),
         Node::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -72,18 +104,19 @@ fn write_node(node: &Node<'_>, out: &mut String) {
             out.push('[');
             for (index, element) in elements.iter().enumerate() {
                 separate(index, out);
-                write_node(element, out);
+                write_node(element, nulls, out);
             }
             out.push(']');
         }
         Node::Object(members) => {
             out.push('{');
-            let kept = members.iter().filter(|(_, member)| !matches!(member, Node::Null));
+            let is_kept = |member: &Node<'_>| nulls == Nulls::Kept || !matches!(member, Node::Null);
+            let kept = members.iter().filter(|(_, member)| is_kept(member));
             for (index, (name, member)) in kept.enumerate() {
                 separate(index, out);
                 write_json_string(name, out);
                 out.push(':');
-                write_node(member, out);
+                write_node(member, nulls, out);
             }
             out.push('}');
         }

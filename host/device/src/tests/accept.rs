@@ -16,10 +16,10 @@ use crate::{AcceptError, DeviceDraft, DeviceHandle, DeviceWorker, LetterFilter, 
 
 const LATER: Timestamp = Timestamp(NOW.0 + 1);
 
-type Worker = DeviceWorker<oneshot::Sender<Outcome>>;
+pub(super) type Worker = DeviceWorker<oneshot::Sender<Outcome>>;
 
 /// Runs a story on a worker's thread, with the worker's driver beside it.
-async fn on_worker<F: Future<Output = ()>>(site: &Site, story: impl FnOnce(Worker) -> F) {
+pub(super) async fn on_worker<F: Future<Output = ()>>(site: &Site, story: impl FnOnce(Worker) -> F) {
     let worker = site.devices.worker();
     let local = LocalSet::new();
     local.spawn_local(worker.driver(|then: oneshot::Sender<Outcome>, outcome| then.send(outcome).unwrap()));
@@ -27,7 +27,7 @@ async fn on_worker<F: Future<Output = ()>>(site: &Site, story: impl FnOnce(Worke
 }
 
 /// What comes out of the driver: the answers.
-async fn accept(
+pub(super) async fn accept(
     worker: &Worker,
     device: &DeviceHandle,
     now: Timestamp,
@@ -115,7 +115,6 @@ async fn a_refused_part_refuses_the_whole_message() {
     let device = site.device("d", token("T")).await;
     let (id, devices) = (device.id(), site.devices.clone());
     let long = "k".repeat(KEY_CHARS_MAX + 1);
-    let rpc = UplinkBody::ClientRpc { id: 1, method: "m".into(), params: "{}".into() };
     let many = (0..=ATTRIBUTES_PER_SCOPE_MAX).map(|key| sample(&key.to_string(), 1)).collect();
     let rows = [
         (of_child("c", telemetry("t", 1)), Fault::Denied),
@@ -123,7 +122,6 @@ async fn a_refused_part_refuses_the_whole_message() {
         (telemetry(&long, 1), Fault::Device),
         (attributes(vec![sample("", 1)]), Fault::Device),
         (attributes(many), Fault::Quota),
-        (Uplink { child: None, body: rpc }, Fault::Device),
     ];
     on_worker(&site, |worker| async move {
         for (refused, fault) in rows {
@@ -137,6 +135,23 @@ async fn a_refused_part_refuses_the_whole_message() {
     .await;
     assert_eq!(devices.keys(id).unwrap().len(), 1);
     assert!(devices.attributes(id, Scope::Client, None).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_is_accepted_of_the_device_itself_only() {
+    let site = Site::new().await;
+    let gateway = gateway(&site).await;
+    on_worker(&site, |worker| async move {
+        let call = |child| Uplink {
+            child,
+            body: UplinkBody::ClientRpc { id: 1, method: "m".into(), params: "{}".into() },
+        };
+        let answers = accept(&worker, &gateway, NOW, vec![call(None)]).await.unwrap();
+        assert!(answers.is_empty(), "whoever asks answers it");
+        let error = accept(&worker, &gateway, NOW, vec![call(Some("c".into()))]).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Device, "{error}");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ const ATTRIBUTES: &str = "v1/devices/me/attributes";
 
 /// The next publish from the server: first byte, topic, packet id, payload.
 #[track_caller]
-fn received(client: &mut Client, version: Version) -> (u8, String, Option<u16>, String) {
+pub(super) fn received(client: &mut Client, version: Version) -> (u8, String, Option<u16>, String) {
     let (kind, body) = client.packet();
     assert_eq!(kind & 0xF0, 0x30, "a PUBLISH: {kind:02x} {body:02x?}");
     let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
@@ -86,6 +86,7 @@ fn acknowledgements_in_any_order_are_fine() {
     }
 }
 
+// 60
 #[test]
 fn a_device_of_mqtt_5_sets_its_own_bounds() {
     let server = Server::start();

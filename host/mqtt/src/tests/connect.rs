@@ -55,12 +55,29 @@ fn a_connack_of_mqtt_5_says_only_what_helps() {
     let server = Server::start();
     let mut client = server.client();
     client.send(&connect(Version::V5, "", Some("TOK"), None, 60));
-    // Topic Alias Maximum 16, Maximum Packet Size 65,540.
-    client.expect(0x20, &[0, 0, 8, 0x27, 0, 1, 0, 4, 0x22, 0, 16]);
+    // Receive Maximum 100, Maximum Packet Size 65,540, Topic Alias Maximum 16, no Subscription Identifiers. ntex-mqtt
+    // writes them in this order.
+    client.expect(0x20, &[0, 0, 13, 0x21, 0, 100, 0x27, 0, 1, 0, 4, 0x22, 0, 16, 0x29, 0]);
     let mut client = server.client();
     client.send(&connect(Version::V5, "", Some("TOK2"), None, 0));
     let (_, body) = client.packet();
     assert!(body.windows(3).any(|part| part == [0x13, 1, 0x90]), "Server Keep Alive 400: {body:02x?}");
+}
+
+#[test]
+fn no_session_outlives_its_connection() {
+    let server = Server::start();
+    let mut client = server.client();
+    let an_hour = [0x11, 0, 0, 0x0E, 0x10];
+    client.send(&connect_with(Version::V5, "", Some("TOK"), None, 60, &an_hour));
+    let (_, body) = client.packet();
+    assert!(body.windows(5).any(|part| part == [0x11, 0, 0, 0, 0]), "Session Expiry Interval 0: {body:02x?}");
+    // Whoever asked for one may ask again at the end; whoever asked for none may not (MQTT 5, 3.14.2.2.2).
+    client.send(&packet(0xE0, &[&[0, 5][..], &an_hour].concat()));
+    client.expect_end();
+    let mut client = server.connected(Version::V5, "TOK");
+    client.send(&packet(0xE0, &[&[0, 5][..], &an_hour].concat()));
+    client.expect_close(Version::V5, 0x82);
 }
 
 #[test]

@@ -22,6 +22,24 @@ fn a_silent_device_is_disconnected_after_one_and_a_half_keep_alives() {
     assert_eq!(server.counters().sessions_silent, 4);
 }
 
+// 344
+#[test]
+fn a_device_without_a_keep_alive_is_disconnected_after_the_time_for_all() {
+    let server = Server::start_as(1, 3);
+    for version in BOTH {
+        let mut client = server.client();
+        client.send(&connect(version, "", Some("TOK"), None, 0));
+        let (_, body) = client.packet();
+        assert_eq!(body[1], 0);
+        assert_eq!(version == Version::V5, body.windows(3).any(|part| part == [0x13, 0, 2]), "{body:02x?}");
+        client.expect_alive();
+        let silent_since = Instant::now();
+        client.expect_close(version, 0x83);
+        assert!(silent_since.elapsed().as_secs_f32() > 2.9, "not before its time");
+    }
+    assert_eq!(server.counters().sessions_silent, 2);
+}
+
 #[test]
 fn the_newer_session_of_a_device_takes_over() {
     let server = Server::start();

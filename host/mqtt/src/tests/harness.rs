@@ -18,7 +18,7 @@ use wireglot_model::{
 };
 use wireglot_store::{Store, StoreConfig};
 
-use crate::{MqttConfig, MqttCounters, MqttRunning, start};
+use crate::{ClientRpcConfig, MqttConfig, MqttCounters, MqttRunning, start};
 
 /// Longer than anything that is awaited takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +36,15 @@ impl Server {
     }
 
     pub(super) fn start_with(workers: usize) -> Self {
+        Self::start_answering(workers, ClientRpcConfig::without_webhooks())
+    }
+
+    /// With somebody who answers calls.
+    pub(super) fn start_answering(workers: usize, client_rpc: ClientRpcConfig) -> Self {
+        Self::start_as(workers, 600)
+    }
+
+    pub(super) fn start_as(workers: usize, session_inactivity_s: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data"), StoreConfig::default()).unwrap();
         let bus = Bus::new();
@@ -44,7 +53,15 @@ impl Server {
         let codecs = CodecTable::open(CodecConfig::new(folder.path(), folder.path().join("codecs"))).unwrap();
         wait(populate(&devices));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let config = MqttConfig { listeners: vec![listener], workers };
+        let config = MqttConfig {
+            listeners: vec![listener],
+            tls: None,
+            workers,
+            proxy_protocol: false,
+            wrong_logins: None,
+            client_rpc,
+            session_inactivity_s,
+        };
         let running = start(config, devices.clone(), codecs).unwrap();
         let address = running.local_addrs()[0];
         Self { running: Some(running), devices, address, _folder: folder }

@@ -1,5 +1,7 @@
 //! The messages that every profile knows, and server-side RPCs.
 
+use wireglot_model::{ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind, ProvisionRequest};
+
 use super::*;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -197,7 +199,7 @@ fn attributes_go_out_with_their_types() {
 fn client_side_rpcs() {
     let request = |params: &str| {
         let bytes = [&[0x0a, 1, b'm', 0x12, params.len() as u8][..], params.as_bytes()].concat();
-        client_rpc(&bytes).map(|rpc| rpc.params)
+        client_rpc(&bytes).map(|(_, params)| params)
     };
     assert_eq!(request("{}").as_deref(), Ok("{}"));
     assert_eq!(request("").as_deref(), Ok("null"));
@@ -205,16 +207,19 @@ fn client_side_rpcs() {
     assert_eq!(request("YWI=").as_deref(), Ok("\"YWI=\""));
     assert!(request("not json").is_err());
     assert!(client_rpc(b"").is_err(), "a method is missing");
-    assert_eq!(write_client_rpc_response(5, "{}"), [8, 5, 0x12, 2, b'{', b'}']);
-    assert_eq!(write_client_rpc_error(5, "timeout"), [&[8, 5, 0x1a, 7][..], b"timeout"].concat());
+    assert_eq!(write_client_rpc_answer(5, "{}"), [8, 5, 0x12, 2, b'{', b'}']);
+    assert_eq!(
+        write_client_rpc_answer(5, r#"{"error":"timeout"}"#),
+        [&[8, 5, 0x1a, 7][..], b"timeout"].concat()
+    );
 }
 
 // 307
 #[test]
 fn claims_may_be_empty() {
-    assert_eq!(claim(b""), Ok(Claim { secret_key: String::new(), duration_ms: 0 }));
+    assert_eq!(claim(b""), Ok((String::new(), 0)));
     let full = [0x0a, 1, b's', 0x10, 0xe0, 0xd4, 0x03];
-    assert_eq!(claim(&full), Ok(Claim { secret_key: "s".into(), duration_ms: 60_000 }));
+    assert_eq!(claim(&full), Ok(("s".into(), 60_000)));
     assert!(claim(&[0x0a]).is_err());
 }
 
@@ -228,25 +233,22 @@ fn provisioning_in_both_directions() {
     request.extend([0x22, basic.len() as u8]);
     request.extend(basic);
     request.extend([0x28, 1]);
-    let given = CredentialsGiven {
-        client_id: "c".into(),
-        user_name: "u".into(),
-        password: "p".into(),
-        ..CredentialsGiven::default()
-    };
     let expected = ProvisionRequest {
         device_name: Some("n".into()),
         key: "k".into(),
         secret: "s".into(),
-        kind: CredentialsKind::MqttBasic,
-        given,
-        gateway: true,
+        credentials: ProvisionCredentials {
+            kind: ProvisionCredentialsKind::MqttBasic,
+            client_id: Some("c".into()),
+            user_name: Some("u".into()),
+            password: Some("p".into()),
+            ..ProvisionCredentials::default()
+        },
+        is_gateway: true,
     };
     assert_eq!(provision_request(&request), Ok(expected));
-    assert_eq!(provision_request(b"").map(|request| request.device_name), Ok(None));
+    assert_eq!(provision_request(b""), Ok(ProvisionRequest::default()));
     assert!(provision_request(&[0x10, 9]).is_err(), "there is no such type");
-    let token = CredentialsKind::AccessToken;
-    assert_eq!(write_provision_response(ProvisionStatus::Success, token, "t"), [8, 1, 0x1a, 1, b't']);
-    assert_eq!(write_provision_response(ProvisionStatus::NotFound, token, ""), [8, 2]);
-    assert_eq!(write_provision_response(ProvisionStatus::Failure, token, ""), [8, 3]);
+    assert_eq!(write_provision_response(&ProvisionAnswer::NotFound), [8, 2]);
+    assert_eq!(write_provision_response(&ProvisionAnswer::Failure), [8, 3]);
 }

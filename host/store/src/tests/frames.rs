@@ -47,6 +47,9 @@ fn a_profile(number: u8, raw_retention_hours: Option<u32>, dead_letters: DeadLet
         retention_days: None,
         raw_retention_hours,
         dead_letters,
+        provisioning: wireglot_model::Provisioning::Disabled,
+        ota: wireglot_model::OtaTargets::default(),
+        client_rpc: wireglot_model::ClientRpc::default(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Small records: what is put is read, what is deleted is not, and the last of several writes wins.
 
 use wireglot_model::{
-    Attribute, Credentials, CredentialsId, CredentialsKind, DeadLetter, DeadLetterBounds, FailureStage,
-    Scope, Timestamp, User, UserId, Value,
+    Attribute, ClaimRecord, Credentials, CredentialsId, CredentialsKind, Customer, CustomerId, DeadLetter,
+    DeadLetterBounds, FailureStage, Scope, Timestamp, User, UserId, Value,
 };
 
 use super::{Disk, device, id, profile, stamp};
@@ -30,11 +30,23 @@ fn records_survive_and_go_when_deleted() {
         password_hash: "hash".to_owned(),
         first_name: None,
         last_name: None,
+        customer: Some(CustomerId(uuid(5))),
+        activation: None,
     };
+    let customer = Customer {
+        id: CustomerId(uuid(5)),
+        created: Timestamp(1),
+        title: "ACME".to_owned(),
+        details: "{}".to_owned(),
+        version: 1,
+    };
+    let claim = ClaimRecord { device: id(1), secret: "s".to_owned(), expires: Timestamp(2) };
     disk.commit(|batch| {
         batch.put_device(&device(1));
         batch.put_credentials(&credentials);
         batch.put_user(&user);
+        batch.put_customer(&customer);
+        batch.put_claim(&claim);
         batch.put_setting("key", b"\0secret");
     });
     disk.reopen();
@@ -42,17 +54,22 @@ fn records_survive_and_go_when_deleted() {
     assert_eq!(store.devices().unwrap(), [device(1)]);
     assert_eq!(store.credentials().unwrap(), [credentials]);
     assert_eq!(store.users().unwrap(), [user]);
+    assert_eq!(store.customers().unwrap(), [customer]);
+    assert_eq!(store.claims().unwrap(), [claim]);
     assert_eq!(store.setting("key").unwrap().as_deref(), Some(b"\0secret".as_slice()));
     assert_eq!(store.setting("kex").unwrap(), None);
     disk.commit(|batch| {
         batch.delete_credentials(CredentialsId(uuid(3)));
         batch.delete_user(UserId(uuid(4)));
+        batch.delete_customer(CustomerId(uuid(5)));
+        batch.delete_claim(id(1));
         batch.delete_device(id(1));
     });
     disk.reopen();
     let store = disk.store();
     assert!(store.devices().unwrap().is_empty() && store.credentials().unwrap().is_empty());
     assert!(store.users().unwrap().is_empty());
+    assert!(store.customers().unwrap().is_empty() && store.claims().unwrap().is_empty());
 }
 
 #[test]

@@ -186,6 +186,9 @@ fn retention_drops_what_is_too_old_to_the_message() {
         retention_days: Some(3),
         raw_retention_hours: None,
         dead_letters: wireglot_model::DeadLetterBounds::default(),
+        provisioning: wireglot_model::Provisioning::Disabled,
+        ota: wireglot_model::OtaTargets::default(),
+        client_rpc: wireglot_model::ClientRpc::default(),
     };
     let mut other = device(2);
     other.profile = wireglot_model::ProfileId(uuid::Uuid::from_bytes([1; 16]));

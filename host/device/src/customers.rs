@@ -1,0 +1,145 @@
+//! Customers: whom devices are given to, and whose users see those devices and no others.
+
+use std::sync::atomic::Ordering;
+
+use wireglot_model::limits::CUSTOMERS_MAX;
+use wireglot_model::{Customer, CustomerId, DeviceId, Timestamp};
+use wireglot_store::Batch;
+
+use crate::Devices;
+use crate::claim::own;
+use crate::error::{DeviceError, Rule};
+use crate::registry::{DeviceHandle, Tables};
+use crate::users::check_texts;
+
+/// A customer as somebody wishes to have it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CustomerDraft {
+    pub title: String,
+    /// A JSON object as text.
+    pub details: String,
+}
+
+impl Devices {
+    /// The customer of this id.
+    pub fn customer(&self, id: CustomerId) -> Option<Customer> {
+        self.0.tables.read().customers.get(&id).cloned()
+    }
+
+    /// Makes a customer.
+    pub async fn create_customer(
+        &self,
+        draft: CustomerDraft,
+        now: Timestamp,
+    ) -> Result<Customer, DeviceError> {
+        let (customer, committed) = {
+            let mut tables = self.0.tables.write();
+            check(&tables, &draft, None)?;
+            if tables.customers.len() >= CUSTOMERS_MAX {
+                return Err(Rule::TooManyCustomers.into());
+            }
+            let CustomerDraft { title, details } = draft;
+            let id = CustomerId(uuid::Uuid::new_v4());
+            let customer = Customer { id, created: now, title, details, version: 1 };
+            let mut batch = Batch::default();
+            batch.put_customer(&customer);
+            tables.customers.insert(id, customer.clone());
+            (customer, self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(customer)
+    }
+
+    /// Replaces all that can be written of a customer.
+    pub async fn update_customer(
+        &self,
+        id: CustomerId,
+        draft: CustomerDraft,
+        expected: Option<u64>,
+    ) -> Result<Customer, DeviceError> {
+        let (customer, committed) = {
+            let mut tables = self.0.tables.write();
+            let stored = tables.customers.get(&id).ok_or(DeviceError::NotFound)?.clone();
+            if expected.is_some_and(|version| version != stored.version) {
+                return Err(DeviceError::VersionConflict);
+            }
+            check(&tables, &draft, Some(id))?;
+            let CustomerDraft { title, details } = draft;
+            let customer = Customer { title, details, version: stored.version + 1, ..stored };
+            let mut batch = Batch::default();
+            batch.put_customer(&customer);
+            tables.customers.insert(id, customer.clone());
+            (customer, self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(customer)
+    }
+
+    /// Deletes a customer and its users; its devices are the tenant's again.
+    pub async fn delete_customer(&self, id: CustomerId) -> Result<(), DeviceError> {
+        let (saves, committed) = {
+            let mut tables = self.0.tables.write();
+            tables.customers.remove(&id).ok_or(DeviceError::NotFound)?;
+            let mut batch = Batch::default();
+            batch.delete_customer(id);
+            tables.users.retain(|user| {
+                let stays = user.customer != Some(id);
+                if !stays {
+                    batch.delete_user(user.id);
+                }
+                stays
+            });
+            let owned: Vec<DeviceHandle> =
+                tables.devices().filter(|device| device.customer() == Some(id)).cloned().collect();
+            for device in &owned {
+                own(&mut tables, device, None, &mut batch);
+            }
+            let save = |device: DeviceHandle| {
+                let save = device.state.saves.fetch_add(1, Ordering::AcqRel) + 1;
+                (device, save)
+            };
+            let saves: Vec<_> = owned.into_iter().map(save).collect();
+            self.changed();
+            (saves, self.0.queue(batch))
+        };
+        committed.await?;
+        saves.into_iter().for_each(|(device, save)| device.settle(save));
+        Ok(())
+    }
+
+    /// Gives a device to a customer, or takes it back from the one who has it.
+    pub async fn assign_device(
+        &self,
+        id: DeviceId,
+        customer: Option<CustomerId>,
+    ) -> Result<DeviceHandle, DeviceError> {
+        let (device, committed) = {
+            let mut tables = self.0.tables.write();
+            let device = tables.device(id).ok_or(DeviceError::NotFound)?.clone();
+            if customer.is_some_and(|customer| !tables.customers.contains_key(&customer)) {
+                return Err(DeviceError::NotFound);
+            }
+            if customer.is_none() && device.customer().is_none() {
+                return Err(Rule::NotAssigned.into());
+            }
+            let mut batch = Batch::default();
+            if tables.claims.remove(&id).is_some() {
+                batch.delete_claim(id);
+            }
+            own(&mut tables, &device, customer, &mut batch);
+            self.changed();
+            (device.clone(), self.0.queue_record(&device, batch))
+        };
+        committed.await?;
+        Ok(device)
+    }
+}
+
+fn check(tables: &Tables, draft: &CustomerDraft, own: Option<CustomerId>) -> Result<(), Rule> {
+    if draft.title.trim().is_empty() {
+        return Err(Rule::CustomerTitleMissing);
+    }
+    check_texts(&[Some(&draft.title)])?;
+    let is_taken = |other: &Customer| other.title == draft.title && Some(other.id) != own;
+    if tables.customers.values().any(is_taken) { Err(Rule::CustomerTitleTaken) } else { Ok(()) }
+}

@@ -1,0 +1,66 @@
+//! Users of a customer claim devices, and give them back (REST §2.9, device API §14).
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::json;
+use wireglot_device::{ClaimOutcome, DeviceError, Rule};
+
+use crate::Api;
+use crate::access::Caller;
+use crate::error::ApiError;
+use crate::request::{Body, carried_through};
+use crate::shape;
+use wireglot_device::now;
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Claim {
+    secret_key: Option<String>,
+}
+
+/// `POST /api/customer/device/{deviceName}/claim`
+pub(crate) async fn claim(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    // An administrator's devices are everybody's already.
+    let customer = caller.customer().ok_or_else(ApiError::forbidden)?;
+    let claim = if body.0.trim_ascii().is_empty() { None } else { body.json::<Option<Claim>>()? };
+    let secret = claim.unwrap_or_default().secret_key.unwrap_or_default();
+    let devices = api.devices.clone();
+    let outcome = carried_through(async move { devices.claim(&name, customer, &secret, now()).await });
+    Ok(match outcome.await? {
+        ClaimOutcome::Success(device) => {
+            let device = shape::device(&device, api.devices.tenant());
+            Json(json!({"device": device, "response": "SUCCESS"})).into_response()
+        }
+        ClaimOutcome::Failure => (StatusCode::BAD_REQUEST, Json("FAILURE")).into_response(),
+        ClaimOutcome::Claimed => (StatusCode::BAD_REQUEST, Json("CLAIMED")).into_response(),
+    })
+}
+
+/// `DELETE /api/customer/device/{deviceName}/claim`
+pub(crate) async fn reclaim(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let (devices, by) = (api.devices.clone(), caller.customer());
+    let reclaimed = carried_through(async move {
+        match devices.reclaim(&name, by, now()).await {
+            Ok(()) => Ok(true),
+            Err(DeviceError::Invalid(Rule::NotAssigned)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    });
+    Ok(if reclaimed.await? {
+        Json("SUCCESS").into_response()
+    } else {
+        (StatusCode::BAD_REQUEST, Json("FAILURE")).into_response()
+    })
+}

@@ -1,0 +1,29 @@
+//! The rate limits of the installation, in the words of a tenant profile's configuration (device API §17).
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use wireglot_model::RateLimits;
+
+use crate::Api;
+use crate::access::Caller;
+use crate::error::ApiError;
+use crate::request::{Body, carried_through};
+use wireglot_device::now;
+
+/// `GET /api/rateLimits`: all twelve; `null` is no limit.
+pub(crate) async fn read(State(api): State<Api>) -> Json<RateLimits> {
+    Json(api.devices.rate_limits())
+}
+
+/// `POST /api/rateLimits`: replaces them; what is left out is no limit. Sessions go on.
+pub(crate) async fn save(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<RateLimits>, ApiError> {
+    let limits: RateLimits = body.json()?;
+    let devices = api.devices.acting_for(caller.actor());
+    let saved = limits.clone();
+    carried_through(async move { devices.set_rate_limits(limits, now()).await }).await?;
+    Ok(Json(saved))
+}

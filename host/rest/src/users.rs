@@ -1,0 +1,90 @@
+//! Users of customers: they are made by an administrator and set their own password (REST §2.9).
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+use wireglot_device::{DeviceError, HashedPassword, Rule, UserDraft};
+
+use crate::Api;
+use crate::access::Peer;
+use crate::error::ApiError;
+use crate::login::answer;
+use crate::request::{Body, blocking, carried_through, id};
+use crate::shape::{self, CUSTOMER_USER, EntityRef};
+use wireglot_device::now;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UserBody {
+    id: Option<EntityRef>,
+    email: Option<String>,
+    authority: Option<String>,
+    customer_id: Option<EntityRef>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Activation {
+    activate_token: String,
+    password: String,
+}
+
+/// `POST /api/user`. No mail is sent, whatever `sendActivationMail` says: the link is for the administrator to pass on.
+pub(crate) async fn create(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
+    let UserBody { id: known, email, authority, customer_id, first_name, last_name } = body.json()?;
+    if known.is_some() {
+        return Err(ApiError::bad_request("A user that is there cannot be changed here"));
+    }
+    match authority.as_deref() {
+        Some(CUSTOMER_USER) => {}
+        None => return Err(ApiError::bad_request("User authority isn't defined!")),
+        Some(other) => {
+            let only = "only users of authority 'CUSTOMER_USER' can be made";
+            return Err(ApiError::bad_request(format!("Authority '{other}' is not served: {only}")));
+        }
+    }
+    let customer = customer_id.ok_or_else(|| ApiError::bad_request("Customer id should be specified!"))?;
+    let customer = id(&customer.id)?;
+    let draft = UserDraft { email: email.unwrap_or_default(), first_name, last_name, customer };
+    let devices = api.devices.clone();
+    let user = carried_through(async move { devices.create_user(draft, now()).await }).await?;
+    Ok(Json(shape::user(&user, api.devices.tenant())))
+}
+
+/// `GET /api/user/{id}/activationLink`: plain text.
+pub(crate) async fn activation_link(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(user): Path<String>,
+) -> Result<String, ApiError> {
+    let user = api.devices.user(id(&user)?).ok_or_else(ApiError::not_found)?;
+    let token =
+        user.activation.ok_or_else(|| ApiError::from(DeviceError::Invalid(Rule::AlreadyActivated)))?;
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    Ok(format!("http://{host}/api/noauth/activate?activateToken={token}"))
+}
+
+/// `POST /api/noauth/activate`: the first password of a user, who is logged in with it.
+pub(crate) async fn activate(
+    State(api): State<Api>,
+    peer: Option<Extension<Peer>>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    api.logins.admit(peer.map(|Extension(peer)| peer), now())?;
+    let Activation { activate_token, password } = body.json()?;
+    if !api.devices.awaits_activation(&activate_token) {
+        return Err(DeviceError::Invalid(Rule::InvalidActivation).into());
+    }
+    // Waits for its turn: hashing takes memory and a core.
+    let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
+    let password = blocking(move || HashedPassword::new(&password)).await?;
+    let devices = api.devices.clone();
+    let user = carried_through(async move { devices.activate(&activate_token, password).await }).await?;
+    Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
+}
