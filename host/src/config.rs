@@ -321,10 +321,6 @@ fn rpc_strategy(text: &str) -> anyhow::Result<RpcStrategy> {
     }
 }
 
-fn truth(text: &str) -> anyhow::Result<bool> {
-    text.parse().with_context(|| format!("`{text}` is none of true, false"))
-}
-
 fn secret(text: &str) -> anyhow::Result<Secret> {
     if !text.is_empty() && text.chars().count() < limits::PASSWORD_CHARS_MIN {
         bail!("must have at least {} characters", limits::PASSWORD_CHARS_MIN);
