@@ -150,7 +150,10 @@ fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
             "provisionConfiguration": entry.provision_configuration,
         },
     });
-    wireglot_rest::profile_draft(&shape).map_err(|reason| anyhow::anyhow!("profile `{name}`: {reason}"))
+    let draft = wireglot_rest::profile_draft(&shape);
+    let draft = draft.map_err(|reason| anyhow::anyhow!("profile `{name}`: {reason}"))?;
+    draft.check_schemas().with_context(|| format!("profile `{name}`"))?;
+    Ok(draft)
 }
 
 fn spec(entry: DeviceEntry) -> DeviceSpec {

@@ -25,6 +25,7 @@ mod limits;
 mod observe;
 mod ota;
 mod profile_limits;
+mod protobuf;
 mod provision;
 mod rate_limits;
 mod reload;

@@ -13,22 +13,26 @@ use crate::process::{output_of, program, root, say};
 const FILE_LINES_MAX: usize = 800;
 
 /// Which of our crates each crate may name, and what outside crates belong to it alone: the table of directions.
-const DIRECTIONS: [(&str, &[&str]); 9] = [
+const DIRECTIONS: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("route", &["model"]),
     ("codec", &["model"]),
+    ("proto", &["model"]),
     ("store", &["model"]),
     ("bus", &["model"]),
-    ("device", &["model", "store", "bus"]),
-    ("mqtt", &["model", "route", "codec", "device", "bus"]),
+    ("device", &["model", "proto", "store", "bus"]),
+    ("mqtt", &["model", "route", "codec", "proto", "device", "bus"]),
     ("replay", &["model", "route", "codec", "device"]),
     ("rest", &["model", "codec", "device", "bus", "replay"]),
 ];
 
 /// Outside crates that one crate alone may name, besides the binary that wires them.
-const OWNED: [(&str, &str); 8] = [
+const OWNED: [(&str, &str); 11] = [
     ("wasmtime", "codec"),
     ("wasmparser", "codec"),
+    ("prost", "proto"),
+    ("prost-reflect", "proto"),
+    ("protox-parse", "proto"),
     ("ntex", "mqtt"),
     ("ntex-mqtt", "mqtt"),
     ("ntex-service", "mqtt"),
@@ -38,7 +42,7 @@ const OWNED: [(&str, &str); 8] = [
 ];
 
 /// Crates that are free of any runtime.
-const PURE: [&str; 3] = ["model", "route", "codec"];
+const PURE: [&str; 4] = ["model", "route", "codec", "proto"];
 const RUNTIMES: [&str; 4] = ["tokio", "ntex", "async-std", "smol"];
 
 /// What is wrong, and where.

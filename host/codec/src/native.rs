@@ -11,7 +11,6 @@
 //!
 //! Not here: topics and request ids (`route`), what is done with the values (`device`).
 
-mod number;
 mod provision;
 mod read;
 mod typing;
@@ -23,11 +22,10 @@ pub use write::{
 };
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use read::{Members, Node};
 use wireglot_model::limits::KEY_CHARS_MAX;
-use wireglot_model::{Measurement, Sample, Timestamp};
+use wireglot_model::{Measurement, Sample, Timestamp, is_storable_key, split_keys};
 
 /// Why a JSON payload is refused: what is wrong, and where.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -135,7 +133,9 @@ impl JsonRules {
         let mut samples = Vec::with_capacity(members.len());
         for (key, node) in members {
             match typing::value(node, self) {
-                Ok(Some(value)) if is_storable(&key) => samples.push(Sample { key: key.into_owned(), value }),
+                Ok(Some(value)) if is_storable_key(&key) => {
+                    samples.push(Sample { key: key.into_owned(), value })
+                }
                 Ok(_) => {}
                 Err(problem) => return Err(place.refuse_key(&key, problem)),
             }
@@ -173,20 +173,6 @@ pub fn client_rpc(payload: &[u8]) -> Result<(String, String), JsonRefusal> {
     let wrong = || Place::default().within("method").refuse("a call must name its method, as a text");
     let method = method.ok_or_else(wrong)?.into_owned();
     Ok((method, member("params").map_or_else(|| "null".to_owned(), write::whole)))
-}
-
-/// As Java splits: no trimming, trailing empty pieces dropped, an empty text is one empty piece. Duplicates merge.
-fn split_keys(list: &str) -> Vec<String> {
-    let list = if list.is_empty() { list } else { list.trim_end_matches(',') };
-    let mut seen = HashSet::new();
-    let pieces = list.split(',').filter(|piece| seen.insert(*piece));
-    pieces.map(str::to_owned).collect()
-}
-
-/// A sample with another key is dropped and its message still acknowledged (§8.4).
-fn is_storable(key: &str) -> bool {
-    let is_long = key.len() > KEY_CHARS_MAX && key.chars().count() > KEY_CHARS_MAX;
-    !is_long && !key.chars().all(char::is_whitespace)
 }
 
 fn text_of(payload: &[u8]) -> Cow<'_, str> {

@@ -13,7 +13,7 @@ use crate::Devices;
 use crate::error::DeviceError;
 
 /// Members of a profile whose values are not told: they may hold secrets, or are long and mean nothing here.
-const UNTOLD: [&str; 4] = ["settings", "passthrough", "provisioning", "webhook"];
+const UNTOLD: [&str; 5] = ["settings", "passthrough", "provisioning", "webhook", "schemas"];
 /// Members that change with every save.
 const ALWAYS: [&str; 1] = ["version"];
 

@@ -288,7 +288,7 @@ fn choose_profile(
             None => {
                 let profile = implicit_profile(name, now);
                 batch.put_profile(&profile);
-                let slot = ProfileSlot::new(profile);
+                let slot = ProfileSlot::new(profile, None);
                 tables.profiles.insert(slot.state().profile.id, slot.clone());
                 Ok(slot)
             }

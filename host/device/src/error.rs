@@ -7,6 +7,7 @@ use wireglot_model::limits::{
 };
 use wireglot_model::segments::InvalidSegment;
 use wireglot_model::{ChecksumAlgorithm, Fault};
+use wireglot_proto::SchemaError;
 use wireglot_store::{CommitError, FileError, ReadError};
 
 /// Why a management call failed.
@@ -80,6 +81,9 @@ pub enum Rule {
     InvalidSegment { filter: String, problem: InvalidSegment },
     #[error("[Transport Configuration] codec settings should be a JSON object!")]
     SettingsNotObject,
+    /// The schema, and where it is wrong.
+    #[error("[Transport Configuration] {0}")]
+    InvalidSchema(SchemaError),
     #[error("[Transport Configuration] the codec version '{0}' was not looked up!")]
     PinNotFound(String),
     #[error(

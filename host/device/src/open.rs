@@ -14,9 +14,9 @@ use crate::activity::ActivityBook;
 use crate::claim::ClaimRules;
 use crate::devices::{AdditionalInfo, count_child};
 use crate::error::{DeviceError, OpenError};
-use crate::profiles::implicit_profile;
+use crate::profiles::{implicit_profile, opened};
 use crate::rate::Rates;
-use crate::registry::{DeviceHandle, ProfileSlot, Tables};
+use crate::registry::{DeviceHandle, Tables};
 use crate::rpc::Rpcs;
 use crate::{Devices, Inner, ota, random, users};
 
@@ -120,7 +120,7 @@ fn load_tables(store: &Store) -> Result<Tables, OpenError> {
     tables.users = store.users()?;
     tables.customers = store.customers()?.into_iter().map(|customer| (customer.id, customer)).collect();
     for profile in store.profiles()? {
-        let slot = ProfileSlot::new(profile);
+        let slot = opened(profile);
         tables.index_provisioning(None, Some(&slot));
         tables.profiles.insert(slot.state().profile.id, slot);
     }

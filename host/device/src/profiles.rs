@@ -13,6 +13,7 @@ use wireglot_model::{
     AuditAction, ClientRpc, CodecHash, CodecName, DeadLetterBounds, OtaTargets, PayloadKind, Profile,
     ProfileId, Provisioning, Timestamp, TransportKind, Wrapping,
 };
+use wireglot_proto::ProtoSchemas;
 use wireglot_store::Batch;
 
 use crate::Devices;
@@ -60,6 +61,11 @@ impl ProfileDraft {
             ota: OtaTargets::default(),
             client_rpc: ClientRpc::default(),
         }
+    }
+
+    /// Its protobuf schemas are valid; saving it checks them too.
+    pub fn check_schemas(&self) -> Result<(), Rule> {
+        compiled(&self.transport).map(drop)
     }
 
     fn into_profile(self, id: ProfileId, created: Timestamp, is_default: bool, version: u64) -> Profile {
@@ -134,6 +140,7 @@ impl Devices {
         mut draft: ProfileDraft,
         now: Timestamp,
     ) -> Result<Arc<ProfileState>, DeviceError> {
+        let schemas = compiled(&draft.transport)?;
         draft.provisioning = as_stored(draft.provisioning)?;
         let (state, committed) = {
             let mut tables = self.0.tables.write();
@@ -148,7 +155,7 @@ impl Devices {
                 &profile.name,
                 codec_of(&profile),
             );
-            let slot = ProfileSlot::new(profile);
+            let slot = ProfileSlot::new(profile, schemas);
             let state = slot.state();
             tables.index_provisioning(None, Some(&slot));
             tables.profiles.insert(state.profile.id, slot);
@@ -166,6 +173,7 @@ impl Devices {
         expected: Option<u64>,
         now: Timestamp,
     ) -> Result<Arc<ProfileState>, DeviceError> {
+        let schemas = compiled(&draft.transport)?;
         draft.provisioning = as_stored(draft.provisioning)?;
         let (state, committed) = {
             let mut tables = self.0.tables.write();
@@ -183,7 +191,7 @@ impl Devices {
             self.put_profile_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
             let old = slot.state();
             let is_retargeted = profile.ota != stored.ota;
-            let state = slot.publish(profile);
+            let state = slot.publish(profile, schemas);
             tables.index_provisioning(Some(&old.profile), Some(&slot));
             self.changed();
             let committed = self.0.queue(batch);
@@ -265,12 +273,39 @@ fn codec_of(profile: &Profile) -> String {
     }
 }
 
+/// The schemas of a profile that is being saved. Outside of every lock: it takes its time.
+fn compiled(transport: &TransportKind) -> Result<Option<Arc<ProtoSchemas>>, Rule> {
+    let TransportKind::Mqtt(mqtt) = transport else { return Ok(None) };
+    let mut texts = mqtt.schemas.clone();
+    match &mqtt.payload {
+        PayloadKind::Json => return Ok(None),
+        PayloadKind::Codec { .. } if texts.is_empty() => return Ok(None),
+        PayloadKind::Codec { .. } => {}
+        // What its own topics are read by has to be there: a missing schema is an empty one, which says what it lacks.
+        PayloadKind::Protobuf(_) => {
+            texts.telemetry.get_or_insert_default();
+            texts.attributes.get_or_insert_default();
+        }
+    }
+    ProtoSchemas::compile(&texts).map(|schemas| Some(Arc::new(schemas))).map_err(Rule::InvalidSchema)
+}
+
+/// A profile from the store.
+pub(crate) fn opened(profile: Profile) -> Arc<ProfileSlot> {
+    let schemas = compiled(&profile.transport).unwrap_or_else(|error| {
+        // It was valid when it was saved. Its payloads become dead letters that say so until it is saved again.
+        tracing::warn!(profile = %profile.name, %error, "A stored profile's protobuf schemas are not valid any more.");
+        None
+    });
+    ProfileSlot::new(profile, schemas)
+}
+
 fn mark(slot: &ProfileSlot, is_default: bool, batch: &mut Batch) -> Arc<ProfileState> {
     let stored = slot.state();
     let version = stored.profile.version + 1;
     let profile = Profile { is_default, version, ..stored.profile.clone() };
     batch.put_profile(&profile);
-    slot.publish(profile)
+    slot.publish(profile, stored.schemas.clone())
 }
 
 fn check(tables: &Tables, draft: &ProfileDraft, stored: Option<&Profile>) -> Result<(), Rule> {
@@ -334,7 +369,7 @@ fn check_mqtt(mqtt: &MqttTransport) -> Result<(), Rule> {
         })?;
     }
     match &mqtt.payload {
-        PayloadKind::Json => Ok(()),
+        PayloadKind::Json | PayloadKind::Protobuf(_) => Ok(()),
         PayloadKind::Codec { pin: Some(pin), .. } if pin.hash.is_none() => {
             Err(Rule::PinNotFound(pin.selector.clone()))
         }

@@ -14,6 +14,7 @@ use wireglot_model::{
     ClaimRecord, Credentials, Customer, CustomerId, Device, DeviceId, OtaPackage, OtaPackageId, Profile,
     ProfileId, User,
 };
+use wireglot_proto::ProtoSchemas;
 use wireglot_store::Batch;
 
 use crate::attributes::Attributes;
@@ -30,6 +31,8 @@ pub struct ProfileState {
     pub profile: Profile,
     /// Its name, shared.
     pub name: Arc<str>,
+    /// Its protobuf schemas, compiled; `None` where it has none.
+    pub schemas: Option<Arc<ProtoSchemas>>,
 }
 
 /// A device, as everybody holds it.
@@ -74,22 +77,22 @@ pub(crate) struct DeviceRecord {
 pub(crate) struct ProfileSlot(ArcSwap<ProfileState>);
 
 impl ProfileState {
-    pub(crate) fn new(profile: Profile) -> Arc<Self> {
-        Arc::new(Self { name: profile.name.as_str().into(), profile })
+    pub(crate) fn new(profile: Profile, schemas: Option<Arc<ProtoSchemas>>) -> Arc<Self> {
+        Arc::new(Self { name: profile.name.as_str().into(), profile, schemas })
     }
 }
 
 impl ProfileSlot {
-    pub(crate) fn new(profile: Profile) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::new(ProfileState::new(profile))))
+    pub(crate) fn new(profile: Profile, schemas: Option<Arc<ProtoSchemas>>) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::new(ProfileState::new(profile, schemas))))
     }
 
     pub(crate) fn state(&self) -> Arc<ProfileState> {
         self.0.load_full()
     }
 
-    pub(crate) fn publish(&self, profile: Profile) -> Arc<ProfileState> {
-        let state = ProfileState::new(profile);
+    pub(crate) fn publish(&self, profile: Profile, schemas: Option<Arc<ProtoSchemas>>) -> Arc<ProfileState> {
+        let state = ProfileState::new(profile, schemas);
         self.0.store(state.clone());
         state
     }

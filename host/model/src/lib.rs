@@ -1,7 +1,8 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
-//! Read in this order: who (`id`), when (`time`), what is measured (`value`), what a device says (`uplink`),
-//! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `segments`), how fast it may speak
+//! Read in this order: who (`id`), when (`time`), what is measured (`value`, `number`), what a device says (`uplink`),
+//! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `protobuf`,
+//! `segments`), how fast it may speak
 //! (`rate`), how devices make themselves known (`provision`), the stored records (`record`), who changed what
 //! (`audit`), what is asked of a device (`rpc`), what counts as one address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
@@ -14,9 +15,11 @@ pub mod downlink;
 pub mod fault;
 pub mod id;
 pub mod limits;
+pub mod number;
 pub mod ota;
 pub mod profile;
 mod profile_limits;
+pub mod protobuf;
 pub mod provision;
 mod rate;
 pub mod record;
@@ -41,6 +44,7 @@ pub use profile::{
     Wrapping,
 };
 pub use profile_limits::{InvalidLimit, ProfileLimits};
+pub use protobuf::{JsonCompatibility, SchemaTexts};
 pub use provision::{
     ProvisionAnswer, ProvisionCredentials, ProvisionCredentialsKind, ProvisionRequest, Provisioning,
 };
@@ -51,5 +55,5 @@ pub use record::{
 };
 pub use rpc::{RpcRecord, RpcStatus};
 pub use time::Timestamp;
-pub use uplink::{Decoded, Measurement, Uplink, UplinkBody};
-pub use value::{Sample, Value};
+pub use uplink::{Decoded, Measurement, Uplink, UplinkBody, split_keys};
+pub use value::{Sample, Value, is_storable_key};

@@ -88,6 +88,15 @@ pub const JSON_DEPTH_MAX: usize = 255;
 /// Largest exponent magnitude of a JSON number that is expanded (device API §8.3).
 pub const JSON_EXPONENT_MAX: u32 = 400;
 
+/// Longest protobuf schema.
+pub const PROTO_SCHEMA_BYTES_MAX: usize = 64 * 1024;
+/// Nesting of blocks in a protobuf schema.
+pub const PROTO_SCHEMA_DEPTH_MAX: usize = 64;
+/// Nesting of a protobuf message.
+pub const PROTO_DEPTH_MAX: usize = 100;
+/// What the nested values of one protobuf message may become as JSON, in bytes.
+pub const PROTO_JSON_BYTES_MAX: usize = 1024 * 1024;
+
 /// Longest codec name.
 pub const CODEC_NAME_BYTES_MAX: usize = 64;
 /// Largest script that is a codec.
@@ -338,6 +347,10 @@ const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
 const _: () = assert!(2 * RPC_WAITERS_MAX <= REST_CONNECTIONS_MAX);
 // A codec holds the payload, its copy, and the largest result we accept from it.
 const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);
+// A field takes at least eight bytes of its schema, so no message has more samples than a codec's result may have.
+const _: () = assert!(PROTO_SCHEMA_BYTES_MAX / 8 <= CODEC_SAMPLES_MAX);
+// What a protobuf message becomes always fits the queue.
+const _: () = assert!(4 * PROTO_JSON_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX);
 // A codec's stack lies on its worker's.
 const _: () = assert!(4 * CODEC_STACK_BYTES_MAX <= WORKER_STACK_BYTES);
 // One message of the largest kind always fits the queue, or it could never be committed.

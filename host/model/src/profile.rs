@@ -7,6 +7,7 @@ use crate::id::{CodecHash, CodecName, ProfileId};
 use crate::limits::{PROFILE_DEAD_LETTER_BYTES, PROFILE_DEAD_LETTER_DAYS, PROFILE_DEAD_LETTERS};
 use crate::ota::OtaTargets;
 use crate::profile_limits::ProfileLimits;
+use crate::protobuf::{JsonCompatibility, SchemaTexts};
 use crate::provision::Provisioning;
 use crate::time::Timestamp;
 
@@ -102,6 +103,9 @@ pub struct MqttTransport {
     /// What the codec may use.
     #[serde(default)]
     pub limits: ProfileLimits,
+    /// How protobuf is read: on the `/p` topics, and on the others where `payload` is protobuf.
+    #[serde(default, skip_serializing_if = "SchemaTexts::is_empty")]
+    pub schemas: SchemaTexts,
 }
 
 /// How the payloads of a profile are read.
@@ -109,6 +113,8 @@ pub struct MqttTransport {
 pub enum PayloadKind {
     /// The JSON of the device API.
     Json,
+    /// Protobuf by the schemas of the profile.
+    Protobuf(JsonCompatibility),
     /// A codec from the codecs folder.
     Codec {
         /// Which one.
@@ -191,6 +197,7 @@ impl MqttTransport {
             payload: PayloadKind::Json,
             on_failure: OnFailure::Refuse,
             limits: ProfileLimits::default(),
+            schemas: SchemaTexts::default(),
         }
     }
 }

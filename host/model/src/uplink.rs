@@ -1,5 +1,7 @@
 //! All that a device can say, whatever bytes it said it with.
 
+use std::collections::HashSet;
+
 use crate::time::Timestamp;
 use crate::value::Sample;
 
@@ -69,4 +71,13 @@ pub struct Decoded {
     pub uplinks: Vec<Uplink>,
     /// Remarks for the operator.
     pub warnings: Vec<String>,
+}
+
+/// The keys of an attribute request, split as Java splits: no trimming, trailing empty pieces dropped, an empty text is
+/// one empty piece. Duplicates merge.
+pub fn split_keys(list: &str) -> Vec<String> {
+    let list = if list.is_empty() { list } else { list.trim_end_matches(',') };
+    let mut seen = HashSet::new();
+    let pieces = list.split(',').filter(|piece| seen.insert(*piece));
+    pieces.map(str::to_owned).collect()
 }

@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::KEY_CHARS_MAX;
+
 /// One typed value.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Value {
@@ -26,6 +28,12 @@ pub struct Sample {
     pub key: String,
     /// What was measured.
     pub value: Value,
+}
+
+/// Whether a sample may have this key; with another it is dropped and its message still acknowledged (device API §8.4).
+pub fn is_storable_key(key: &str) -> bool {
+    let is_long = key.len() > KEY_CHARS_MAX && key.chars().count() > KEY_CHARS_MAX;
+    !is_long && !key.chars().all(char::is_whitespace)
 }
 
 impl Value {

@@ -13,10 +13,11 @@ use wireglot_codec::{Outgoing, native};
 use wireglot_model::Downlink;
 use wireglot_model::limits::{DEVICE_OUTBOX_MAX, RPCS_PENDING_PER_DEVICE_MAX};
 use wireglot_route::{
-    Family, Format, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic,
+    Family, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic,
 };
 
 use crate::ack::Close;
+use crate::protobuf;
 use crate::session::{Publication, Session};
 use crate::{client_rpc, limit, rpc};
 use wireglot_device::now;
@@ -151,8 +152,9 @@ pub(crate) fn compose(
             Err(failure) => return Err(failure.reason),
         }
     }
-    if family.format() == Format::Protobuf {
-        return Err("the profile has no protobuf schema".to_owned());
+    if view.dialect.writes(family) {
+        let payload = protobuf::encode(view.schemas(), downlink)?;
+        return Ok(payload.map(|payload| (default_topic(), payload.into())).into_iter().collect());
     }
     let json = match downlink {
         Downlink::AttributeUpdate(samples) => native::write_attribute_update(samples),

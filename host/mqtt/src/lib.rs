@@ -25,6 +25,7 @@ mod listener;
 mod ota;
 mod preface;
 mod profile;
+mod protobuf;
 mod provision;
 mod proxy;
 mod publish;

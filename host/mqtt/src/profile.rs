@@ -11,8 +11,10 @@ use wireglot_model::{
     CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp,
     Uplink, UplinkBody, Webhook, Wrapping,
 };
+use wireglot_proto::ProtoSchemas;
 use wireglot_route::{Family, Format, ProfileTopics, Route, facts, uplink};
 
+use crate::protobuf::{self, Dialect};
 use crate::publish::Incoming;
 use crate::session::Session;
 
@@ -24,8 +26,9 @@ pub(crate) struct ProfileView {
     pub(crate) dead_letters: DeadLetterBounds,
     /// Frames for the codec are kept as they came.
     pub(crate) keeps_raw: bool,
-    /// `None`: the JSON of the device API.
+    /// `None`: the JSON or the protobuf of the device API.
     pub(crate) codec: Option<CodecBinding>,
+    pub(crate) dialect: Dialect,
     wrapping: Option<Wrapping>,
     /// Asked first what its devices call.
     pub(crate) responder: Option<CodecBinding>,
@@ -67,7 +70,7 @@ impl ProfileView {
         // a change of the profile closes nobody, and the next CONNECT is refused (device API §4.3, §3.5).
         let mqtt = state.profile.mqtt().unwrap_or_else(MqttTransport::json);
         let (codec, wrapping) = match &mqtt.payload {
-            PayloadKind::Json => (None, None),
+            PayloadKind::Json | PayloadKind::Protobuf(_) => (None, None),
             PayloadKind::Codec { codec, pin, settings, isolate_messages, wrapping } => {
                 let binding = CodecBinding {
                     profile: state.profile.id,
@@ -86,6 +89,7 @@ impl ProfileView {
             dead_letters: state.profile.dead_letters,
             keeps_raw: state.profile.raw_retention_hours.is_some(),
             codec,
+            dialect: Dialect::of(&mqtt.payload),
             wrapping,
             responder: state.profile.client_rpc.responder.as_ref().map(|choice| CodecBinding {
                 profile: state.profile.id,
@@ -106,6 +110,11 @@ impl ProfileView {
 
     pub(crate) fn id(&self) -> ProfileId {
         self.state.profile.id
+    }
+
+    /// The protobuf schemas, where it has some.
+    pub(crate) fn schemas(&self) -> Option<&ProtoSchemas> {
+        self.state.schemas.as_deref()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -166,10 +175,19 @@ impl ProfileView {
             let (decoded, stamp) = worker.codecs.decode(codec, &frame)?;
             return Ok((decoded, Some(stamp)));
         }
-        if format == Format::Protobuf {
-            return Err(Unread::refused("the profile has no protobuf schema"));
+        if !self.dialect.reads(format) {
+            return Ok((decode_json(route, incoming.payload)?, None));
         }
-        Ok((decode_json(route, incoming.payload)?, None))
+        let decoded = protobuf::decode(&self.state, route, incoming.payload);
+        let refused = match decoded {
+            Ok(decoded) => return Ok((decoded, None)),
+            Err(refused) if self.dialect.reads_json_too(format) => refused,
+            Err(refused) => return Err(refused),
+        };
+        match decode_json(route, incoming.payload) {
+            Ok(decoded) => Ok((decoded, None)),
+            Err(too) => Err(Unread::refused(format!("{}; {}", refused.reason, too.reason))),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use wireglot_model::limits::{
     PACKET_TIMEOUT_S, PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX, SUBSCRIBE_FILTERS_MAX,
 };
 use wireglot_model::{ProvisionAnswer, ProvisionRequest};
+use wireglot_proto as proto;
 
 use crate::ack::{Ack, Close};
 use crate::connect::KeepAlive;
@@ -259,12 +260,12 @@ impl Guest {
         if self.requests > PROVISION_REQUESTS_MAX {
             return Err(Close::Quota);
         }
-        let request = match read(payload) {
-            Ok(request) => request,
+        let (request, form) = match read(payload) {
+            Ok(read) => read,
             Err(refusal) => return self.refuse(&refusal, qos, id),
         };
         match self.worker.devices.provision(request, now()).await {
-            Ok(answer) => self.tell(&answer, qos, id),
+            Ok(answer) => self.tell(&answer, form, qos, id),
             Err(error @ ProvisionError::CertificateChain) => {
                 tracing::debug!(%error, "A provisioning request was refused.");
                 self.worker.counters.provisions_refused.count();
@@ -295,7 +296,13 @@ impl Guest {
         }
     }
 
-    fn tell(&mut self, answer: &ProvisionAnswer, qos: QoS, id: Option<NonZeroU16>) -> Result<(), Close> {
+    fn tell(
+        &mut self,
+        answer: &ProvisionAnswer,
+        form: Form,
+        qos: QoS,
+        id: Option<NonZeroU16>,
+    ) -> Result<(), Close> {
         match answer {
             ProvisionAnswer::Success(_) => self.worker.counters.provisions_granted.count(),
             ProvisionAnswer::NotFound | ProvisionAnswer::Failure => {
@@ -307,7 +314,7 @@ impl Guest {
             self.is_answered = true;
             self.ends = Instant::now() + Duration::from_secs(PROVISION_ANSWERED_S.into());
         }
-        self.waiting.push_back(write(answer));
+        self.waiting.push_back(write(answer, form));
         self.flush()
     }
 
@@ -354,14 +361,31 @@ impl Drop for Guest {
     }
 }
 
-/// Bytes to the request, in whatever form it is written.
-fn read(payload: &[u8]) -> Result<ProvisionRequest, ProvisionRefusal> {
-    native::provision_request(payload)
+/// How a request was written, and how it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Json,
+    Protobuf,
+}
+
+/// Bytes to the request: JSON, else protobuf.
+fn read(payload: &[u8]) -> Result<(ProvisionRequest, Form), ProvisionRefusal> {
+    match native::provision_request(payload) {
+        Ok(request) => Ok((request, Form::Json)),
+        Err(refusal @ ProvisionRefusal::OtherFormat(_)) => match proto::provision_request(payload) {
+            Ok(request) => Ok((request, Form::Protobuf)),
+            Err(_) => Err(refusal),
+        },
+        Err(refusal @ ProvisionRefusal::Invalid(_)) => Err(refusal),
+    }
 }
 
 /// The answer in the form of its request.
-fn write(answer: &ProvisionAnswer) -> Bytes {
-    native::write_provision_answer(answer).into()
+fn write(answer: &ProvisionAnswer, form: Form) -> Bytes {
+    match form {
+        Form::Json => native::write_provision_answer(answer).into(),
+        Form::Protobuf => proto::write_provision_response(answer).into(),
+    }
 }
 
 /// What has come.

@@ -120,7 +120,7 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
 fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
-    if let Some(id) = session_limits::asked(&view.topics, incoming) {
+    if let Some(id) = session_limits::asked(&view, incoming) {
         owed.debt = Debt::SessionLimits(id);
         return follow(session, owed);
     }

@@ -1,7 +1,7 @@
 //! `getSessionLimits`: a client-side RPC that the server answers itself, for every device and whatever its profile
 //! (device API §13.1).
 //!
-//! It is asked before anything is counted or taken for a sign of life, and always in JSON.
+//! It is asked before anything is counted or taken for a sign of life, in JSON or, where the profile is, in protobuf.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,11 @@ use ntex::util::ByteString;
 use wireglot_codec::native;
 use wireglot_model::limits::{IN_FLIGHT_MAX, PACKET_BYTES_MAX};
 use wireglot_model::{LevelLimits, RateKind, RateLimit, Value};
-use wireglot_route::{Family, ProfileTopics, Route, rpc_response_topic, uplink};
+use wireglot_proto as proto;
+use wireglot_route::{Family, Format, Route, rpc_response_topic, uplink};
 
 use crate::deliver;
+use crate::profile::ProfileView;
 use crate::publish::Incoming;
 use crate::session::Session;
 
@@ -19,13 +21,21 @@ const TOPIC: &str = "v1/devices/me/rpc/request/";
 const METHOD: &str = "getSessionLimits";
 
 /// The id of the request, where this is one. On the short topics it is a method like any other.
-pub(crate) fn asked(topics: &ProfileTopics, incoming: &Incoming<'_>) -> Option<i32> {
+pub(crate) fn asked(view: &ProfileView, incoming: &Incoming<'_>) -> Option<i32> {
     if !incoming.topic.starts_with(TOPIC) {
         return None;
     }
-    let Ok(Route::RpcRequest { id, family: Family::V1 }) = uplink(topics, incoming.topic) else {
+    let Ok(Route::RpcRequest { id, family: Family::V1 }) = uplink(&view.topics, incoming.topic) else {
         return None;
     };
+    if view.dialect.reads(Format::Profile)
+        && let Ok((method, _)) = proto::client_rpc(incoming.payload)
+    {
+        return (method == METHOD).then_some(id);
+    }
+    if view.dialect.reads(Format::Profile) && !view.dialect.reads_json_too(Format::Profile) {
+        return None;
+    }
     let members = native::attributes(incoming.payload).ok()?;
     let method = members.iter().find(|member| member.key == "method")?;
     matches!(&method.value, Value::Text(method) if method == METHOD).then_some(id)
@@ -45,7 +55,9 @@ pub(crate) fn answer(session: &Session, id: i32) {
         write_level(&mut json, &limits.gateway_device);
     }
     json.push('}');
-    deliver::publish(session, ByteString::from(rpc_response_topic(Family::V1, id)), json.into());
+    let is_protobuf = session.view().dialect.writes(Family::V1);
+    let payload = if is_protobuf { proto::write_client_rpc_answer(id, &json).into() } else { json.into() };
+    deliver::publish(session, ByteString::from(rpc_response_topic(Family::V1, id)), payload);
 }
 
 fn write_level(json: &mut String, limits: &LevelLimits) {

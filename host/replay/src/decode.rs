@@ -41,7 +41,7 @@ impl Decoder {
                 let version = pin.and_then(|pin| pin.hash).map(|hash| hash.to_string());
                 (Some(CodecChoice { name: codec, version }), settings)
             }
-            PayloadKind::Json => (None, "{}".to_owned()),
+            PayloadKind::Json | PayloadKind::Protobuf(_) => (None, "{}".to_owned()),
         };
         let choice = order.codec.clone().or(of_profile).ok_or(StartError::NoCodecNamed)?;
         let codec = match &choice.version {

@@ -150,7 +150,7 @@ impl Run {
     fn wrapping(&self) -> Option<Wrapping> {
         match self.order.profile.profile.mqtt()?.payload {
             PayloadKind::Codec { wrapping, .. } => wrapping,
-            PayloadKind::Json => None,
+            PayloadKind::Json | PayloadKind::Protobuf(_) => None,
         }
     }
 }

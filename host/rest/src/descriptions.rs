@@ -20,7 +20,7 @@ pub(crate) async fn read(
     let device = api.devices.device(entity(&kind, &device)?).ok_or_else(ApiError::not_found)?;
     let codec = match device.profile().profile.mqtt().map(|mqtt| mqtt.payload) {
         Some(PayloadKind::Codec { codec, .. }) => Some(codec),
-        Some(PayloadKind::Json) | None => None,
+        Some(PayloadKind::Json | PayloadKind::Protobuf(_)) | None => None,
     };
     let status = codec.as_ref().and_then(|codec| api.codecs.status(codec));
     let (devices, id) = (api.devices.clone(), device.id());

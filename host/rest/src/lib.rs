@@ -25,6 +25,7 @@ mod metrics;
 mod ota;
 mod page;
 mod pins;
+mod profile_schemas;
 mod profile_shape;
 mod profiles;
 mod provision_shape;

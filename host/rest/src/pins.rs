@@ -40,7 +40,7 @@ fn pin_of(transport: &mut TransportKind) -> Option<(&CodecName, &mut VersionPin)
     match transport {
         TransportKind::Mqtt(mqtt) => match &mut mqtt.payload {
             PayloadKind::Codec { codec, pin, .. } => Some((codec, pin.as_mut()?)),
-            PayloadKind::Json => None,
+            PayloadKind::Json | PayloadKind::Protobuf(_) => None,
         },
         TransportKind::Default | TransportKind::Other(_) => None,
     }

@@ -14,6 +14,7 @@ use wireglot_model::{
     Profile, ProfileLimits, TenantId, TransportKind, VersionPin, Wrapping,
 };
 
+use crate::profile_schemas::{read_compatibility, read_schemas, write_compatibility, write_schemas};
 use crate::shape::{entity, package_id};
 use crate::{client_rpc_shape, provision_shape};
 
@@ -38,7 +39,7 @@ const MODELLED: [&str; 13] = [
     "firmwareId",
     "softwareId",
 ];
-const MODELLED_PAYLOAD: [&str; 10] = [
+const MODELLED_PAYLOAD: [&str; 16] = [
     "transportPayloadType",
     "codec",
     "codecHash",
@@ -49,6 +50,12 @@ const MODELLED_PAYLOAD: [&str; 10] = [
     "envelope",
     "carriedDeviceNames",
     "carriedDevicesMax",
+    "deviceTelemetryProtoSchema",
+    "deviceAttributesProtoSchema",
+    "deviceRpcRequestProtoSchema",
+    "deviceRpcResponseProtoSchema",
+    "enableCompatibilityWithJsonPayloadFormat",
+    "useJsonPayloadFormatForDefaultDownlinkTopics",
 ];
 const MODELLED_TRANSPORT: [&str; 4] =
     ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
@@ -58,6 +65,8 @@ const RETENTION: &str = "retentionDays";
 const RAW_RETENTION: &str = "rawRetentionHours";
 /// and payloads that were not decoded within these bounds.
 const DEAD_LETTERS: &str = "deadLetters";
+const NO_FRAMES: &str =
+    "[Transport Configuration] an 'envelope' holds frames, so 'transportPayloadType' is CODEC!";
 const TRANSPORT: &str = "/profileData/transportConfiguration";
 const PAYLOAD: &str = "/profileData/transportConfiguration/transportPayloadTypeConfiguration";
 
@@ -118,6 +127,7 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
                 payload: read_payload(payload)?,
                 on_failure: read_on_failure(payload)?,
                 limits: read_limits(payload)?,
+                schemas: read_schemas(payload)?,
             }))
         }
         "COAP" | "LWM2M" | "SNMP" => Ok(TransportKind::Other(kind.to_owned())),
@@ -129,9 +139,11 @@ fn read_payload(payload: &Json) -> Result<PayloadKind, InvalidShape> {
     match text(payload, "transportPayloadType")? {
         None | Some("JSON") => match read_wrapping(payload)? {
             None => Ok(PayloadKind::Json),
-            Some(_) => Err(invalid(
-                "[Transport Configuration] an 'envelope' holds frames, so 'transportPayloadType' is CODEC!",
-            )),
+            Some(_) => Err(invalid(NO_FRAMES)),
+        },
+        Some("PROTOBUF") => match read_wrapping(payload)? {
+            None => Ok(PayloadKind::Protobuf(read_compatibility(payload)?)),
+            Some(_) => Err(invalid(NO_FRAMES)),
         },
         Some("CODEC") => {
             let name = text(payload, "codec")?;
@@ -418,6 +430,12 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
     };
     let payload = match &mqtt.payload {
         PayloadKind::Json => json!({"transportPayloadType": "JSON", "onFailure": on_failure}),
+        PayloadKind::Protobuf(compatibility) => {
+            let mut payload = json!({"transportPayloadType": "PROTOBUF", "onFailure": on_failure});
+            overlay(&mut payload, write_schemas(&mqtt.schemas));
+            overlay(&mut payload, write_compatibility(*compatibility));
+            payload
+        }
         PayloadKind::Codec { codec, pin, settings, isolate_messages, wrapping } => {
             let mut payload = json!({
                 "transportPayloadType": "CODEC",
@@ -432,6 +450,9 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
                 "limits": mqtt.limits.set_ones().map(|(word, value)| (word.to_owned(), json!(value))).collect::<Map<_, _>>(),
             });
             overlay(&mut payload, write_wrapping(wrapping.as_ref()));
+            if !mqtt.schemas.is_empty() {
+                overlay(&mut payload, write_schemas(&mqtt.schemas));
+            }
             payload
         }
     };

@@ -93,7 +93,7 @@ fn known_codec(api: &Api, name: &str) -> Result<CodecName, ApiError> {
         let profiles = api.devices.profiles();
         profiles.iter().filter_map(|state| state.profile.mqtt()).any(|mqtt| match mqtt.payload {
             PayloadKind::Codec { codec: named, .. } => named == codec,
-            PayloadKind::Json => false,
+            PayloadKind::Json | PayloadKind::Protobuf(_) => false,
         })
     };
     if api.codecs.status(&codec).is_some() || is_named() {

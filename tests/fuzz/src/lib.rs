@@ -2,6 +2,7 @@
 //! them, so that a finding stays found without a nightly toolchain.
 
 pub mod json_conversion;
+pub mod protobuf_payload;
 pub mod rpc_body;
 pub mod topic_routing;
 
@@ -16,6 +17,8 @@ mod codec {
 pub use codec::native;
 #[cfg(feature = "codec")]
 pub use wireglot_codec::fuzzing;
+
+pub use wireglot_proto::{ProtoSchemas, attribute_request, claim, client_rpc, provision_request};
 
 // A target names its subject as `crate::…`, which is the same path here and in the crate under test.
 pub use wireglot_route::{

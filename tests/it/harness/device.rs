@@ -24,7 +24,9 @@ pub(crate) struct Device {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Published {
     pub(crate) topic: String,
+    /// With U+FFFD for what is no text.
     pub(crate) payload: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// How the server ended a connection.
@@ -255,8 +257,8 @@ impl Device {
             let properties = usize::from(*rest.first().expect("MQTT 5 has a property length"));
             rest = rest.get(1 + properties..).expect("properties within the packet");
         }
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("the server sends text here");
-        self.inbox.push_back(Published { topic: text(topic), payload: text(rest) });
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.inbox.push_back(Published { topic: text(topic), payload: text(rest), bytes: rest.to_vec() });
     }
 
     /// The next packet; none when the connection has ended.

@@ -222,7 +222,27 @@ fn decode(bench: &Bench) -> Result<Vec<Line>> {
         aim: Bar::AtMost(0.1),
         note: format!("{codec} ns by the codec, {} ns by the same as a script", short(figure("script_ns"))),
     };
-    Ok(vec![native, script])
+    let by_schema = Line {
+        measure: "protobuf by a profile's schema ÷ prost's compiled code",
+        value: figure("proto_ratio"),
+        unit: "",
+        must: Bar::AtMost(6.0),
+        aim: Bar::AtMost(3.0),
+        note: format!(
+            "{} ns by the schema, {} ns by prost, eight values with `String` keys each",
+            short(figure("proto_ns")),
+            short(figure("prost_ns"))
+        ),
+    };
+    let in_time = Line {
+        measure: "protobuf by a profile's schema, eight values",
+        value: figure("proto_ns") / 1_000.0,
+        unit: " µs",
+        must: Bar::AtMost(3.0),
+        aim: Bar::AtMost(1.0),
+        note: "straight into samples, without JSON in between".to_owned(),
+    };
+    Ok(vec![native, script, by_schema, in_time])
 }
 
 /// A thousand codecs, each with its own code: prepared by one process, met by another.

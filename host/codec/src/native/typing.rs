@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use wireglot_model::Value;
+use wireglot_model::number::{self, Numeric};
 
 use super::JsonRules;
-use super::number::{self, Numeric};
 use super::read::Node;
 use super::write::compact;
 
@@ -36,15 +36,7 @@ fn text_value(text: Cow<'_, str>, rules: &JsonRules) -> Result<Value, Problem> {
     if rules.string_units_max.is_some_and(|max| text.encode_utf16().nth(max).is_some()) {
         return Err("the string is too long");
     }
-    if !rules.type_cast || !number::looks_numeric(&text) {
-        return Ok(Value::Text(text.into_owned()));
-    }
-    Ok(match number::numeric(&text) {
-        Ok(Numeric::Long(long)) => Value::Long(long),
-        Ok(Numeric::Double(double)) => Value::Double(double),
-        Ok(Numeric::Digits(digits)) => Value::Text(digits),
-        Err(number::ExponentTooLarge) => Value::Text(text.into_owned()),
-    })
+    Ok(if rules.type_cast { number::cast(text) } else { Value::Text(text.into_owned()) })
 }
 
 /// The time of a record: a number, an integer in a string, or an array that holds just one of these (§8.2).

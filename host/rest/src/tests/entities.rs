@@ -290,7 +290,11 @@ async fn bad_profiles_are_refused() {
         (with("/transportType", json!(null)), "Device profile transport type should be specified!"),
         (with("/transportType", json!("COAP")), "differ"),
         (with("/retentionDays", json!(0)), "retentionDays"),
-        (with(&format!("{payload}/transportPayloadType"), json!("PROTOBUF")), "PROTOBUF"),
+        (with(&format!("{payload}/transportPayloadType"), json!("AVRO")), "payloads of type 'AVRO'"),
+        (
+            with(payload, json!({ "transportPayloadType": "PROTOBUF" })),
+            "[Transport Configuration] invalid schema syntax: null for attributes proto schema provided! Only proto3",
+        ),
         (with(&format!("{payload}/codec"), json!("../x")), "a codec name is"),
         (with(&format!("{payload}/codec"), json!(null)), "names the codec"),
         (with(&format!("{payload}/settings"), json!([1])), "codec settings should be a JSON object!"),

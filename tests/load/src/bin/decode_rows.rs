@@ -1,8 +1,12 @@
-//! `decode-rows`: what a decode costs in a codec, what the same costs in native code, and what as JavaScript.
+//! `decode-rows`: what a decode costs in a codec, what the same costs in native code, and what as JavaScript;
+//! and what a protobuf message costs by its schema, and what with code made for it.
 //!
 //! All sides give eight samples with `String` keys from the same frame, and take turns, since the speed of a shared
 //! machine drifts. The codec and the script are called as a worker calls them, with every limit on; the script's QuickJS
 //! keeps its context from frame to frame.
+
+#[path = "decode_rows/protobuf.rs"]
+mod protobuf;
 
 use std::hint::black_box;
 use std::io::{Write, stdout};
@@ -51,15 +55,20 @@ fn main() -> Result<()> {
     let flags = Flags::parse();
     let (codecs, compiled, script) = open(&flags)?;
     let (mut by_codec, mut native, mut by_script) = (Vec::new(), Vec::new(), Vec::new());
+    let message = protobuf::Subject::new()?;
+    let (mut by_schema, mut by_prost) = (Vec::new(), Vec::new());
     agree(&codecs, &compiled, &script)?;
     // The first round warms up.
     for round in 0..=flags.rounds {
         let (codec_ns, native_ns) = (time_codec(&codecs, &compiled, CALLS)?, time_native()?);
         let script_ns = time_codec(&codecs, &script, SCRIPT_CALLS)?;
+        let (schema_ns, prost_ns) = (message.time_schema(CALLS)?, message.time_prost(CALLS)?);
         if round > 0 {
             by_codec.push(codec_ns);
             native.push(native_ns);
             by_script.push(script_ns);
+            by_schema.push(schema_ns);
+            by_prost.push(prost_ns);
         }
     }
     let ratios =
@@ -70,6 +79,9 @@ fn main() -> Result<()> {
         "codec_ns": median(by_codec.clone()),
         "native_ns": median(native.clone()),
         "script_ns": median(by_script.clone()),
+        "proto_ratio": median(by_schema.iter().zip(&by_prost).map(|(one, other)| one / other).collect()),
+        "proto_ns": median(by_schema.clone()),
+        "prost_ns": median(by_prost.clone()),
     });
     writeln!(stdout(), "{report}")?;
     Ok(())
@@ -158,7 +170,7 @@ fn decode(payload: &[u8]) -> Option<Decoded> {
     Some(Decoded { uplinks: vec![Uplink { child: None, body: telemetry }], warnings: Vec::new() })
 }
 
-fn nanoseconds_each(start: Instant, calls: u32) -> f64 {
+pub(crate) fn nanoseconds_each(start: Instant, calls: u32) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 

@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use wireglot_model::limits::JSON_EXPONENT_MAX;
+use crate::limits::JSON_EXPONENT_MAX;
+use crate::value::Value;
 
 /// More decimals than this do not survive a double.
 const DECIMALS_MAX: i64 = 16;
@@ -13,7 +14,8 @@ const LONG_DIGITS_SAFE: usize = 18;
 
 /// What a number is.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Numeric {
+pub enum Numeric {
+    /// Fits 64 bits.
     Long(i64),
     /// Finite.
     Double(f64),
@@ -23,10 +25,10 @@ pub(super) enum Numeric {
 
 /// A number whose exponent would expand to more digits than anybody meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ExponentTooLarge;
+pub struct ExponentTooLarge;
 
 /// `text` is a JSON number, or looks like one (`looks_numeric`).
-pub(super) fn numeric(text: &str) -> Result<Numeric, ExponentTooLarge> {
+pub fn numeric(text: &str) -> Result<Numeric, ExponentTooLarge> {
     if let Some(long) = short_integer(text.as_bytes()) {
         return Ok(Numeric::Long(long));
     }
@@ -46,8 +48,21 @@ pub(super) fn numeric(text: &str) -> Result<Numeric, ExponentTooLarge> {
     }
 }
 
+/// What a text is stored as where strings that look like numbers are numbers (device API §8.3).
+pub fn cast(text: Cow<'_, str>) -> Value {
+    if !looks_numeric(&text) {
+        return Value::Text(text.into_owned());
+    }
+    match numeric(&text) {
+        Ok(Numeric::Long(long)) => Value::Long(long),
+        Ok(Numeric::Double(double)) => Value::Double(double),
+        Ok(Numeric::Digits(digits)) => Value::Text(digits),
+        Err(ExponentTooLarge) => Value::Text(text.into_owned()),
+    }
+}
+
 /// The number as whole milliseconds, its fraction cut off; `None` if it does not fit.
-pub(super) fn truncated(text: &str) -> Option<i64> {
+pub fn truncated(text: &str) -> Option<i64> {
     if let Some(long) = short_integer(text.as_bytes()) {
         return Some(long);
     }
@@ -55,7 +70,7 @@ pub(super) fn truncated(text: &str) -> Option<i64> {
 }
 
 /// A string that type cast turns into a number: `-`, then digits with at most one point, not as the last character.
-pub(super) fn looks_numeric(text: &str) -> bool {
+pub fn looks_numeric(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let mut points = 0;
     let is_allowed = |character: char| match character {
@@ -69,7 +84,7 @@ pub(super) fn looks_numeric(text: &str) -> bool {
 }
 
 /// An integer in a string, with any sign and any decimal digits.
-pub(super) fn integer(text: &str) -> Option<i64> {
+pub fn integer(text: &str) -> Option<i64> {
     with_ascii_digits(text).parse().ok()
 }
 
@@ -105,7 +120,7 @@ fn short_decimal(text: &str) -> Option<f64> {
 }
 
 /// An exact decimal has no negative zero.
-fn positive_zero(double: f64) -> f64 {
+pub fn positive_zero(double: f64) -> f64 {
     if double == 0.0 { 0.0 } else { double }
 }
 
