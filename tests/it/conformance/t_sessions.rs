@@ -1,13 +1,15 @@
 //! Group T: sessions and activity.
 
 use serde_json::{Value, json};
-use wireglot_load::wire;
+use wireglot_load::wire::{self, Version};
 
-use super::case::{Case, Row, Settings, TELEMETRY, both, unwritten, v3, v5};
+use super::case::{Case, Row, Settings, TELEMETRY, both, v3, v5};
 use super::client::Hello;
 use crate::harness::{Closed, eventually, patiently};
 
 const LOOKS_OFTEN: Settings = &[("WIREGLOT_DEVICE_CHECK_S", "1")];
+
+const LOSES_PATIENCE: Settings = &[("WIREGLOT_SESSION_INACTIVITY_S", "3")];
 
 pub(super) const ROWS: &[Row] = &[
     v5(337, "v5: connect twice with one token", |c| takes_over(c, Closed::With(0x8e))),
@@ -50,7 +52,12 @@ pub(super) const ROWS: &[Row] = &[
     })
     .on(LOOKS_OFTEN)
     .slow(),
-    unwritten(344, "silent for 600 s"),
+    both(344, "silent for the inactivity time-out, 600 s where nobody sets it", |c| {
+        let end = c.client().closed();
+        let is_told = matches!(end, Closed::With(0x83 | 0xa0));
+        assert!(is_told || c.version == Version::V3 && end == Closed::Silently, "{end:?}");
+    })
+    .on(LOSES_PATIENCE),
     v3(345, "pings keep the device active, and `lastActivityTime` advances", |c| {
         let mut client = c.client();
         client.stays();

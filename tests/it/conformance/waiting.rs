@@ -19,7 +19,6 @@ pub(super) const WAITING: &[(RangeInclusive<u16>, &str)] = &[
     (286..=307, PROTOBUF),
     (309..=324, PROTOBUF),
     (334..=336, GATEWAY),
-    (344..=344, "the time-out of ten minutes has no setting, and no test waits so long"),
     (346..=388, GATEWAY),
     (389..=400, SPARKPLUG),
 ];
