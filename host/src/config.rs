@@ -109,6 +109,10 @@ settings! {
     rpc_timeout_ms_min: i64 = "5000", "0..=600000", |text| whole(text, 0..=600_000);
     /// How long a caller of an RPC waits where there is no `timeout`, in milliseconds.
     rpc_timeout_ms: i64 = "10000", "100..=600000", |text| whole(text, 100..=600_000);
+    /// Whether a JSON string that looks like a number is stored as one.
+    json_type_cast: bool = "true", "true, false", truth;
+    /// The longest string value in JSON, in UTF-16 units; 0: the packet is the limit.
+    json_string_chars_max: usize = "0", "0..=65536", |text| whole(text, 0..=65_536);
     /// Silence after which a session is closed, in seconds, whatever its keep alive; longer keep alives are answered with two thirds of it.
     session_inactivity_s: u16 = "600", "3..=3600", |text| whole(text, limits::SESSION_INACTIVITY_S);
     /// Silence after which a device counts as inactive (server attribute `active`), in seconds, where its own server attribute `inactivityTimeout` (milliseconds) does not say.

@@ -113,7 +113,7 @@ enum DeviceCommand {
 #[derive(clap::Subcommand)]
 enum ConfigCommand {
     /// Checks the settings, and the fleet file if there is one, without starting.
-    Check(ServeArgs),
+    Check(Box<ServeArgs>),
     /// Prints docs/configuration.md.
     #[command(hide = true)]
     Docs,

@@ -66,6 +66,31 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         mqtt.sessions_broken,
     );
     counter("wireglot_mqtt_sessions_silent_total", "Sessions ended for silence.", mqtt.sessions_silent);
+    write_calls(page, mqtt);
+    let outcomes = [
+        ("accepted", mqtt.publishes_accepted),
+        ("refused", mqtt.publishes_refused),
+        ("undecoded", mqtt.publishes_undecoded),
+        ("unknown_topic", mqtt.publishes_unknown_topic),
+        ("without_frame", mqtt.publishes_without_frame),
+        ("repeated", mqtt.publishes_repeated),
+        ("rate_limited", mqtt.publishes_limited),
+        ("failed", mqtt.publishes_failed),
+    ];
+    let labels = outcomes.map(|(outcome, _)| [("outcome", outcome)]);
+    let rows: Vec<MetricRow<'_>> = labels
+        .iter()
+        .zip(&outcomes)
+        .map(|(labels, (_, count))| (labels.as_slice(), count as &dyn std::fmt::Display))
+        .collect();
+    page.family(MetricKind::Counter, "wireglot_publishes_total", "Publishes by what became of them.", &rows);
+    page.single(MetricKind::Gauge, "wireglot_devices_connected", "Devices with a session.", bus.connected());
+}
+
+/// What devices ask for, and are told.
+fn write_calls(page: &mut MetricsText, mqtt: &MqttCounters) {
+    let mut counter =
+        |name: &str, help: &str, value: u64| page.single(MetricKind::Counter, name, help, value);
     counter("wireglot_provisions_total", "Devices let in by provisioning.", mqtt.provisions_granted);
     counter(
         "wireglot_provisions_refused_total",
@@ -89,24 +114,6 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         "Client-side RPCs that nobody answers, or not in time.",
         mqtt.client_calls_unanswered,
     );
-    let outcomes = [
-        ("accepted", mqtt.publishes_accepted),
-        ("refused", mqtt.publishes_refused),
-        ("undecoded", mqtt.publishes_undecoded),
-        ("unknown_topic", mqtt.publishes_unknown_topic),
-        ("without_frame", mqtt.publishes_without_frame),
-        ("repeated", mqtt.publishes_repeated),
-        ("rate_limited", mqtt.publishes_limited),
-        ("failed", mqtt.publishes_failed),
-    ];
-    let labels = outcomes.map(|(outcome, _)| [("outcome", outcome)]);
-    let rows: Vec<MetricRow<'_>> = labels
-        .iter()
-        .zip(&outcomes)
-        .map(|(labels, (_, count))| (labels.as_slice(), count as &dyn std::fmt::Display))
-        .collect();
-    page.family(MetricKind::Counter, "wireglot_publishes_total", "Publishes by what became of them.", &rows);
-    page.single(MetricKind::Gauge, "wireglot_devices_connected", "Devices with a session.", bus.connected());
 }
 
 /// What limits have refused, and what became of devices' activity.

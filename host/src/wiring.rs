@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 use wireglot_bus::Bus;
+use wireglot_codec::native::JsonRules;
 use wireglot_codec::{CodecConfig, CodecFolder, CodecLimits, CodecTable};
 use wireglot_device::{ClaimRules, Devices};
 use wireglot_mqtt::{MqttConfig, MqttRunning, TlsConfig, WrongLogins};
@@ -62,6 +63,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         wrong_logins,
         client_rpc,
         session_inactivity_s,
+        json: JsonRules {
+            type_cast: config.json_type_cast,
+            string_units_max: Some(config.json_string_chars_max).filter(|max| *max > 0),
+        },
     };
     let mqtt = wireglot_mqtt::start(mqtt_config, devices.clone(), codecs.clone())?;
     let parts = Parts { config, store, bus, devices, codecs, folder, mqtt, certificates };

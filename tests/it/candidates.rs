@@ -218,11 +218,12 @@ fn a_canary_rolls_itself_back_and_says_why() {
     let metrics = server.rest().get("/metrics").expect("metrics");
     assert!(metrics.as_str().expect("text").contains("\nwireglot_codec_canaries_rolled_back_total 4\n"));
     assert!(server.log().contains("The canary was rolled back"));
-    let audit = server.rest().get("/api/audit?target=stamp&pageSize=100&page=0").expect("the audit log");
-    let told = |action: &str| {
-        audit["data"].as_array().expect("entries").iter().filter(|entry| entry["action"] == action).count()
-    };
-    assert_eq!((told("CANARY_STARTED"), told("CANARY_ROLLED_BACK")), (4, 4), "{audit}");
+    eventually("all of it is in the audit log", || {
+        let audit = server.rest().get("/api/audit?target=stamp&pageSize=100&page=0").expect("the audit log");
+        let entries = audit["data"].as_array().expect("entries");
+        let told = |action: &str| entries.iter().filter(|entry| entry["action"] == action).count();
+        (told("CANARY_STARTED") == 4 && told("CANARY_ROLLED_BACK") == 4).then_some(())
+    });
 }
 
 #[test]

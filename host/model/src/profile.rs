@@ -100,6 +100,9 @@ pub struct MqttTransport {
     pub payload: PayloadKind,
     /// What a bad payload gets.
     pub on_failure: OnFailure,
+    /// `Disconnect` acknowledges a bad payload of QoS 1 or 2 and stays, in MQTT 3.1.1 too (device API §6.1).
+    #[serde(default)]
+    pub acks_refused: bool,
     /// What the codec may use.
     #[serde(default)]
     pub limits: ProfileLimits,
@@ -196,6 +199,7 @@ impl MqttTransport {
             attributes_subscribe_topic: ATTRIBUTES_TOPIC.into(),
             payload: PayloadKind::Json,
             on_failure: OnFailure::Refuse,
+            acks_refused: false,
             limits: ProfileLimits::default(),
             schemas: SchemaTexts::default(),
         }

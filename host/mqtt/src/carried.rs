@@ -25,7 +25,7 @@ pub(crate) fn receive(
     received: Timestamp,
     owed: Owed,
 ) {
-    let (envelope, on_failure) = (Some(wrapping.envelope), view.on_failure);
+    let (envelope, on_failure) = (Some(wrapping.envelope), view.on_failure(incoming.qos));
     let bus = session.worker.ingest.bus();
     let watch = Watch::begin(bus);
     let (carried, device) = match open(session, wrapping, incoming, received) {

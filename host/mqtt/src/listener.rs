@@ -17,6 +17,7 @@ use ntex::service::cfg::SharedCfg;
 use ntex::service::{Service, ServiceCtx, ServiceFactory, fn_factory_with_config};
 use ntex::time::{Millis, Seconds};
 use wireglot_codec::CodecTable;
+use wireglot_codec::native::JsonRules;
 use wireglot_device::Devices;
 use wireglot_model::limits::{DRAIN_TIMEOUT_S, WORKER_CONNECTIONS_MAX, WORKER_STACK_BYTES};
 
@@ -54,6 +55,8 @@ pub struct MqttConfig {
     pub client_rpc: ClientRpcConfig,
     /// A session without activity ends after this, whatever its keep alive.
     pub session_inactivity_s: u16,
+    /// What JSON values become.
+    pub json: JsonRules,
 }
 
 /// Why the listener did not start.
@@ -91,7 +94,8 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
         config.listeners.iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)?;
     let entrance = Entrance::new(config.proxy_protocol, config.wrong_logins);
     let (client_rpc, session_inactivity_s) = (config.client_rpc.clone(), config.session_inactivity_s);
-    let shared = Arc::new(Shared::new(devices, codecs, entrance, client_rpc, session_inactivity_s));
+    let shared = Shared::new(devices, codecs, entrance, client_rpc, session_inactivity_s, config.json);
+    let shared = Arc::new(shared);
     let ports = Ports::open(config).map_err(StartError::Socket)?;
     let tls = ports.tls.as_ref().map(|(address, _, tls)| (*address, tls.switch.clone()));
     let (started, server) = mpsc::sync_channel(1);

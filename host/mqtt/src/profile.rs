@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use wireglot_codec::{CodecBinding, DecodeFailure, Frame, native};
+use ntex_mqtt::QoS;
+use wireglot_codec::native::{self, JsonRules};
+use wireglot_codec::{CodecBinding, DecodeFailure, Frame};
 use wireglot_device::{AcceptError, ProfileState};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
@@ -22,7 +24,8 @@ use crate::session::Session;
 pub(crate) struct ProfileView {
     state: Arc<ProfileState>,
     pub(crate) topics: ProfileTopics,
-    pub(crate) on_failure: OnFailure,
+    on_failure: OnFailure,
+    acks_refused: bool,
     pub(crate) dead_letters: DeadLetterBounds,
     /// Frames for the codec are kept as they came.
     pub(crate) keeps_raw: bool,
@@ -86,6 +89,7 @@ impl ProfileView {
         Self {
             topics: ProfileTopics::new(&mqtt),
             on_failure: mqtt.on_failure,
+            acks_refused: mqtt.acks_refused,
             dead_letters: state.profile.dead_letters,
             keeps_raw: state.profile.raw_retention_hours.is_some(),
             codec,
@@ -101,6 +105,14 @@ impl ProfileView {
             }),
             webhook: state.profile.client_rpc.webhook.clone().map(Arc::new),
             state,
+        }
+    }
+
+    /// What a bad payload of this QoS gets.
+    pub(crate) fn on_failure(&self, qos: QoS) -> OnFailure {
+        match self.on_failure {
+            OnFailure::Disconnect if self.acks_refused && qos != QoS::AtMostOnce => OnFailure::Refuse,
+            as_set => as_set,
         }
     }
 
@@ -176,7 +188,7 @@ impl ProfileView {
             return Ok((decoded, Some(stamp)));
         }
         if !self.dialect.reads(format) {
-            return Ok((decode_json(route, incoming.payload)?, None));
+            return Ok((decode_json(worker.json(), route, incoming.payload)?, None));
         }
         let decoded = protobuf::decode(&self.state, route, incoming.payload);
         let refused = match decoded {
@@ -184,17 +196,17 @@ impl ProfileView {
             Err(refused) if self.dialect.reads_json_too(format) => refused,
             Err(refused) => return Err(refused),
         };
-        match decode_json(route, incoming.payload) {
+        match decode_json(worker.json(), route, incoming.payload) {
             Ok(decoded) => Ok((decoded, None)),
             Err(too) => Err(Unread::refused(format!("{}; {}", refused.reason, too.reason))),
         }
     }
 }
 
-fn decode_json(route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
+fn decode_json(rules: JsonRules, route: Route, payload: &[u8]) -> Result<Decoded, Unread> {
     let body = match route {
-        Route::Telemetry(_) => UplinkBody::Telemetry(native::telemetry(payload).map_err(Unread::refused)?),
-        Route::Attributes(_) => UplinkBody::Attributes(native::attributes(payload).map_err(Unread::refused)?),
+        Route::Telemetry(_) => UplinkBody::Telemetry(rules.telemetry(payload).map_err(Unread::refused)?),
+        Route::Attributes(_) => UplinkBody::Attributes(rules.attributes(payload).map_err(Unread::refused)?),
         Route::AttributeRequest { id, .. } => {
             let (client_keys, shared_keys) = native::attribute_request(payload).map_err(Unread::refused)?;
             UplinkBody::AttributeRequest { id, client_keys, shared_keys }

@@ -133,7 +133,7 @@ mod tests {
 
     #[track_caller]
     fn check(sent: &[u8], expected: Result<Option<Source>, NotProxied>) {
-        let mut buffer = BytesMut::copy_from_slice(&[sent, b"rest"].concat());
+        let mut buffer = BytesMut::copy_from_slice([sent, b"rest"].concat());
         let read = ProxyHeader.decode(&mut buffer);
         assert_eq!(read, expected, "{sent:02x?}");
         if let Ok(Some(_)) = read {

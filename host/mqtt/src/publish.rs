@@ -174,7 +174,7 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
                 let told = Told { device, view: &view, incoming, received };
                 watch.failed(worker.ingest.bus(), &told, &unread);
             }
-            let on_failure = view.on_failure;
+            let on_failure = view.on_failure(incoming.qos);
             let sender = Sender { device, view: &view, envelope: None, frame_received: received, on_failure };
             bury(session, &sender, incoming, received, unread, owed);
         }

@@ -11,6 +11,7 @@ use ntex::channel::condition::Condition;
 use ntex::rt::JoinHandle;
 use ntex::time::{Millis, sleep};
 use wireglot_bus::{Mailbox, MailboxReceiver};
+use wireglot_codec::native::JsonRules;
 use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
 use wireglot_device::{DeviceHandle, DeviceWorker, Devices, ProfileState};
 use wireglot_model::limits::{DRAIN_TIMEOUT_S, PROVISION_SESSIONS_MAX};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// Sessions that only provision, on all workers.
     guests: AtomicUsize,
     session_inactivity_s: u16,
+    json: JsonRules,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
@@ -54,6 +56,7 @@ impl Shared {
         entrance: Entrance,
         client_rpc: ClientRpcConfig,
         session_inactivity_s: u16,
+        json: JsonRules,
     ) -> Self {
         Self {
             readers: Arc::new(Readers::new(devices.files().clone())),
@@ -62,6 +65,7 @@ impl Shared {
             entrance,
             client_rpc,
             session_inactivity_s,
+            json,
             last_session: AtomicU64::new(0),
             guests: AtomicUsize::new(0),
             counters: std::sync::Mutex::default(),
@@ -170,6 +174,11 @@ impl Worker {
 
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.shared.last_session.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// What JSON values become.
+    pub(crate) fn json(&self) -> JsonRules {
+        self.shared.json
     }
 
     pub(crate) fn session_inactivity_s(&self) -> u16 {

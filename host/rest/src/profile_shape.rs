@@ -57,8 +57,13 @@ const MODELLED_PAYLOAD: [&str; 16] = [
     "enableCompatibilityWithJsonPayloadFormat",
     "useJsonPayloadFormatForDefaultDownlinkTopics",
 ];
-const MODELLED_TRANSPORT: [&str; 4] =
-    ["type", "deviceTelemetryTopic", "deviceAttributesTopic", "deviceAttributesSubscribeTopic"];
+const MODELLED_TRANSPORT: [&str; 5] = [
+    "type",
+    "deviceTelemetryTopic",
+    "deviceAttributesTopic",
+    "deviceAttributesSubscribeTopic",
+    "sendAckOnValidationException",
+];
 /// Our own members: telemetry older than so many days is removed;
 const RETENTION: &str = "retentionDays";
 /// frames are kept as they came for so many hours;
@@ -126,12 +131,22 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
                 attributes_subscribe_topic: topic("deviceAttributesSubscribeTopic", ATTRIBUTES_TOPIC)?,
                 payload: read_payload(payload)?,
                 on_failure: read_on_failure(payload)?,
+                acks_refused: read_acks_refused(transport)?,
                 limits: read_limits(payload)?,
                 schemas: read_schemas(payload)?,
             }))
         }
         "COAP" | "LWM2M" | "SNMP" => Ok(TransportKind::Other(kind.to_owned())),
         other => Err(invalid(format!("Device profile transport type '{other}' is not supported!"))),
+    }
+}
+
+fn read_acks_refused(transport: &Json) -> Result<bool, InvalidShape> {
+    match transport.get("sendAckOnValidationException") {
+        None | Some(Json::Null) => Ok(false),
+        Some(value) => {
+            value.as_bool().ok_or_else(|| invalid("'sendAckOnValidationException' is true or false"))
+        }
     }
 }
 
@@ -351,7 +366,6 @@ pub(crate) fn profile(state: &ProfileState, tenant: TenantId) -> Json {
             json!({"profileData": {"transportConfiguration": {
                 "sparkplug": false,
                 "sparkplugAttributesMetricNames": null,
-                "sendAckOnValidationException": false,
             }}}),
         );
     }
@@ -458,6 +472,7 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
     };
     json!({
         "type": "MQTT",
+        "sendAckOnValidationException": mqtt.acks_refused,
         "deviceTelemetryTopic": mqtt.telemetry_topic,
         "deviceAttributesTopic": mqtt.attributes_topic,
         "deviceAttributesSubscribeTopic": mqtt.attributes_subscribe_topic,

@@ -89,7 +89,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Question> {
         if reader.read_line(&mut head).ok()? == 0 {
             return None;
         }
-        if head[before..].trim().is_empty() {
+        if head.get(before..).is_none_or(|line| line.trim().is_empty()) {
             break;
         }
     }

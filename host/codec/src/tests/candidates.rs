@@ -298,7 +298,8 @@ fn a_canary_is_rolled_back_for_errors_differences_and_latency() {
         let canary = run_canary(&fixture, plan, payload);
         assert_eq!(canary.state, CanaryState::RolledBack, "{canary:?}");
         assert!(canary.reason.as_deref().unwrap().starts_with(reason), "{canary:?}");
-        let events = fixture.folder().events(&name("c"));
+        // The record follows the state.
+        let events = eventually(|| Some(fixture.folder().events(&name("c"))).filter(|all| all.len() == 3));
         let told: Vec<_> = events.iter().map(|event| event.outcome).collect();
         let ended = [CodecOutcome::Live, CodecOutcome::CanaryStarted, CodecOutcome::CanaryRolledBack];
         assert_eq!(told, ended, "{events:?}");

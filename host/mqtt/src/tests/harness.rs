@@ -65,6 +65,7 @@ impl Server {
             wrong_logins: None,
             client_rpc,
             session_inactivity_s,
+            json: wireglot_codec::native::JsonRules::default(),
         };
         let running = start(config, devices.clone(), codecs).unwrap();
         let address = running.local_addrs()[0];

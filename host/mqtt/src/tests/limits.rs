@@ -273,6 +273,7 @@ fn on_short_topics_and_with_other_methods_it_is_an_ordinary_call() {
     for (topic, payload) in calls {
         client.send(&publish(Version::V5, topic, 1, 1, payload));
         assert_eq!(client.packet().0, 0x40);
+        assert!(told(&mut client).contains("nobody answers the method"), "{topic}");
         client.expect_alive();
     }
     // Asked leniently and with another QoS, it is answered all the same.

@@ -202,7 +202,7 @@ fn key_of_the_chain(server: &Server) -> String {
 #[test]
 fn what_is_no_json_may_be_repeated_in_mqtt_5() {
     let server = server();
-    for payload in [&b"\x0a\x01x\xff"[..], b"", b"[1]", b"{\"provisionDeviceKey\":"] {
+    for payload in [&b"\x0a\x01x\xff"[..], b"[1]", b"{\"provisionDeviceKey\":"] {
         let mut client = guest(&server, Version::V5);
         client.send(&publish(Version::V5, REQUEST, 1, 1, payload));
         client.expect_ack(Version::V5, 1, 0x99);

@@ -342,6 +342,11 @@ async fn bad_profiles_are_refused() {
         json!("v3/{app}/devices/{id}/up");
     let message = "with an 'envelope', 'deviceTelemetryTopic' has no named segments";
     site.refused(Method::POST, "/api/deviceProfile", named.to_string(), 400, 31, message).await;
+}
+
+#[tokio::test]
+async fn there_is_one_default_profile() {
+    let site = Site::new().await;
     let mut second = codec_profile("p");
     second["default"] = json!(true);
     let message = "Another default device profile is present in scope of current tenant!";
