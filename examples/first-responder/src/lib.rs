@@ -1,7 +1,9 @@
 //! Answers three calls: `echo` gives the parameters back, `time` tells the time, `lookup` reads a shared attribute.
 //!
 //! The setting `greeting`, a text, is put into every answer to `time`.
-use wireglot_sdk_responder::{failed, quoted, texts, Call, Description, Failure, Responder, Scalar, Settings};
+use wireglot_sdk_responder::{
+    failed, quoted, texts, Call, Description, Failure, Responder, Scalar, Settings,
+};
 
 struct FirstResponder {
     greeting: String,
@@ -44,7 +46,8 @@ impl FirstResponder {
 
 /// `{"key":"place"}` → `{"device":"d","value":"roof"}`
 fn lookup(call: &Call) -> Result<String, Failure> {
-    let params = Settings::parse(&call.params).map_err(|problem| failed(format!("the parameters: {problem}")))?;
+    let params =
+        Settings::parse(&call.params).map_err(|problem| failed(format!("the parameters: {problem}")))?;
     let key = params.text("key").ok().flatten().ok_or_else(|| failed("the parameters name a `key`"))?;
     let shared = Settings::parse(&call.shared).map_err(failed)?;
     let value = match shared.get(key) {

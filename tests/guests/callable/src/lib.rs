@@ -4,8 +4,8 @@
 
 use wireglot_sdk::{malformed, unsupported};
 use wireglot_sdk::{
-    AddressedMessage, Codec, Command, Decoded, Downlink, Message, Metadata, Outgoing, Refusal, RpcResponse, Settings,
-    Uplink,
+    AddressedMessage, Codec, Command, Decoded, Downlink, Message, Metadata, Outgoing, Refusal, RpcResponse,
+    Settings, Uplink,
 };
 
 struct Callable;
