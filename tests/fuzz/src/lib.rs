@@ -23,6 +23,6 @@ pub use wireglot_proto::{ProtoSchemas, attribute_request, claim, client_rpc, pro
 // A target names its subject as `crate::…`, which is the same path here and in the crate under test.
 pub use wireglot_route::{
     Family, Format, ProfileTopics, Route, RouteError, Subscription, attribute_response_topic,
-    attribute_update_topic, facts, matches, ota_request_id, rpc_request_topic, rpc_response_topic, subscription,
-    uplink,
+    attribute_update_topic, facts, matches, ota_request_id, rpc_request_topic, rpc_response_topic,
+    subscription, uplink,
 };
