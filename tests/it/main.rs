@@ -31,6 +31,7 @@ mod rate_limits;
 mod reload;
 mod rpc;
 mod scripts;
+mod sdk;
 mod telemetry;
 mod tls;
 mod versions;
