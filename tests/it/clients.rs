@@ -78,6 +78,27 @@ fn mqtt_js_talks_to_the_device_api() {
 }
 
 #[test]
+fn mqtt_js_calls_and_is_called() {
+    let server = Server::spawn();
+    for version in ["4", "5"] {
+        let name = format!("caller-{version}");
+        let id = server.rest().create_device(&name, None);
+        let told = std::thread::scope(|scope| {
+            let script = scope.spawn(|| node(&server, &name, "calls.js", &[version]));
+            let call = json!({"method": "setGpio", "params": {"pin": "23", "value": 1}, "timeout": 20_000});
+            let answer = server.rest().post(&format!("/api/rpc/twoway/{id}"), &call);
+            assert_eq!(answer.expect("the device answers"), json!({"did": "setGpio"}));
+            script.join().expect("the script ends well")
+        });
+        let told: serde_json::Value = serde_json::from_str(told.trim()).expect("the script prints JSON");
+        assert_eq!(told["answered"], "v1/devices/me/rpc/response/1");
+        assert!(told["time"]["currentTime"].is_i64(), "{told}");
+        assert_eq!(told["asked"], "v1/devices/me/rpc/request/0");
+        assert_eq!(told["request"], json!({"method": "setGpio", "params": {"pin": "23", "value": 1}}));
+    }
+}
+
+#[test]
 fn paho_talks_to_the_device_api() {
     let server = Server::spawn();
     for version in ["4", "5"] {
