@@ -1,8 +1,8 @@
 //! X.509 certificates: as much of them as decides who a device is (device API §3.4).
 //!
 //! A device is found by the hash of its whole certificate, so what a certificate says of itself is never a reason to
-//! trust it. Read are its dates, the common name of its subject, its key, and what its issuer signed; extensions are
-//! not, and certificates of version 1, which many small authorities still make, are read like others. No allocation
+//! trust it. Read are its dates, the common name of its subject, its key, what its issuer signed, and whether it may
+//! sign others; other extensions are not, and certificates of version 1, which many small authorities still make, are read like others. No allocation
 //! follows from what a length says, and nothing is read twice.
 //! Not here: who may connect with one (`chain.rs`), and the proof that its key is there (the TLS handshake).
 
@@ -17,10 +17,17 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
+const BOOLEAN: u8 = 0x01;
+const OCTET_STRING: u8 = 0x04;
+/// What stands before the extensions, if it is there: identifiers of issuer and subject.
+const UNIQUE_IDS: [u8; 2] = [0x81, 0x82];
+const EXTENSIONS: u8 = 0xA3;
 /// The version, which a certificate of version 1 does not have.
 const VERSION: u8 = 0xA0;
 /// 2.5.4.3
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+/// 2.5.29.19
+const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1D, 0x13];
 
 /// The parts of a certificate that are looked at; they borrow its DER.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +43,7 @@ pub struct Certificate<'a> {
     not_before: Timestamp,
     not_after: Timestamp,
     subject: &'a [u8],
+    is_authority: bool,
 }
 
 /// A public key as a certificate states it.
@@ -69,6 +77,11 @@ impl<'a> Certificate<'a> {
     /// When it ends.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// Whether it says that it may sign certificates.
+    pub fn is_authority(&self) -> bool {
+        self.is_authority
     }
 
     /// The first common name of its subject.
@@ -115,6 +128,7 @@ fn read(der: &[u8]) -> Option<Certificate<'_>> {
     let mut key = Der(info.content);
     let algorithm = key.take(SEQUENCE)?.content;
     let key = PublicKey { info: info.whole, algorithm, bits: bits(&key.take(BIT_STRING)?)? };
+    let is_authority = may_sign(fields).unwrap_or_default();
     let is_whole = whole.0.is_empty() && certificate.0.is_empty();
     is_whole.then_some(Certificate {
         signed: signed.whole,
@@ -124,7 +138,28 @@ fn read(der: &[u8]) -> Option<Certificate<'_>> {
         not_before,
         not_after,
         subject,
+        is_authority,
     })
+}
+
+/// What the basic constraints say, in what follows the key. Without them it is no authority.
+fn may_sign(mut fields: Der<'_>) -> Option<bool> {
+    for tag in UNIQUE_IDS {
+        fields.take(tag);
+    }
+    let mut extensions = Der(fields.take(EXTENSIONS)?.content);
+    let mut extensions = Der(extensions.take(SEQUENCE)?.content);
+    while let Some(extension) = extensions.take(SEQUENCE) {
+        let mut extension = Der(extension.content);
+        let kind = extension.take(OBJECT_ID)?;
+        extension.take(BOOLEAN);
+        let mut value = Der(extension.take(OCTET_STRING)?.content);
+        if kind.content == BASIC_CONSTRAINTS {
+            let mut constraints = Der(value.take(SEQUENCE)?.content);
+            return Some(constraints.take(BOOLEAN).is_some_and(|says| says.content == [0xFF]));
+        }
+    }
+    None
 }
 
 /// DER that is still to be read.

@@ -121,15 +121,20 @@ impl Devices {
         self.by_certificate(leaf).ok_or_else(|| refused("the device of its name has other credentials"))
     }
 
-    /// The profile of the first certificate that one knows, unless a device comes before: that one is somebody else.
+    /// The profile of the first certificate that one knows, unless what comes before is a device, which is somebody
+    /// else, or no authority: a device's certificate of yesterday must not make those of others.
     fn profile_of(&self, chain: &[&[u8]]) -> Option<std::sync::Arc<ProfileState>> {
-        for der in chain {
+        for (index, der) in chain.iter().enumerate() {
             if self.by_certificate(der).is_some() {
                 return None;
             }
             let key = sha3_hex(&base64_of(der));
             if let Some(slot) = self.0.tables.read().profile_by_provisioning_key(&key) {
                 return Some(slot.state());
+            }
+            let is_authority = || Certificate::parse(der).is_ok_and(|issuer| issuer.is_authority());
+            if index > 0 && !is_authority() {
+                return None;
             }
         }
         None

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use wireglot_bus::Bus;
 use wireglot_model::limits::{
-    RPC_INFO_BYTES_MAX, RPC_METHOD_BYTES_MAX, RPC_PARAMS_BYTES_MAX, RPCS_PENDING_PER_DEVICE_MAX,
+    RPC_INFO_BYTES_MAX, RPC_METHOD_BYTES_MAX, RPC_PARAMS_BYTES_MAX, RPC_WAIT_MS_MAX,
+    RPCS_PENDING_PER_DEVICE_MAX,
 };
 use wireglot_model::{DeviceId, Fault, RpcId, RpcRecord, RpcStatus, SessionId, Timestamp};
 use wireglot_store::{Batch, ReadError, Store};
@@ -431,11 +432,24 @@ fn check_room(device: &DeviceHandle, record: &RpcRecord, book: &Book) -> Result<
 }
 
 fn new_record(device: DeviceId, draft: RpcDraft, book: &Book, now: Timestamp) -> RpcRecord {
-    let RpcDraft { id, method, params, is_one_way, timeout_ms, expires, retries, additional_info, .. } =
-        draft;
+    let RpcDraft {
+        id,
+        method,
+        params,
+        is_one_way,
+        is_persistent,
+        timeout_ms,
+        expires,
+        retries,
+        additional_info,
+        ..
+    } = draft;
     let rules = &book.rules;
     let timeout_ms = timeout_ms.unwrap_or(rules.timeout_ms).max(rules.timeout_ms_min);
     let expires = expires.unwrap_or(Timestamp(now.0.saturating_add(timeout_ms)));
+    // Only a persistent one outlives its caller for long.
+    let expires =
+        if is_persistent { expires } else { expires.min(Timestamp(now.0.saturating_add(RPC_WAIT_MS_MAX))) };
     RpcRecord {
         id: id.unwrap_or_else(|| RpcId(uuid::Uuid::new_v4())),
         number: book.kept.last_number() + 1,

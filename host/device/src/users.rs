@@ -45,7 +45,9 @@ impl Devices {
     pub fn login(&self, email: &str, password: &str) -> Result<User, DeviceError> {
         let user = self.user_by_email(email);
         // An unknown user costs as much as a wrong password, so that the answer's timing names no users.
-        let hash = user.as_ref().map_or(NOBODY, |user| &user.password_hash);
+        let hash = user.as_ref().map(|user| user.password_hash.as_str());
+        // Nor is there one yet before the user has set it.
+        let hash = hash.filter(|hash| !hash.is_empty()).unwrap_or(NOBODY);
         let is_right = PasswordHash::new(hash).is_ok_and(|hash| {
             argon2().is_ok_and(|argon2| argon2.verify_password(password.as_bytes(), &hash).is_ok())
         });

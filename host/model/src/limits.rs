@@ -294,6 +294,10 @@ pub const OTA_DEVICES_AT_ONCE: usize = 256;
 pub const RPCS_PENDING_PER_DEVICE_MAX: usize = 100;
 /// RPCs on their way into one session at a time: the rest waits where it does not fill the session's outbox.
 pub const RPCS_UNDER_WAY_MAX: usize = 32;
+/// How long an RPC that is not persistent is waited for at most, in milliseconds: its caller is gone by then.
+pub const RPC_WAIT_MS_MAX: i64 = 3_600_000;
+/// Publishes of QoS 1 to one device that it has not acknowledged, however many it says it takes.
+pub const DEVICE_UNACKNOWLEDGED_MAX: u16 = 1_024;
 /// Longest method of an RPC, in bytes.
 pub const RPC_METHOD_BYTES_MAX: usize = 255;
 /// Longest parameters of an RPC, in bytes of JSON text.

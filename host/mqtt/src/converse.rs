@@ -24,8 +24,8 @@ use ntex::time::{Millis, Sleep, timeout};
 use wireglot_model::limits::{DRAIN_TIMEOUT_S, PACKET_BYTES_MAX, PACKET_TIMEOUT_S};
 
 use crate::ack::Close;
-use crate::deliver;
 use crate::session::{Owner, Session};
+use crate::{deliver, rpc};
 
 /// More than this is never read ahead of a packet that is as long as it says.
 pub(crate) const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
@@ -63,6 +63,8 @@ pub(crate) async fn converse<F, D: Dialect>(io: &Io<F>, codec: &D::Codec, owner:
     let end = poll_fn(|cx| listen(io, codec, session, &mut dialect, &mut watch, cx)).await;
     // A part of a package is of no use to whoever does not hear it; a device asks again when it is back.
     session.downloads.stop(session);
+    // What comes now is kept for the next session, as long as it can be told that it was not heard.
+    rpc::end_interest(session);
     // What has begun is finished first: its answers may be lost with the connection, but not its messages. A commit
     // that takes longer than this fails anyway.
     let _finished = timeout(Millis(u32::from(DRAIN_TIMEOUT_S) * 1000), session.window.idle()).await;

@@ -11,7 +11,7 @@ use ntex::util::{ByteString, Bytes};
 use ntex_mqtt::QoS;
 use wireglot_codec::{Outgoing, native};
 use wireglot_model::Downlink;
-use wireglot_model::limits::{DEVICE_OUTBOX_MAX, RPCS_PENDING_PER_DEVICE_MAX};
+use wireglot_model::limits::{DEVICE_OUTBOX_MAX, DEVICE_UNACKNOWLEDGED_MAX, RPCS_PENDING_PER_DEVICE_MAX};
 use wireglot_route::{
     Family, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic,
 };
@@ -200,10 +200,12 @@ pub(crate) struct Full;
 
 impl Outbox {
     pub(crate) fn new(receive_max: Option<NonZeroU16>) -> Self {
+        // Every packet id in use would leave none for the next publish, and looking for one takes long before that.
+        let bound = NonZeroU16::new(DEVICE_UNACKNOWLEDGED_MAX);
         Self {
             waiting: VecDeque::new(),
             last_id: 0,
-            receive_max,
+            receive_max: receive_max.map(|max| bound.map_or(max, |bound| bound.min(max))),
             unacknowledged: Vec::new(),
             calls: VecDeque::new(),
         }
@@ -291,6 +293,19 @@ mod tests {
         assert_eq!(sent(&mut outbox), [0; 0], "an unknown id frees nothing");
         outbox.acknowledge(NonZeroU16::new(2));
         assert_eq!(sent(&mut outbox), [3]);
+    }
+
+    #[test]
+    fn a_device_that_takes_more_than_there_are_packet_ids_is_bounded() {
+        let mut outbox = Outbox::new(NonZeroU16::new(u16::MAX));
+        for _ in 0..DEVICE_UNACKNOWLEDGED_MAX {
+            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
+            assert!(outbox.next(false).is_some());
+        }
+        outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
+        assert!(outbox.next(false).is_none());
+        outbox.acknowledge(NonZeroU16::new(1));
+        assert!(outbox.next(false).is_some());
     }
 
     #[test]

@@ -115,7 +115,9 @@ impl Guest {
         keep_alive: KeepAlive,
         receive_max: Option<NonZeroU16>,
     ) -> Option<Self> {
+        // There are only so many places, and nobody has to log in for one.
         let inactivity = Duration::from_secs(worker.session_inactivity_s().into());
+        let inactivity = inactivity.min(Duration::from_secs(PROVISION_ANSWERED_S.into()));
         worker.enter_guest().then(|| Self {
             worker: worker.clone(),
             line,

@@ -25,7 +25,7 @@ pub(crate) fn note_interest(session: &Session) {
 
 /// The session ends.
 pub(crate) fn end_interest(session: &Session) {
-    if session.subscriptions.borrow().rpcs().is_some() {
+    if session.subscriptions.borrow_mut().forget_rpcs() {
         session.worker.devices.rpc_ceases(session.device.id(), session.id, now());
     }
 }

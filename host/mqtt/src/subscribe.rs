@@ -65,7 +65,13 @@ impl Subscriptions {
         let qos = requested.min(QoS::AtLeastOnce);
         let is_full = self.granted.len() >= SUBSCRIPTIONS_MAX;
         match self.granted.iter_mut().find(|granted| &*granted.filter == filter) {
-            Some(granted) => (granted.qos, granted.interest) = (qos, interest),
+            Some(granted) => {
+                granted.qos = qos;
+                // What is granted without effect leaves an interest that is there alone.
+                if interest != Interest::Nothing {
+                    granted.interest = interest;
+                }
+            }
             None if is_full => return Grant::TooMany,
             None => self.granted.push(Granted { filter: filter.into(), qos, interest }),
         }
@@ -100,6 +106,11 @@ impl Subscriptions {
     /// wants what waits.
     pub(crate) fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.has_news)
+    }
+
+    /// Ends the interest in server-side RPCs; whether there was one.
+    pub(crate) fn forget_rpcs(&mut self) -> bool {
+        self.rpcs.take().is_some()
     }
 
     /// On which topics attribute updates go out, if at all.

@@ -146,7 +146,8 @@ fn any_json(descriptor: &MessageDescriptor, json: &Json) -> Result<DynamicMessag
     let mut message = DynamicMessage::new(descriptor.clone());
     let field = descriptor.get_field_by_name(name);
     let field = field.ok_or("the message google.protobuf.Value is another one")?;
-    message.set_field(&field, value(&field.kind(), json)?);
+    let value = value(&field.kind(), json)?;
+    message.try_set_field(&field, value).map_err(|_| "the message google.protobuf.Value is another one")?;
     Ok(message)
 }
 

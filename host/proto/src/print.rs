@@ -3,6 +3,8 @@
 //! A message is printed with its fields in the order of their numbers; what has no presence is printed with its default,
 //! what has one only when it was set. Numbers are spelled as the server spells them everywhere.
 
+use std::borrow::Cow;
+
 use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
@@ -265,7 +267,7 @@ impl<'a> Printer<'a> {
         write_json_string(url, out);
         if special {
             out.push_str(",\"value\":");
-            self.nested(&inner, out)?;
+            self.deeper(|printer| printer.nested(&inner, out))?;
         } else {
             self.fields(&inner, out)?;
         }
@@ -274,13 +276,13 @@ impl<'a> Printer<'a> {
     }
 
     /// What a transparent message holds, and of what kind that is; `None` for null.
-    fn held(&self, message: &DynamicMessage) -> Option<(Kind, Proto)> {
+    fn held<'m>(&self, message: &'m DynamicMessage) -> Option<(Kind, Cow<'m, Proto>)> {
         let descriptor = message.descriptor();
         let field = match Special::of(&descriptor) {
             Some(Special::AnyJson) => descriptor.fields().find(|field| message.has_field(field)),
             Some(_) | None => descriptor.get_field(1),
         }?;
-        let (kind, value) = (field.kind(), message.get_field(&field).into_owned());
+        let (kind, value) = (field.kind(), message.get_field(&field));
         let is_null = matches!(&kind, Kind::Enum(kind) if is_null(kind));
         (!is_null).then_some((kind, value))
     }

@@ -218,11 +218,11 @@ fn customer_operations() -> Vec<Operation> {
 
 fn rpc_operations() -> Vec<Operation> {
     vec![
-        operation(POST, "/api/rpc/oneway/{id}", rpc::one_way),
-        operation(POST, "/api/rpc/twoway/{id}", rpc::two_way),
-        operation(POST, "/api/plugins/rpc/oneway/{id}", rpc::one_way_v1),
-        operation(POST, "/api/plugins/rpc/twoway/{id}", rpc::two_way_v1),
-        operation(GET, "/api/rpc/persistent/device/{id}", rpc::list),
+        operation(POST, "/api/rpc/oneway/{id}", rpc::one_way).of_device(),
+        operation(POST, "/api/rpc/twoway/{id}", rpc::two_way).of_device(),
+        operation(POST, "/api/plugins/rpc/oneway/{id}", rpc::one_way_v1).of_device(),
+        operation(POST, "/api/plugins/rpc/twoway/{id}", rpc::two_way_v1).of_device(),
+        operation(GET, "/api/rpc/persistent/device/{id}", rpc::list).of_device(),
         operation(GET, "/api/rpc/persistent/{id}", rpc::read),
         operation(DELETE, "/api/rpc/persistent/{id}", rpc::delete),
     ]

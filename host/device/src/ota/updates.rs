@@ -180,9 +180,8 @@ impl Devices {
                     let telemetry = queued(&package, now);
                     put_telemetry(&mut batch, device, now, &telemetry);
                     told.push(Told::telemetry(device, now, telemetry));
-                    if known.is_none_or(|known| known.pushed.is_some()) {
-                        state.waiting.push_back((id, kind));
-                    }
+                    // It may wait already, for a package that is not its target any more; who was told is passed over.
+                    state.waiting.push_back((id, kind));
                     state.known.insert((id, kind), update);
                 }
                 (device, None, Some(_)) => {

@@ -102,6 +102,10 @@ impl Queue {
 
     /// The session takes RPCs from now on: what waits is sent, also what was sent before and is not settled.
     pub(crate) fn listen(&mut self, session: SessionId, rules: &RpcRules, out: &mut Effects) {
+        // A session that was taken over is served until it hears of it.
+        if self.listener.is_some_and(|newer| newer > session) {
+            return;
+        }
         self.listener = Some(session);
         for call in self.calls.values_mut() {
             call.is_under_way = false;

@@ -143,6 +143,29 @@ async fn a_chain_makes_a_device_once_and_renews_its_certificate() {
     assert_eq!(site.devices.device_count(), 1);
 }
 
+/// A chain is only as good as what signed it: a device's certificate that is not in force any more must not name others.
+#[tokio::test]
+async fn a_certificate_of_yesterday_is_no_authority() {
+    let site = Site::new().await;
+    let authority = certificate();
+    chain_profile(&site, &authority.pem(), r"^(dev-\d+)@", true).await.unwrap();
+    let (old, new) = (named("dev-1@factory"), named("dev-1@factory"));
+    for leaf in [&old, &new] {
+        check(&site, &[leaf.der(), authority.der()], Dates::Count, NOW, Ok("dev-1")).await;
+    }
+    let forged = named("dev-2@factory");
+    let refused = Err(CertificateRefusal::Unknown);
+    check(&site, &[forged.der(), old.der(), authority.der()], Dates::Count, NOW, refused).await;
+    let between = {
+        let mut params = CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap()
+    };
+    assert!(Certificate::parse(between.der()).unwrap().is_authority());
+    assert!(!Certificate::parse(old.der()).unwrap().is_authority());
+    check(&site, &[forged.der(), between.der(), authority.der()], Dates::Count, NOW, Ok("dev-2")).await;
+}
+
 #[tokio::test]
 async fn two_connections_with_one_certificate_make_one_device() {
     let site = Site::new().await;
