@@ -38,6 +38,7 @@ mod tls;
 mod trace;
 mod v3;
 mod v5;
+mod whole;
 mod window;
 mod worker;
 

@@ -18,6 +18,7 @@ use crate::entrance::Visitor;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Client, Publication, Session};
 use crate::subscribe::Grant;
+use crate::whole::Whole;
 use crate::worker::Worker;
 use crate::{deliver, rpc};
 use crate::{limit, provision};
@@ -89,7 +90,7 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     let owner = Session::begin(worker, admitted, client, session::Line::V3(line), keep_alive, None);
     drop((packet, visitor));
     acknowledge(io, ConnectAckReason::ConnectionAccepted)?;
-    converse(io, &codec, &owner, V3 { partial: None }).await;
+    converse(io, &codec, &owner, V3 { whole: Whole::new() }).await;
     Ok(())
 }
 
@@ -107,34 +108,30 @@ pub(crate) fn acknowledge<F>(io: &Io<F>, return_code: ConnectAckReason) -> Resul
 
 /// The packets of one session.
 struct V3 {
-    /// A publish whose payload is still on the way.
-    partial: Option<codec::Publish>,
+    whole: Whole<codec::Publish>,
 }
 
 impl Dialect for V3 {
     type Codec = codec::Codec;
 
     fn hear(&mut self, session: &Rc<Session>, packet: Decoded) -> Next<Encoded> {
-        match packet {
-            Decoded::Publish(packet, payload, size) => {
-                if size as usize > PACKET_BYTES_MAX || packet.payload_size > size {
-                    session.close(Close::Malformed);
-                } else if packet.payload_size as usize > payload.len() {
-                    self.partial = Some(packet);
-                } else {
-                    take(session, &packet, &payload);
-                }
+        let publish = match packet {
+            Decoded::Publish(head, payload, size) => {
+                let announced = head.payload_size;
+                self.whole.begin(head, announced, payload, size)
             }
-            Decoded::PayloadChunk(payload, is_last) => match self.partial.take() {
-                Some(packet) if is_last => take(session, &packet, &payload),
-                Some(_) | None => session.close(Close::Malformed),
-            },
+            Decoded::PayloadChunk(payload, is_last) => self.whole.end(payload, is_last),
             Decoded::Packet(Packet::Disconnect, _) => return Next::Farewell,
-            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => session.close(Close::Malformed),
+            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => Err(Close::Malformed),
             Decoded::Packet(packet, _) => {
                 session.hear(now());
                 return reply(session, packet).map_or(Next::Packet, |answer| Next::Answer(answer.into()));
             }
+        };
+        match publish {
+            Ok(Some((packet, payload))) => take(session, &packet, &payload),
+            Ok(None) => {}
+            Err(close) => session.close(close),
         }
         Next::Packet
     }

@@ -22,6 +22,7 @@ use crate::entrance::Visitor;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Client, Publication, Session};
 use crate::subscribe::Grant;
+use crate::whole::Whole;
 use crate::worker::Worker;
 use crate::{deliver, rpc};
 use crate::{limit, provision};
@@ -128,7 +129,7 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     let owner = Session::begin(worker, admitted, client, line, keep_alive, packet.receive_max);
     drop((packet, visitor));
     io.encode(Encoded::Packet(Packet::ConnectAck(Box::new(ack))), &codec).map_err(|_| Broken)?;
-    converse(io, &codec, &owner, V5 { partial: None, aliases: HashMap::new(), does_expire }).await;
+    converse(io, &codec, &owner, V5 { whole: Whole::new(), aliases: HashMap::new(), does_expire }).await;
     Ok(())
 }
 
@@ -144,8 +145,7 @@ pub(crate) async fn refuse<F>(worker: &Worker, io: &Io<F>, refusal: Refusal) -> 
 
 /// The packets of one session.
 struct V5 {
-    /// A publish whose payload is still on the way.
-    partial: Option<codec::Publish>,
+    whole: Whole<codec::Publish>,
     aliases: HashMap<NonZeroU16, ByteString>,
     /// The client asked for a session that ends with its connection.
     does_expire: bool,
@@ -155,33 +155,30 @@ impl Dialect for V5 {
     type Codec = codec::Codec;
 
     fn hear(&mut self, session: &Rc<Session>, packet: Decoded) -> Next<Encoded> {
-        match packet {
-            Decoded::Publish(packet, payload, size) => {
-                if size as usize > PACKET_BYTES_MAX || packet.payload_size > size {
-                    session.close(Close::Malformed);
-                } else if packet.payload_size as usize > payload.len() {
-                    self.partial = Some(packet);
-                } else {
-                    self.take(session, packet, &payload);
-                }
+        let publish = match packet {
+            Decoded::Publish(head, payload, size) => {
+                let announced = head.payload_size;
+                self.whole.begin(head, announced, payload, size)
             }
-            Decoded::PayloadChunk(payload, is_last) => match self.partial.take() {
-                Some(packet) if is_last => self.take(session, packet, &payload),
-                Some(_) | None => session.close(Close::Malformed),
-            },
+            Decoded::PayloadChunk(payload, is_last) => self.whole.end(payload, is_last),
             // MQTT 5, 3.14.2.2.2: whoever asked for no session beyond the connection cannot ask for one now.
             Decoded::Packet(Packet::Disconnect(farewell), _)
                 if self.does_expire
                     && farewell.session_expiry_interval_secs.is_some_and(|seconds| seconds > 0) =>
             {
-                session.close(Close::ProtocolError);
+                Err(Close::ProtocolError)
             }
             Decoded::Packet(Packet::Disconnect(_), _) => return Next::Farewell,
-            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => session.close(Close::Malformed),
+            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => Err(Close::Malformed),
             Decoded::Packet(packet, _) => {
                 session.hear(now());
                 return reply(session, packet).map_or(Next::Packet, |answer| Next::Answer(answer.into()));
             }
+        };
+        match publish {
+            Ok(Some((packet, payload))) => self.take(session, packet, &payload),
+            Ok(None) => {}
+            Err(close) => session.close(close),
         }
         Next::Packet
     }

@@ -12,6 +12,7 @@ use crate::connect::{Broken, KeepAlive, Refusal};
 use crate::session;
 use crate::subscribe::Grant;
 use crate::v3::{Line, acknowledge, refuse};
+use crate::whole::Whole;
 use crate::worker::Worker;
 
 /// Serves a session from its CONNACK to its end.
@@ -25,36 +26,31 @@ pub(crate) async fn serve<F>(
         return refuse(worker, io, Refusal::TooManyProvision).await;
     };
     acknowledge(io, ConnectAckReason::ConnectionAccepted)?;
-    guest.converse(io, codec, V3 { partial: None }).await;
+    guest.converse(io, codec, V3 { whole: Whole::new() }).await;
     Ok(())
 }
 
 struct V3 {
-    /// A publish whose payload is still on the way.
-    partial: Option<codec::Publish>,
+    whole: Whole<codec::Publish>,
 }
 
 impl Tongue for V3 {
     type Codec = codec::Codec;
 
     fn hear(&mut self, packet: Decoded) -> Heard {
-        match packet {
-            Decoded::Publish(packet, payload, size) => {
-                if size as usize > PACKET_BYTES_MAX || packet.payload_size > size {
-                    Heard::Broken(Close::Malformed)
-                } else if packet.payload_size as usize > payload.len() {
-                    self.partial = Some(packet);
-                    Heard::Nothing
-                } else {
-                    publish(packet, &payload)
-                }
+        let whole = match packet {
+            Decoded::Publish(head, payload, size) => {
+                let announced = head.payload_size;
+                self.whole.begin(head, announced, payload, size)
             }
-            Decoded::PayloadChunk(payload, is_last) => match self.partial.take() {
-                Some(packet) if is_last => publish(packet, &payload),
-                Some(_) | None => Heard::Broken(Close::Malformed),
-            },
-            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => Heard::Broken(Close::Malformed),
-            Decoded::Packet(packet, _) => hear(packet),
+            Decoded::PayloadChunk(payload, is_last) => self.whole.end(payload, is_last),
+            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => Err(Close::Malformed),
+            Decoded::Packet(packet, _) => return hear(packet),
+        };
+        match whole {
+            Ok(Some((packet, payload))) => publish(packet, &payload),
+            Ok(None) => Heard::Nothing,
+            Err(close) => Heard::Broken(close),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::connect::{Broken, KeepAlive, Refusal, WHOLE_PACKET_BYTES_MAX};
 use crate::session;
 use crate::subscribe::Grant;
 use crate::v5::{Line, refuse};
+use crate::whole::Whole;
 use crate::worker::Worker;
 
 /// Serves a session from its CONNACK to its end.
@@ -37,36 +38,31 @@ pub(crate) async fn serve<F>(
         ..ConnectAck::default()
     };
     io.encode(Encoded::Packet(Packet::ConnectAck(Box::new(ack))), codec).map_err(|_| Broken)?;
-    guest.converse(io, codec, V5 { partial: None }).await;
+    guest.converse(io, codec, V5 { whole: Whole::new() }).await;
     Ok(())
 }
 
 struct V5 {
-    /// A publish whose payload is still on the way.
-    partial: Option<codec::Publish>,
+    whole: Whole<codec::Publish>,
 }
 
 impl Tongue for V5 {
     type Codec = codec::Codec;
 
     fn hear(&mut self, packet: Decoded) -> Heard {
-        match packet {
-            Decoded::Publish(packet, payload, size) => {
-                if size as usize > PACKET_BYTES_MAX || packet.payload_size > size {
-                    Heard::Broken(Close::Malformed)
-                } else if packet.payload_size as usize > payload.len() {
-                    self.partial = Some(packet);
-                    Heard::Nothing
-                } else {
-                    publish(packet, &payload)
-                }
+        let whole = match packet {
+            Decoded::Publish(head, payload, size) => {
+                let announced = head.payload_size;
+                self.whole.begin(head, announced, payload, size)
             }
-            Decoded::PayloadChunk(payload, is_last) => match self.partial.take() {
-                Some(packet) if is_last => publish(packet, &payload),
-                Some(_) | None => Heard::Broken(Close::Malformed),
-            },
-            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => Heard::Broken(Close::Malformed),
-            Decoded::Packet(packet, _) => hear(packet),
+            Decoded::PayloadChunk(payload, is_last) => self.whole.end(payload, is_last),
+            Decoded::Packet(_, size) if size as usize > PACKET_BYTES_MAX => Err(Close::Malformed),
+            Decoded::Packet(packet, _) => return hear(packet),
+        };
+        match whole {
+            Ok(Some((packet, payload))) => publish(packet, &payload),
+            Ok(None) => Heard::Nothing,
+            Err(close) => Heard::Broken(close),
         }
     }
 
