@@ -1,9 +1,9 @@
 //! A device that is looked at packet by packet: what exactly it is sent, and how its connection ends.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use wireglot_load::wire::{self, Version, kind};
@@ -326,24 +326,7 @@ impl Client {
     /// The next packet; none when the connection has ended.
     #[track_caller]
     pub(super) fn read(&mut self) -> Option<Packet> {
-        let start = Instant::now();
-        loop {
-            if let Some(raw) = wire::first_packet(&self.partial) {
-                let packet = Packet { head: raw.head, body: raw.body.to_vec() };
-                let len = raw.len;
-                self.partial.drain(..len);
-                return Some(packet);
-            }
-            let rest = self.patience.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
-            self.stream.set_read_timeout(Some(rest)).expect("an open socket");
-            let mut bytes = [0; 65_536];
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(read) => self.partial.extend(bytes.iter().take(read)),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("the server neither answered nor closed: {error}"),
-            }
-        }
+        self.stream.packet(&mut self.partial, self.patience).map(|(head, body)| Packet { head, body })
     }
 }
 

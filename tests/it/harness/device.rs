@@ -1,9 +1,9 @@
 //! A device with exact control over its packets, for both protocol versions.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wireglot_load::wire::{self, Connect, Version, kind};
 
@@ -264,24 +264,7 @@ impl Device {
     /// The next packet; none when the connection has ended.
     #[track_caller]
     fn read(&mut self, timeout: Duration) -> Option<Packet> {
-        let start = Instant::now();
-        loop {
-            if let Some(raw) = wire::first_packet(&self.partial) {
-                let packet = Packet { head: raw.head, body: raw.body.to_vec() };
-                let len = raw.len;
-                self.partial.drain(..len);
-                return Some(packet);
-            }
-            let rest = timeout.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
-            self.stream.set_read_timeout(Some(rest)).expect("an open socket");
-            let mut bytes = [0; 4_096];
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(read) => self.partial.extend(bytes.iter().take(read)),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("the server neither answered nor closed within {timeout:?}: {error}"),
-            }
-        }
+        self.stream.packet(&mut self.partial, timeout).map(|(head, body)| Packet { head, body })
     }
 }
 

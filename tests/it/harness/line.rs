@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::client::ResolvesClientCert;
@@ -15,6 +15,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
     SupportedProtocolVersion,
 };
+use wireglot_load::wire;
 
 /// A connection.
 pub(crate) enum Line {
@@ -29,6 +30,30 @@ impl Line {
 
     pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.tcp().set_write_timeout(timeout)
+    }
+
+    /// The next packet: its first byte and its body; none when the connection has ended. `partial` is what has been read
+    /// of the packets after it.
+    #[track_caller]
+    pub(crate) fn packet(&mut self, partial: &mut Vec<u8>, patience: Duration) -> Option<(u8, Vec<u8>)> {
+        let start = Instant::now();
+        loop {
+            if let Some(raw) = wire::first_packet(partial) {
+                let packet = (raw.head, raw.body.to_vec());
+                let len = raw.len;
+                partial.drain(..len);
+                return Some(packet);
+            }
+            let rest = patience.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
+            self.set_read_timeout(Some(rest)).expect("an open socket");
+            let mut bytes = [0; 65_536];
+            match self.read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(read) => partial.extend(bytes.iter().take(read)),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("the server neither answered nor closed within {patience:?}: {error}"),
+            }
+        }
     }
 
     /// The certificate that the server has shown.
