@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wireglot_model::{Decoded, FailureStage, Sample, UplinkBody, Value};
+use wireglot_model::{Decoded, FailureStage, ProfileLimits, Sample, UplinkBody, Value};
 
 use crate::engine::thread_time;
 use crate::load::LoadedCodec;
@@ -23,6 +23,7 @@ pub use report::{DifferenceCounts, Example, FrameCounts, ShadowReport, SideRepor
 pub struct ShadowSide {
     codec: Arc<LoadedCodec>,
     settings: Arc<str>,
+    limits: Arc<ProfileLimits>,
     session: Option<Session>,
     calls: u32,
 }
@@ -35,9 +36,10 @@ pub(crate) struct Outcome {
 }
 
 impl ShadowSide {
-    /// A version under a profile's settings; its instance is made by the first frame.
-    pub fn new(codec: Arc<LoadedCodec>, settings: &str) -> Self {
-        Self { codec, settings: settings.into(), session: None, calls: 0 }
+    /// A version under a profile's settings and limits; its instance is made by the first frame.
+    pub fn new(codec: Arc<LoadedCodec>, settings: &Arc<str>, limits: &Arc<ProfileLimits>) -> Self {
+        let (settings, limits) = (Arc::clone(settings), Arc::clone(limits));
+        Self { codec, settings, limits, session: None, calls: 0 }
     }
 
     pub(crate) fn codec(&self) -> &Arc<LoadedCodec> {
@@ -47,7 +49,7 @@ impl ShadowSide {
     fn decode(&mut self, frame: &Frame<'_>) -> Outcome {
         let mut session = match self.session.take() {
             Some(session) => session,
-            None => match self.codec.session(&self.settings) {
+            None => match self.codec.session_under(&self.settings, &self.limits) {
                 Ok(session) => session,
                 Err(failure) => return Outcome { result: Err(failure), time: None },
             },

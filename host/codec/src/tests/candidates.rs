@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use wireglot_model::limits::{
     CANARY_HARD_FAILURES_MAX, CANDIDATES_MAX, CODEC_FILE_STABLE_MS, SHADOW_PROFILES_MAX,
 };
-use wireglot_model::{Actor, CodecStamp, Timestamp, Value};
+use wireglot_model::{Actor, CodecStamp, ProfileLimits, Timestamp, Value};
 
 use super::guests::{self, ACCEPTING_NONE, BEGIN, GOOD, REFUSING, SLOWLY, TRAPPING};
 use super::rollback::operator;
@@ -162,6 +162,21 @@ fn what_the_queue_cannot_hold_is_dropped_and_counted() {
         assert!(dropped > 0 && dropped < frames, "{dropped}");
         assert_eq!(fixture.table.counters().shadow_frames_dropped, dropped);
     }
+}
+
+/// What a candidate may use where it would serve is what it may use where it is tried.
+#[test]
+fn a_candidate_is_tried_under_the_limits_of_the_profile() {
+    let fixture = Fixture::trying(&guests::changed("2.0.0", 7, BEGIN, SLOWLY));
+    let worker = fixture.table.worker();
+    let limits = ProfileLimits { deadline_ms: Some(1), ..ProfileLimits::default() };
+    let narrow = CodecBinding { limits: limits.into(), ..binding("c", "{}") };
+    let report = eventually(|| {
+        worker.decode(&narrow, &frame(&[0, 0])).unwrap();
+        fixture.candidate().report.filter(|report| report.frames > 0)
+    });
+    let failed = report.new.errors.iter().sum::<u64>();
+    assert_eq!((failed, report.old.errors.iter().sum()), (report.frames, 0_u64), "{report:?}");
 }
 
 #[test]
@@ -457,7 +472,7 @@ fn two_versions_are_compared_without_a_server() {
     let fixture = Fixture::new();
     let side = |component: &[u8]| {
         let loaded = fixture.table.engine().load(&name("c"), component).unwrap();
-        ShadowSide::new(std::sync::Arc::new(loaded), "{}")
+        ShadowSide::new(std::sync::Arc::new(loaded), &"{}".into(), &std::sync::Arc::default())
     };
     let mut old = side(&guests::codec("1.0.0", 7));
     let mut new = side(&guests::changed("2.0.0", 7, BEGIN, TRAPPING));
