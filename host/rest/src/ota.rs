@@ -123,9 +123,12 @@ pub(crate) async fn upload(
         OtaContent::Url { .. } => return Err(DeviceError::from(Rule::PackageFixed("url")).into()),
     }
     let Received { draft, name, content_type } = receive(&api.devices, form).await?;
-    let file = blocking(move || keep(draft, algorithm, given, name, content_type)).await?;
     let devices = api.devices.clone();
+    // Whoever goes away while the checksum is made leaves no file behind that belongs to nobody.
     let saved = carried_through(async move {
+        let keeping = move || keep(draft, algorithm, given, name, content_type);
+        let kept = tokio::task::spawn_blocking(keeping).await;
+        let file = kept.map_err(|broken| DeviceError::NotAccepted(broken.to_string()))??;
         let stored = file.file;
         let saved = devices.set_ota_file(package, file).await;
         if saved.is_err() {

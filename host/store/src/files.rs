@@ -182,8 +182,12 @@ impl FileDraft {
     pub fn keep(mut self) -> Result<Uuid, FileError> {
         self.file.sync_all()?;
         std::fs::rename(self.folder.part(self.id), self.folder.whole(self.id))?;
+        let synced = File::open(&self.folder.path).and_then(|folder| folder.sync_all());
+        if let Err(error) = synced {
+            std::fs::rename(self.folder.whole(self.id), self.folder.part(self.id))?;
+            return Err(error.into());
+        }
         self.is_kept = true;
-        File::open(&self.folder.path)?.sync_all()?;
         Ok(self.id)
     }
 }
