@@ -115,6 +115,10 @@ settings! {
     json_string_chars_max: usize = "0", "0..=65536", |text| whole(text, 0..=65_536);
     /// Silence after which a session is closed, in seconds, whatever its keep alive; longer keep alives are answered with two thirds of it.
     session_inactivity_s: u16 = "600", "3..=3600", |text| whole(text, limits::SESSION_INACTIVITY_S);
+    /// How often a gateway's `gatewayMetrics` are written, in seconds: the latencies of its connectors.
+    gateway_metrics_s: u16 = "60", "1..=3600", |text| whole(text, 1..=3_600);
+    /// How many devices there may be; 0: as many as there is room for. Those that are there stay.
+    devices_max: usize = "0", "0..=10000000", |text| whole(text, 0..=10_000_000);
     /// Silence after which a device counts as inactive (server attribute `active`), in seconds, where its own server attribute `inactivityTimeout` (milliseconds) does not say.
     device_inactivity_s: Duration = "600", "1..=31536000", |text| whole(text, 1..=31_536_000).map(Duration::from_secs);
     /// How often devices that have become inactive are looked for, in seconds.

@@ -63,6 +63,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         wrong_logins,
         client_rpc,
         session_inactivity_s,
+        gateway_metrics_s: config.gateway_metrics_s,
         json: JsonRules {
             type_cast: config.json_type_cast,
             string_units_max: Some(config.json_string_chars_max).filter(|max| *max > 0),
@@ -255,6 +256,7 @@ async fn open_devices(config: &Config, store: &Store, bus: &Bus) -> anyhow::Resu
         duration_ms: config.claim_duration_ms,
     });
     devices.set_rpc_rules(config.rpc_rules());
+    devices.set_devices_max(if config.devices_max == 0 { usize::MAX } else { config.devices_max });
     if let Some(first) = first_start
         && let Some(password) = first.generated_password
     {

@@ -1,4 +1,5 @@
-//! The built-in JSON payloads: device API §8, and §11.2/§11.3 for attribute requests and what is written back.
+//! The built-in JSON payloads: device API §8, §11.2/§11.3 for attribute requests and what is written back, and the
+//! gateway API (`gateway.rs`).
 //!
 //! It guards that no payload can panic, recurse without end or expand a number without bound, and that a value is
 //! typed from the text that the device sent, never from a double in between.
@@ -11,11 +12,18 @@
 //!
 //! Not here: topics and request ids (`route`), what is done with the values (`device`).
 
+mod gateway;
 mod provision;
 mod read;
 mod typing;
 mod write;
 
+pub use gateway::{
+    gateway_attribute_request, gateway_claim, gateway_connect, gateway_disconnect, gateway_metrics,
+    gateway_part_payloads, gateway_rpc_response, write_gateway_attribute_delete,
+    write_gateway_attribute_response, write_gateway_attribute_update, write_gateway_disconnect,
+    write_gateway_rpc_request,
+};
 pub use provision::{ProvisionRefusal, claim, provision_request, write_provision_answer};
 pub use write::{
     write_attribute_delete, write_attribute_response, write_attribute_update, write_error, write_rpc_request,

@@ -55,8 +55,10 @@ pub(crate) struct AdditionalInfo {
     pub(crate) is_gateway: bool,
     /// The gateway that brought the device.
     pub(crate) gateway: Option<DeviceId>,
-    /// Its identity on a LoRaWAN network, in lower case.
+    /// Its identity on a LoRaWAN network, in lower case: frames of another device under its name are not its own.
     pub(crate) dev_eui: Option<Box<str>>,
+    /// A gateway's ping is a sign of life of the devices behind it.
+    pub(crate) overwrites_activity: bool,
 }
 
 impl AdditionalInfo {
@@ -72,6 +74,7 @@ impl AdditionalInfo {
             is_gateway: member("gateway").and_then(Json::as_bool) == Some(true),
             gateway,
             dev_eui: dev_eui.map(|eui| eui.to_ascii_lowercase().into()),
+            overwrites_activity: member("overwriteActivityTime").and_then(Json::as_bool) == Some(true),
         })
     }
 }
@@ -124,6 +127,10 @@ impl Devices {
         let (device, committed) = {
             let mut tables = self.0.tables.write();
             check_name(&tables, &draft.name, None)?;
+            let devices_max = self.0.devices_max();
+            if tables.device_count() >= devices_max {
+                return Err(Rule::TooManyDevices(devices_max).into());
+            }
             let info = AdditionalInfo::parse(&draft.additional_info)?;
             let id = DeviceId(uuid::Uuid::new_v4());
             let credentials = new_record(&tables, id, credentials, now)?;
@@ -164,7 +171,7 @@ impl Devices {
         expected: Option<u64>,
         now: Timestamp,
     ) -> Result<DeviceHandle, DeviceError> {
-        let (device, committed) = {
+        let (device, committed, renamed) = {
             let mut tables = self.0.tables.write();
             let device = tables.device(id).ok_or(DeviceError::NotFound)?.clone();
             let stored = device.record();
@@ -184,21 +191,28 @@ impl Devices {
                 is_gateway: info.is_gateway,
                 ota: draft.ota,
                 version: stored.version + 1,
-                ..stored
+                ..stored.clone()
             };
+            let stored_name = stored.name;
+            profile.put_into(&mut batch);
             batch.put_device(&record);
+            let renamed = (stored_name != record.name).then(|| (stored_name, record.name.clone()));
             tables.replace_record(&device, DeviceRecord::new(record, profile));
             self.changed();
             let committed = self.0.queue_record(&device, batch);
             self.0.updates.look_at(id);
-            (device, committed)
+            (device, committed, renamed)
         };
         committed.await?;
+        if let Some((before, after)) = renamed {
+            let params = serde_json::json!({ before: after }).to_string();
+            self.tell_gateway(&device, "gateway_device_renamed", params, now).await;
+        }
         Ok(device)
     }
 
     /// Deletes a device with all that is stored about it, and ends its session.
-    pub async fn delete_device(&self, id: DeviceId) -> Result<(), DeviceError> {
+    pub async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<(), DeviceError> {
         let (device, committed) = {
             let mut tables = self.0.tables.write();
             let device = tables.device(id).ok_or(DeviceError::NotFound)?.clone();
@@ -219,7 +233,10 @@ impl Devices {
             (device, committed)
         };
         self.close(&device);
-        committed.await
+        committed.await?;
+        let params = Json::from(&*device.name()).to_string();
+        self.tell_gateway(&device, "gateway_device_deleted", params, now).await;
+        Ok(())
     }
 }
 

@@ -1,9 +1,9 @@
 //! What can go wrong, and whose fault it is. The texts of `Rule` are those that existing clients know.
 
 use wireglot_model::limits::{
-    ATTRIBUTES_PER_SCOPE_MAX, CUSTOMERS_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX, NAME_CHARS_MAX,
-    NAME_PATTERN_BYTES_MAX, OTA_PACKAGES_MAX, OTA_TEXT_CHARS_MAX, OTA_URL_BYTES_MAX, PASSWORD_CHARS_MIN,
-    SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
+    ATTRIBUTES_PER_SCOPE_MAX, CUSTOMERS_MAX, GATEWAY_DEVICES_MAX, GATEWAY_PROFILES_MAX, KEY_CHARS_MAX,
+    NAME_CHARS_MAX, NAME_PATTERN_BYTES_MAX, OTA_PACKAGES_MAX, OTA_TEXT_CHARS_MAX, OTA_URL_BYTES_MAX,
+    PASSWORD_CHARS_MIN, SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
 };
 use wireglot_model::segments::InvalidSegment;
 use wireglot_model::{ChecksumAlgorithm, Fault};
@@ -51,6 +51,8 @@ pub enum DeviceError {
 /// A rule that a saved record must keep.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rule {
+    #[error("There may be {0} devices: delete some, or raise 'devices_max'!")]
+    TooManyDevices(usize),
     #[error("Device name should be specified!")]
     DeviceNameMissing,
     #[error("Device with such name already exists!")]
@@ -219,6 +221,18 @@ pub enum AcceptError {
     /// The gateway has as many devices as it may.
     #[error("a gateway may have {GATEWAY_DEVICES_MAX} devices behind it")]
     TooManyChildren,
+    /// It speaks for itself as if it were behind itself.
+    #[error("a gateway is not behind itself: it has the topics of a device for what it says of its own")]
+    OwnName,
+    /// The profile of a new device cannot be one.
+    #[error("the profile ('type') of a new device has a name of 1 to {NAME_CHARS_MAX} characters")]
+    InvalidProfileName,
+    /// There are as many profiles as gateways may make.
+    #[error("no profile has this name, and there are {GATEWAY_PROFILES_MAX} already: make it over REST")]
+    TooManyProfiles,
+    /// There are as many devices as there may be.
+    #[error("there may be {0} devices ('devices_max')")]
+    TooManyDevices(usize),
     /// A network server speaks for a device that is not here and may not be made.
     #[error(
         "no device is named '{device}', and the connection may bring {create_max} into being \
@@ -268,13 +282,18 @@ impl AcceptError {
     pub fn fault(&self) -> Fault {
         match self {
             AcceptError::InvalidChildName
+            | AcceptError::OwnName
+            | AcceptError::InvalidProfileName
             | AcceptError::NotCarried { .. }
             | AcceptError::OtherDevEui { .. }
             | AcceptError::InvalidKey
             | AcceptError::SecretTooLong
             | AcceptError::Unsupported(_) => Fault::Device,
             AcceptError::NotGateway { .. } | AcceptError::Deleted => Fault::Denied,
-            AcceptError::TooManyChildren | AcceptError::TooManyAttributes => Fault::Quota,
+            AcceptError::TooManyChildren
+            | AcceptError::TooManyProfiles
+            | AcceptError::TooManyDevices(_)
+            | AcceptError::TooManyAttributes => Fault::Quota,
             AcceptError::NotStored(error) => error.fault(),
             AcceptError::NoSecret(_) => Fault::Host,
         }

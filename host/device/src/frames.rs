@@ -125,7 +125,8 @@ impl Devices {
         let device = self.device(letter.device).ok_or(AcceptError::Deleted)?;
         self.drop_stale(&device, &mut decoded, letter.received);
         let raw = self.raw_of(letter)?.map(|raw| (raw, decoded.clone()));
-        let (mut batch, after) = self.prepare(&device, letter.received, codec, decoded, None)?;
+        let mut batch = Batch::default();
+        let after = self.prepare(&device, letter.received, codec, decoded, None, &mut batch)?;
         if let Some(((key, frame), decoded)) = raw {
             // A later replay of the raw frame has to find what is stored now.
             let traces = union(&frame.traces, self.traces(&device, letter.received, &decoded));

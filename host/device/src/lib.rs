@@ -39,7 +39,7 @@ mod users;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -59,6 +59,7 @@ pub use devices::{DeviceDraft, ProfileChoice};
 pub use error::{AcceptError, DeviceError, OpenError, Rule};
 pub use fleet::{DeviceSpec, Ensured};
 pub use frames::{Again, Change, Place, ReviveError};
+pub use gateway::ChildProfile;
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use ota::{OtaPackageDraft, OtaUrlDraft, UpdatesDue, checksum};
 pub use profiles::ProfileDraft;
@@ -70,7 +71,7 @@ pub use session::{Revoked, SessionFacts};
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use users::{HashedPassword, UserDraft};
 pub use wireglot_store::{FileDraft, FileError, Files, HistoryQuery, LetterFilter, RawKey, StoredFile};
-pub use worker::{Accepted, DeviceWorker, Outcome, Raw};
+pub use worker::{Accepted, DeviceWorker, Outcome, Parts, Raw};
 
 /// All devices, profiles and users. Cheap to clone; all clones are the same, and differ at most in who acts.
 #[derive(Clone)]
@@ -93,6 +94,7 @@ struct Inner {
     rpcs: rpc::Rpcs,
     rates: rate::Rates,
     activity: activity::ActivityBook,
+    devices_max: AtomicUsize,
 }
 
 /// The wall clock, as MQTT, REST and the host stamp what they receive. Nothing below them reads it.
@@ -127,9 +129,20 @@ impl Devices {
         self.0.raw_number.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Sets how many devices there may be; those that are there stay.
+    pub fn set_devices_max(&self, devices_max: usize) {
+        self.0.devices_max.store(devices_max, Ordering::Relaxed);
+    }
+
     /// Whether the store still commits.
     pub fn healthy(&self) -> bool {
         self.0.store.healthy()
+    }
+}
+
+impl Inner {
+    fn devices_max(&self) -> usize {
+        self.devices_max.load(Ordering::Relaxed)
     }
 }
 

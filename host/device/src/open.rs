@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -80,6 +80,7 @@ impl Devices {
             rpcs,
             rates,
             activity,
+            devices_max: AtomicUsize::new(usize::MAX),
         };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
     }

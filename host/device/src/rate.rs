@@ -78,6 +78,8 @@ pub(crate) struct DeviceBuckets {
     is_gateway: bool,
     own: Buckets,
     children: Buckets,
+    /// Its own as a device behind a gateway.
+    behind: Buckets,
 }
 
 /// The buckets of one level.
@@ -205,6 +207,7 @@ impl DeviceBuckets {
             is_gateway,
             own: Buckets::new(own, before.map(|before| &before.own)),
             children: Buckets::new(&policy.limits.gateway, before.map(|before| &before.children)),
+            behind: Buckets::new(&policy.limits.gateway_device, before.map(|before| &before.behind)),
         }
     }
 }
@@ -230,7 +233,7 @@ impl Devices {
             return Ok(());
         }
         let epoch = *rates.epoch.get_or_init(|| now);
-        let nanos = u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX);
+        let nanos = nanos_since(epoch, now);
         let policy = rates.policy.load();
         let refuse = |level| move |kind| rates.refuse(level, kind, device, at);
         policy.tenant.charge(charge, nanos).map_err(refuse(RateLevel::Tenant))?;
@@ -242,6 +245,31 @@ impl Devices {
         };
         let side = if speaker == Speaker::Child { &buckets.children } else { &buckets.own };
         side.charge(charge, nanos).map_err(refuse(level))
+    }
+
+    /// Counts what `gateway` says for a device behind it: by the limits of all of its devices together, and by those of each
+    /// one, as soon as it is known which.
+    pub fn charge_child(
+        &self,
+        gateway: &DeviceHandle,
+        child: Option<&DeviceHandle>,
+        charge: Charge,
+        now: Instant,
+        at: Timestamp,
+    ) -> Result<(), RateExceeded> {
+        if !self.is_rate_limited() {
+            return Ok(());
+        }
+        self.charge(gateway, Speaker::Child, charge, now, at)?;
+        let Some(child) = child else { return Ok(()) };
+        let rates = &self.0.rates;
+        let epoch = *rates.epoch.get_or_init(|| now);
+        let nanos = nanos_since(epoch, now);
+        let buckets = child.buckets(&rates.policy.load());
+        buckets
+            .behind
+            .charge(charge, nanos)
+            .map_err(|kind| rates.refuse(RateLevel::GatewayDevice, kind, child, at))
     }
 
     /// Counts what `speaker` said over the connection of `device` as a whole: all parts of its own with values are one
@@ -340,6 +368,10 @@ impl DeviceHandle {
         self.state.buckets.store(Some(made.clone()));
         made
     }
+}
+
+fn nanos_since(epoch: Instant, now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How many values a part has; `None` where it is of a kind that has none.

@@ -69,12 +69,16 @@ pub(crate) struct DeviceRecord {
     pub(crate) device: Device,
     pub(crate) name: Arc<str>,
     pub(crate) profile: Arc<ProfileSlot>,
-    /// `devEui` of its additional info: frames of another device under its name are not its own.
-    pub(crate) dev_eui: Option<Box<str>>,
+    /// What its additional info says to the server.
+    pub(crate) info: AdditionalInfo,
 }
 
 /// A profile whose versions follow each other.
-pub(crate) struct ProfileSlot(ArcSwap<ProfileState>);
+pub(crate) struct ProfileSlot {
+    state: ArcSwap<ProfileState>,
+    /// Whether its record is known to be in the store.
+    is_durable: AtomicBool,
+}
 
 impl ProfileState {
     pub(crate) fn new(profile: Profile, schemas: Option<Arc<ProtoSchemas>>) -> Arc<Self> {
@@ -84,16 +88,31 @@ impl ProfileState {
 
 impl ProfileSlot {
     pub(crate) fn new(profile: Profile, schemas: Option<Arc<ProtoSchemas>>) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::new(ProfileState::new(profile, schemas))))
+        let state = ArcSwap::new(ProfileState::new(profile, schemas));
+        Arc::new(Self { state, is_durable: AtomicBool::new(true) })
+    }
+
+    /// A profile that goes into the store with the first device that has it.
+    pub(crate) fn not_kept_yet(profile: Profile) -> Arc<Self> {
+        let slot = Self::new(profile, None);
+        slot.is_durable.store(false, Ordering::Release);
+        slot
     }
 
     pub(crate) fn state(&self) -> Arc<ProfileState> {
-        self.0.load_full()
+        self.state.load_full()
+    }
+
+    /// Puts the record into `batch`, unless it is known to be in the store.
+    pub(crate) fn put_into(&self, batch: &mut Batch) {
+        if !self.is_durable.load(Ordering::Acquire) {
+            batch.put_profile(&self.state().profile);
+        }
     }
 
     pub(crate) fn publish(&self, profile: Profile, schemas: Option<Arc<ProtoSchemas>>) -> Arc<ProfileState> {
         let state = ProfileState::new(profile, schemas);
-        self.0.store(state.clone());
+        self.state.store(state.clone());
         state
     }
 }
@@ -164,11 +183,24 @@ impl DeviceHandle {
     /// The save of this number has been committed.
     pub(crate) fn settle(&self, save: u64) {
         self.state.durable.fetch_max(save, Ordering::AcqRel);
+        self.state.record.load().profile.is_durable.store(true, Ordering::Release);
+    }
+
+    /// As one whose session begins now: a change of its credentials from here on ends it.
+    pub fn admitted(&self) -> Self {
+        Self { state: self.state.clone(), admitted_by: self.state.credentials.load().version }
+    }
+
+    /// Whether a ping of this gateway is a sign of life of all devices behind it.
+    pub fn pings_for_children(&self) -> bool {
+        self.state.record.load().info.overwrites_activity
     }
 
     /// Puts the record and the credentials as they are now into `batch`.
     pub(crate) fn put_into(&self, batch: &mut Batch) {
-        batch.put_device(&self.state.record.load().device);
+        let record = self.state.record.load();
+        record.profile.put_into(batch);
+        batch.put_device(&record.device);
         batch.put_credentials(&self.state.credentials.load());
     }
 }
@@ -176,8 +208,8 @@ impl DeviceHandle {
 impl DeviceRecord {
     pub(crate) fn new(device: Device, profile: Arc<ProfileSlot>) -> Arc<Self> {
         // Nothing is saved that is not JSON.
-        let dev_eui = AdditionalInfo::parse(&device.additional_info).ok().and_then(|info| info.dev_eui);
-        Arc::new(Self { name: device.name.as_str().into(), device, profile, dev_eui })
+        let info = AdditionalInfo::parse(&device.additional_info).unwrap_or_default();
+        Arc::new(Self { name: device.name.as_str().into(), device, profile, info })
     }
 }
 

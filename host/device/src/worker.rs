@@ -47,6 +47,15 @@ pub(crate) struct After {
     codec: Option<CodecStamp>,
     uplinks: Vec<Uplink>,
     answers: Vec<Downlink>,
+    /// What follows the other parts of a message about several devices.
+    others: Vec<After>,
+}
+
+/// A message about several devices on its way to the disk: all of its parts become durable together.
+#[derive(Default)]
+pub struct Parts {
+    batch: Batch,
+    rest: Vec<After>,
 }
 
 /// A frame that its profile keeps as it came.
@@ -105,12 +114,61 @@ impl<T> DeviceWorker<T> {
         raw: Option<Raw<'_>>,
         then: T,
     ) -> Result<(), (AcceptError, T)> {
-        let prepared = self.devices.prepare(device, received, codec, decoded, raw);
-        let (batch, rest) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Err((error, then)),
-        };
-        self.submit(batch, rest.map(Box::new), then)
+        let mut batch = Batch::default();
+        match self.devices.prepare(device, received, codec, decoded, raw, &mut batch) {
+            Ok(rest) => self.submit(batch, rest.map(Box::new), then),
+            Err(error) => Err((error, then)),
+        }
+    }
+
+    /// Adds what `device` says to a message about several. A part that is not accepted changes nothing.
+    pub fn add(
+        &self,
+        parts: &mut Parts,
+        device: &DeviceHandle,
+        received: Timestamp,
+        codec: Option<&CodecStamp>,
+        decoded: Decoded,
+        raw: Option<Raw<'_>>,
+    ) -> Result<(), AcceptError> {
+        let before = parts.batch.len();
+        let after = self.devices.prepare(device, received, codec, decoded, raw, &mut parts.batch)?;
+        if parts.batch.len() == before {
+            self.add_device(parts, device);
+        }
+        parts.rest.extend(after);
+        Ok(())
+    }
+
+    /// Adds a device, where it is not known to be in the store as it is now.
+    pub fn add_device(&self, parts: &mut Parts, device: &DeviceHandle) {
+        parts.rest.extend(unsettled(device, &mut parts.batch));
+    }
+
+    /// Adds a part that was not decoded or not accepted.
+    pub fn add_letter(&self, parts: &mut Parts, letter: DeadLetter, bounds: DeadLetterBounds) {
+        parts.batch.dead_letter(letter, bounds);
+    }
+
+    /// Keeps a frame of `device` that was not decoded, as it came.
+    pub fn add_raw(
+        &self,
+        parts: &mut Parts,
+        device: &DeviceHandle,
+        received: Timestamp,
+        codec: Option<&CodecStamp>,
+        raw: Raw<'_>,
+    ) {
+        let frame = raw.frame(device.id(), received, codec, Vec::new());
+        parts.batch.raw_frame(self.devices.next_raw_number(), &frame);
+    }
+
+    /// Takes responsibility for a message about several devices; as `accept` otherwise.
+    pub fn accept_parts(&self, parts: Parts, then: T) -> Result<(), (AcceptError, T)> {
+        let Parts { batch, rest } = parts;
+        let mut rest = rest.into_iter();
+        let first = rest.next().map(|first| Box::new(After { others: rest.collect(), ..first }));
+        self.submit(batch, first, then)
     }
 
     /// Keeps a payload of `device` that was not decoded; where its profile keeps frames as they came, as one of those
@@ -131,17 +189,7 @@ impl<T> DeviceWorker<T> {
             let frame = raw.frame(letter.device, received, letter.codec.as_ref(), Vec::new());
             batch.raw_frame(self.devices.next_raw_number(), &frame);
         }
-        let unsettled = if device.is_deleted() { None } else { device.unsettled() };
-        if unsettled.is_some() {
-            device.put_into(&mut batch);
-        }
-        let after = unsettled.map(|_| After {
-            targets: vec![Target { device: device.clone(), unsettled }],
-            received: letter.received,
-            codec: None,
-            uplinks: Vec::new(),
-            answers: Vec::new(),
-        });
+        let after = unsettled(device, &mut batch);
         batch.dead_letter(letter, bounds);
         self.submit(batch, after.map(Box::new), then)
     }
@@ -200,7 +248,7 @@ impl Raw<'_> {
 }
 
 impl Devices {
-    /// Checks the message and brings it into the form in which it is stored.
+    /// Checks the message and puts it into `batch` in the form in which it is stored.
     pub(crate) fn prepare(
         &self,
         device: &DeviceHandle,
@@ -208,9 +256,10 @@ impl Devices {
         codec: Option<&CodecStamp>,
         decoded: Decoded,
         raw: Option<Raw<'_>>,
-    ) -> Result<(Batch, Option<After>), AcceptError> {
+        batch: &mut Batch,
+    ) -> Result<Option<After>, AcceptError> {
         self.check(device, &decoded.uplinks)?;
-        let mut batch = Batch::default();
+        let before = batch.len();
         let mut answers = Vec::new();
         let mut targets = Vec::with_capacity(decoded.uplinks.len());
         let mut is_followed = self.0.bus.wants(Kinds::TELEMETRY.and(Kinds::ATTRIBUTES));
@@ -219,27 +268,27 @@ impl Devices {
                 None => device.clone(),
                 Some(name) => self.child(device, name, received)?,
             };
-            keep(&target, received, codec, &uplink.body, &mut batch, &mut answers);
+            keep(&target, received, codec, &uplink.body, batch, &mut answers);
             if let UplinkBody::Claim { secret, duration_ms } = &uplink.body {
-                self.register_claim(&target, secret, *duration_ms, received, &mut batch);
+                self.register_claim(&target, secret, *duration_ms, received, batch);
             }
             if let UplinkBody::RpcResponse { id, payload } = &uplink.body {
-                self.0.rpcs.respond(target.id(), *id, payload, received, &mut batch);
+                self.0.rpcs.respond(target.id(), *id, payload, received, batch);
             }
             is_followed |= matches!(uplink.body, UplinkBody::Attributes(_));
             targets.push(Target { device: target, unsettled: None });
         }
-        if !batch.is_empty() {
+        let is_empty = batch.len() == before;
+        if !is_empty {
             for target in &mut targets {
                 target.unsettled = target.device.unsettled();
                 if target.unsettled.is_some() {
-                    target.device.put_into(&mut batch);
+                    target.device.put_into(batch);
                     is_followed = true;
                 }
             }
         }
         is_followed |= !answers.is_empty();
-        let is_empty = batch.is_empty();
         if let Some(raw) = raw {
             let traces = targets.iter().zip(&decoded.uplinks);
             let traces = traces.filter_map(|(target, uplink)| trace(&target.device, received, &uplink.body));
@@ -248,9 +297,9 @@ impl Devices {
         }
         let after = is_followed.then(|| {
             let uplinks = if is_empty { Vec::new() } else { decoded.uplinks };
-            After { targets, received, codec: codec.cloned(), uplinks, answers }
+            After { targets, received, codec: codec.cloned(), uplinks, answers, others: Vec::new() }
         });
-        Ok((batch, after))
+        Ok(after)
     }
 
     /// Refuses the message as a whole if any part of it cannot be accepted; changes nothing.
@@ -309,7 +358,7 @@ impl Target {
 impl After {
     /// After the commit: remembers what is durable now, and tells whoever listens.
     pub(crate) fn settle(self, bus: &Bus) -> Vec<Downlink> {
-        let Self { targets, received, codec, uplinks, answers } = self;
+        let Self { targets, received, codec, uplinks, answers, others } = self;
         targets.iter().for_each(Target::settle);
         for (target, uplink) in targets.iter().zip(uplinks) {
             let device = &target.device;
@@ -336,8 +385,24 @@ impl After {
                 | UplinkBody::Claim { .. } => {}
             }
         }
+        // What devices behind a gateway ask for is answered by the gateway's session.
+        others.into_iter().for_each(|other| drop(other.settle(bus)));
         answers
     }
+}
+
+/// Puts `device` into the batch, where it is not known to be in the store as it is now.
+fn unsettled(device: &DeviceHandle, batch: &mut Batch) -> Option<After> {
+    let save = device.unsettled().filter(|_| !device.is_deleted())?;
+    device.put_into(batch);
+    Some(After {
+        targets: vec![Target { device: device.clone(), unsettled: Some(save) }],
+        received: Timestamp(0),
+        codec: None,
+        uplinks: Vec::new(),
+        answers: Vec::new(),
+        others: Vec::new(),
+    })
 }
 
 fn check_attributes(known: Option<&DeviceHandle>, samples: &[Sample]) -> Result<(), AcceptError> {

@@ -1,6 +1,7 @@
 //! The nouns of Wireglot: plain data that every other crate speaks, with no I/O, no async and no clock.
 //!
-//! Read in this order: who (`id`), when (`time`), what is measured (`value`, `number`), what a device says (`uplink`),
+//! Read in this order: who (`id`), when (`time`), what is measured (`value`, `number`), what a device says (`uplink`)
+//! or a gateway for others (`gateway`),
 //! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `protobuf`,
 //! `segments`), how fast it may speak
 //! (`rate`), how devices make themselves known (`provision`), the stored records (`record`), who changed what
@@ -13,6 +14,7 @@ pub mod audit;
 pub mod client_rpc;
 pub mod downlink;
 pub mod fault;
+pub mod gateway;
 pub mod id;
 pub mod limits;
 pub mod number;

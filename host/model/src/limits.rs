@@ -63,6 +63,18 @@ pub const KEY_CHARS_MAX: usize = 255;
 pub const ATTRIBUTES_PER_SCOPE_MAX: usize = 4_096;
 /// Devices that one gateway may bring.
 pub const GATEWAY_DEVICES_MAX: usize = 10_000;
+
+/// From this many profiles on, a gateway that names an unknown one for its devices makes none.
+pub const GATEWAY_PROFILES_MAX: usize = 1_000;
+
+/// Sub-sessions of one connection: devices behind a gateway or an edge node that are there at a time.
+pub const CHILD_SESSIONS_MAX: usize = GATEWAY_DEVICES_MAX;
+
+/// Dead letters that one publish about many devices makes; of more refused parts it makes one letter.
+pub const GATEWAY_LETTERS_MAX: usize = 16;
+
+/// Connectors whose latencies a gateway reports in one period; those of more are not counted.
+pub const GATEWAY_CONNECTORS_MAX: usize = 64;
 /// How far the time in an envelope may lie ahead of our clock; past it, our clock is right.
 pub const ENVELOPE_AHEAD_MS_MAX: i64 = 5 * 60 * 1_000;
 /// The earliest time that an envelope can state, 2015-01-01: LoRaWAN is no older.

@@ -20,6 +20,7 @@ enum Outcome {
     Quota,
     UnknownTopic,
     Unserved,
+    Unresolved,
 }
 
 impl Ack {
@@ -41,6 +42,18 @@ impl Ack {
     /// A bound was passed. It is in the dead letters, for the same reason.
     pub(crate) fn quota(_proof: Accepted) -> Self {
         Self(Outcome::Quota)
+    }
+
+    /// A message of a gateway does not say what its call takes (gateway API §4.2). It is in the dead letters, for the same
+    /// reason.
+    pub(crate) fn bad_structure(_proof: Accepted) -> Self {
+        Self(Outcome::Unserved)
+    }
+
+    /// There is no such device behind the gateway, and none is made. What it said is in the dead letters, for the same
+    /// reason.
+    pub(crate) fn unresolved(_proof: Accepted) -> Self {
+        Self(Outcome::Unresolved)
     }
 
     /// The topic means nothing, so there was nothing to keep (device API §5.1, row 16).
@@ -75,6 +88,7 @@ impl Ack {
             Outcome::Quota => PublishAckReason::QuotaExceeded,
             Outcome::UnknownTopic => PublishAckReason::TopicNameInvalid,
             Outcome::Unserved => PublishAckReason::ImplementationSpecificError,
+            Outcome::Unresolved => PublishAckReason::UnspecifiedError,
         }
     }
 }

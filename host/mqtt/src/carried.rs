@@ -108,17 +108,24 @@ fn decode(
         metadata: &carried.metadata,
     };
     let (decoded, stamp) = session.worker.codecs.decode(codec, &frame)?;
-    let unanswerable = decoded.uplinks.iter().find_map(|uplink| match uplink.body {
-        UplinkBody::AttributeRequest { .. } => Some("attribute requests of devices behind a network server"),
-        UplinkBody::ClientRpc { .. } => Some("client-side RPCs of devices behind a network server"),
+    match unanswerable(&decoded) {
+        Some(error) => Err(Unread::not_accepted(&error, Some(stamp))),
+        None => Ok((decoded, stamp)),
+    }
+}
+
+/// Why what a codec has made of the frame of a device behind another one cannot be taken: it asks for an answer, and the
+/// way back leads to whoever stands before the device.
+pub(crate) fn unanswerable(decoded: &Decoded) -> Option<AcceptError> {
+    let asks = decoded.uplinks.iter().find_map(|uplink| match uplink.body {
+        UplinkBody::AttributeRequest { .. } => {
+            Some("attribute requests in frames that another device brings")
+        }
+        UplinkBody::ClientRpc { .. } => Some("client-side RPCs in frames that another device brings"),
         UplinkBody::Telemetry(_)
         | UplinkBody::Attributes(_)
         | UplinkBody::RpcResponse { .. }
         | UplinkBody::Claim { .. } => None,
     });
-    if let Some(what) = unanswerable {
-        let error = AcceptError::Unsupported(what);
-        return Err(Unread::not_accepted(&error, Some(stamp)));
-    }
-    Ok((decoded, stamp))
+    asks.map(AcceptError::Unsupported)
 }

@@ -18,8 +18,9 @@ use wireglot_route::{
 
 use crate::ack::Close;
 use crate::protobuf;
+use crate::rpc::Asked;
 use crate::session::{Publication, Session};
-use crate::{client_rpc, limit, rpc};
+use crate::{children, client_rpc, rpc};
 use wireglot_device::now;
 
 /// Delivers what came through the mailbox.
@@ -74,13 +75,14 @@ pub(crate) fn send(session: &Session, family: Family, downlink: &Downlink) {
 }
 
 /// Puts publishes into the outbox; with the last of them the RPC of this request id is whole.
-pub(crate) fn push(session: &Session, publishes: Vec<(ByteString, Bytes)>, call: Option<i32>) {
+pub(crate) fn push(session: &Session, publishes: Vec<(ByteString, Bytes)>, call: Option<Asked>) {
     let mut is_full = false;
     let mut publishes = publishes.into_iter().peekable();
+    let children = children::count(session);
     while let Some((topic, payload)) = publishes.next() {
         let qos = session.subscriptions.borrow().qos_of(&topic);
         let call = call.filter(|_| publishes.peek().is_none());
-        is_full |= session.outbox.borrow_mut().push(topic, qos, payload, call).is_err();
+        is_full |= session.outbox.borrow_mut().push(topic, qos, payload, call, children).is_err();
     }
     flush(session);
     if is_full {
@@ -114,8 +116,7 @@ pub(crate) fn flush(session: &Session) {
 /// The device has acknowledged a publish.
 pub(crate) fn acknowledged(session: &Session, id: NonZeroU16) {
     let call = session.outbox.borrow_mut().acknowledge(Some(id));
-    // A report beyond the rate limit is lost: the RPC runs into its time-out (device API §17).
-    if let Some(call) = call.filter(|_| limit::message(session).is_ok()) {
+    if let Some(call) = call {
         rpc::acknowledged(session, call);
     }
     flush(session);
@@ -183,7 +184,7 @@ pub(crate) struct Outbox {
     receive_max: Option<NonZeroU16>,
     unacknowledged: Vec<NonZeroU16>,
     /// RPCs whose acknowledgement somebody waits for, by the packet id of their last publish.
-    calls: VecDeque<(NonZeroU16, i32)>,
+    calls: VecDeque<(NonZeroU16, Asked)>,
 }
 
 /// A publish that is not written yet, and the RPC that is whole with it.
@@ -191,7 +192,7 @@ struct Waiting {
     topic: ByteString,
     qos: QoS,
     payload: Bytes,
-    call: Option<i32>,
+    call: Option<Asked>,
 }
 
 /// There is no room for another publish.
@@ -211,8 +212,16 @@ impl Outbox {
         }
     }
 
-    fn push(&mut self, topic: ByteString, qos: QoS, payload: Bytes, call: Option<i32>) -> Result<(), Full> {
-        if self.waiting.len() >= DEVICE_OUTBOX_MAX {
+    /// Each of the devices behind a gateway has room for one publish more.
+    fn push(
+        &mut self,
+        topic: ByteString,
+        qos: QoS,
+        payload: Bytes,
+        call: Option<Asked>,
+        children: usize,
+    ) -> Result<(), Full> {
+        if self.waiting.len() >= DEVICE_OUTBOX_MAX + children {
             return Err(Full);
         }
         self.waiting.push_back(Waiting { topic, qos, payload, call });
@@ -251,16 +260,16 @@ impl Outbox {
     }
 
     /// The acknowledgement of this publish is that of an RPC. A device that never sends any makes the oldest go.
-    pub(crate) fn expect(&mut self, id: NonZeroU16, call: i32) {
+    pub(crate) fn expect(&mut self, id: NonZeroU16, call: Asked, children: usize) {
         self.calls.retain(|(other, _)| *other != id);
-        if self.calls.len() >= RPCS_PENDING_PER_DEVICE_MAX {
+        if self.calls.len() >= RPCS_PENDING_PER_DEVICE_MAX + children {
             self.calls.pop_front();
         }
         self.calls.push_back((id, call));
     }
 
     /// Acknowledgements of unknown ids count for nothing (device API §2.6). Gives the RPC that this one is for.
-    fn acknowledge(&mut self, id: Option<NonZeroU16>) -> Option<i32> {
+    fn acknowledge(&mut self, id: Option<NonZeroU16>) -> Option<Asked> {
         if let Some(index) = self.unacknowledged.iter().position(|other| Some(*other) == id) {
             self.unacknowledged.swap_remove(index);
         }
@@ -271,12 +280,14 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use wireglot_model::DeviceId;
+
     use super::*;
 
     fn filled(receive_max: Option<u16>, count: usize) -> Outbox {
         let mut outbox = Outbox::new(receive_max.and_then(NonZeroU16::new));
         for _ in 0..count {
-            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
+            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None, 0).unwrap();
         }
         outbox
     }
@@ -299,10 +310,10 @@ mod tests {
     fn a_device_that_takes_more_than_there_are_packet_ids_is_bounded() {
         let mut outbox = Outbox::new(NonZeroU16::new(u16::MAX));
         for _ in 0..DEVICE_UNACKNOWLEDGED_MAX {
-            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
+            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None, 0).unwrap();
             assert!(outbox.next(false).is_some());
         }
-        outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
+        outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None, 0).unwrap();
         assert!(outbox.next(false).is_none());
         outbox.acknowledge(NonZeroU16::new(1));
         assert!(outbox.next(false).is_some());
@@ -316,7 +327,11 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let mut outbox = filled(None, DEVICE_OUTBOX_MAX);
-        assert_eq!(outbox.push(ByteString::from_static("t"), QoS::AtMostOnce, Bytes::new(), None), Err(Full));
+        let mut push = |children| {
+            outbox.push(ByteString::from_static("t"), QoS::AtMostOnce, Bytes::new(), None, children)
+        };
+        assert_eq!(push(0), Err(Full));
+        assert_eq!((push(1), push(1)), (Ok(()), Err(Full)), "one more for a device behind it");
     }
 
     #[test]
@@ -328,21 +343,23 @@ mod tests {
     fn the_acknowledgement_of_an_rpc_is_told_once() {
         let mut outbox = Outbox::new(None);
         let id = |id| NonZeroU16::new(id).unwrap();
+        let device: DeviceId = "00000000-0000-0000-0000-000000000001".parse().unwrap();
+        let asked = |id: i32| Asked { device, id };
         for call in 0..=RPCS_PENDING_PER_DEVICE_MAX as u16 {
-            outbox.expect(id(call + 1), call.into());
+            outbox.expect(id(call + 1), asked(call.into()), 0);
         }
         assert_eq!(outbox.acknowledge(Some(id(1))), None, "the oldest is forgotten");
-        assert_eq!(outbox.acknowledge(Some(id(7))), Some(6));
+        assert_eq!(outbox.acknowledge(Some(id(7))), Some(asked(6)));
         assert_eq!(outbox.acknowledge(Some(id(7))), None);
-        outbox.expect(id(8), 70);
-        assert_eq!(outbox.acknowledge(Some(id(8))), Some(70), "the id has come around");
+        outbox.expect(id(8), asked(70), 0);
+        assert_eq!(outbox.acknowledge(Some(id(8))), Some(asked(70)), "the id has come around");
     }
 
     #[test]
     fn packet_id_0_is_never_used() {
         let mut outbox = Outbox::new(None);
         for _ in 0..=u32::from(u16::MAX) {
-            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None).unwrap();
+            outbox.push(ByteString::from_static("t"), QoS::AtLeastOnce, Bytes::new(), None, 0).unwrap();
             assert!(outbox.next(false).unwrap().id.is_some());
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! The only crate that names ntex-mqtt. Read in the order of a message: `listener` accepts, `entrance` is what a
 //! connection passes then (`proxy`, `addresses`, `tls`), `preface` reads the first packet, `connect` lets a device in, `session` is what one connection is, `window` bounds what it has in flight,
-//! `publish` is the path of a message, `profile` reads its payload, `carried` the envelopes of network servers, `ack`
-//! says what it is answered, `limit` how much is taken and `session_limits` tells a device of it, `trace` shows it to
+//! `publish` is the path of a message, `profile` reads its payload, `carried` the envelopes of network servers, `gateway` what is
+//! said for devices behind the connected one and `children` their sub-sessions, `ack` says what it is answered, `limit` how much is taken and `session_limits` tells a device of it, `trace` shows it to
 //! whoever watches. `subscribe` and
 //! `deliver` are the way back, with `rpc` for what a device is asked, and `client_rpc` for what it asks; `ota` the
 //! downloads of packages. `provision` is the other kind of session, of who has no device yet. `converse` is the loop
@@ -14,12 +14,14 @@
 mod ack;
 mod addresses;
 mod carried;
+mod children;
 mod client_rpc;
 mod connect;
 mod converse;
 mod counters;
 mod deliver;
 mod entrance;
+mod gateway;
 mod limit;
 mod listener;
 mod ota;

@@ -26,6 +26,24 @@ pub(crate) fn message(session: &Session) -> Result<(), RateExceeded> {
     open(&session.worker, &session.device)
 }
 
+/// Counts something without values for a device behind the session's, as soon as it is known which.
+pub(crate) fn child_message(session: &Session, child: Option<&DeviceHandle>) -> Result<(), RateExceeded> {
+    charge_child(session, child, Charge::Message)
+}
+
+/// Counts what the session says for a device behind its own.
+pub(crate) fn charge_child(
+    session: &Session,
+    child: Option<&DeviceHandle>,
+    charge: Charge,
+) -> Result<(), RateExceeded> {
+    let devices = &session.worker.devices;
+    if !devices.is_rate_limited() {
+        return Ok(());
+    }
+    devices.charge_child(&session.device, child, charge, Instant::now(), now())
+}
+
 /// Counts what a publish said.
 pub(crate) fn decoded(
     session: &Session,

@@ -55,6 +55,8 @@ pub struct MqttConfig {
     pub client_rpc: ClientRpcConfig,
     /// A session without activity ends after this, whatever its keep alive.
     pub session_inactivity_s: u16,
+    /// How often gateways report the latencies of their connectors.
+    pub gateway_metrics_s: u16,
     /// What JSON values become.
     pub json: JsonRules,
 }
@@ -93,8 +95,10 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
     let addresses =
         config.listeners.iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)?;
     let entrance = Entrance::new(config.proxy_protocol, config.wrong_logins);
-    let (client_rpc, session_inactivity_s) = (config.client_rpc.clone(), config.session_inactivity_s);
-    let shared = Shared::new(devices, codecs, entrance, client_rpc, session_inactivity_s, config.json);
+    let MqttConfig { session_inactivity_s, gateway_metrics_s, json, .. } = config;
+    let client_rpc = config.client_rpc.clone();
+    let shared =
+        Shared::new(devices, codecs, entrance, client_rpc, session_inactivity_s, gateway_metrics_s, json);
     let shared = Arc::new(shared);
     let ports = Ports::open(config).map_err(StartError::Socket)?;
     let tls = ports.tls.as_ref().map(|(address, _, tls)| (*address, tls.switch.clone()));

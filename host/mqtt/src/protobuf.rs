@@ -37,6 +37,16 @@ impl Dialect {
         }
     }
 
+    /// Whether gateways speak protobuf; then they speak nothing else (gateway API §2).
+    pub(crate) fn is_of_gateways(self) -> bool {
+        self != Dialect::Elsewhere
+    }
+
+    /// Whether devices may also speak JSON where protobuf is due.
+    pub(crate) fn is_compatible(self) -> bool {
+        matches!(self, Dialect::Protobuf(compatibility) if compatibility.uplinks)
+    }
+
     /// Whether what is not protobuf may be JSON.
     pub(crate) fn reads_json_too(self, format: Format) -> bool {
         match (self, format) {

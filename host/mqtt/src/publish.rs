@@ -8,21 +8,22 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use ntex_mqtt::QoS;
-use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Raw, Speaker};
+use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Parts, Raw, Speaker};
 use wireglot_model::{
     CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, OtaKind, Timestamp,
 };
-use wireglot_route::{Family, Route, RouteError, uplink};
+use wireglot_route::{Family, GATEWAY_PREFIX, Route, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::carried;
 use crate::client_rpc::{self, Call};
+use crate::gateway::Verdict;
 use crate::profile::{ProfileView, Unread, family_of};
 use crate::session::{Line, Session};
 use crate::session_limits;
 use crate::trace::{Seen, Told, Watch};
 use crate::window::Delivery;
-use crate::{limit, ota};
+use crate::{children, gateway, limit, ota};
 use wireglot_device::now;
 
 /// A publish as it came in.
@@ -61,6 +62,8 @@ pub(crate) struct Owed {
     debt: Debt,
     /// What the device calls with it.
     calls: Vec<Call>,
+    /// What a gateway is told besides.
+    reply: Option<Box<gateway::Reply>>,
 }
 
 /// What a publish has come to, as soon as that is durable.
@@ -80,6 +83,8 @@ enum Debt {
     SessionLimits(i32),
     /// Nothing: it passed a rate limit.
     Limited,
+    /// What a gateway said for others.
+    Parts(Verdict, OnFailure),
 }
 
 impl Drop for Owed {
@@ -112,12 +117,20 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
     session.window.enter(bytes);
     session.facts.set_in_flight(session.window.count());
     let (qos, id) = (incoming.qos, incoming.id);
-    let owed = Owed { session: session.clone(), bytes, qos, id, debt: Debt::Repeated, calls: Vec::new() };
+    let owed = Owed {
+        session: session.clone(),
+        bytes,
+        qos,
+        id,
+        debt: Debt::Repeated,
+        calls: Vec::new(),
+        reply: None,
+    };
     if delivery == Delivery::New { receive(session, incoming, owed) } else { follow(session, owed) }
 }
 
 /// The path of one message; its end is in `done`.
-fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
+fn receive(session: &Rc<Session>, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
     if let Some(id) = session_limits::asked(&view, incoming) {
@@ -126,6 +139,9 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
     }
     if limit::is_activity(incoming.topic) {
         session.hear(received);
+    }
+    if incoming.topic.starts_with(GATEWAY_PREFIX) && session.device.is_gateway() {
+        return gateway::receive(session, &view, incoming, received, owed);
     }
     if let Some(wrapping) = view.wrapping_of(incoming.topic) {
         return carried::receive(session, &view, &wrapping, incoming, received, owed);
@@ -145,9 +161,16 @@ fn receive(session: &Session, incoming: &Incoming<'_>, mut owed: Owed) {
                 let told = Told { device, view: &view, incoming, received };
                 watch.decoded(worker.ingest.bus(), &told, &decoded, codec.as_ref())
             });
+            let children: Vec<String> =
+                decoded.uplinks.iter().filter_map(|said| said.child.clone()).collect();
             let accepted = worker.ingest.accept(device, received, codec.as_ref(), decoded, raw, owed); // 3
             match accepted {
-                Ok(()) => return Seen::tell(seen, worker.ingest.bus()),
+                Ok(()) => {
+                    if !children.is_empty() {
+                        children::meet_known(session, &children);
+                    }
+                    return Seen::tell(seen, worker.ingest.bus());
+                }
                 Err((error, back)) => {
                     owed = back;
                     Failure::not_accepted(&error, codec)
@@ -195,6 +218,38 @@ fn read(
     Ok((decoded, codec, family_of(route)))
 }
 
+/// Takes what a gateway said for others, whatever of it was taken.
+pub(crate) fn take_parts(
+    session: &Session,
+    parts: Parts,
+    verdict: Verdict,
+    on_failure: OnFailure,
+    reply: Option<gateway::Reply>,
+    mut owed: Owed,
+) {
+    owed.debt = Debt::Parts(verdict, on_failure);
+    owed.reply = reply.map(Box::new);
+    if verdict == Verdict::Limited {
+        session.window.shut();
+    }
+    if let Err((_, owed)) = session.worker.ingest.accept_parts(parts, owed) {
+        fail(&owed);
+    }
+}
+
+/// Takes a publish on a topic of gateways that means nothing.
+pub(crate) fn take_unknown(session: &Session, mut owed: Owed) {
+    owed.debt = Debt::UnknownTopic;
+    follow(session, owed);
+}
+
+/// What the server itself writes for the device of a session; nobody is answered.
+pub(crate) fn of_server(session: &Rc<Session>) -> Owed {
+    session.window.enter(0);
+    let (qos, debt) = (QoS::AtMostOnce, Debt::Message(Family::V1));
+    Owed { session: session.clone(), bytes: 0, qos, id: None, debt, calls: Vec::new(), reply: None }
+}
+
 /// Takes a network server's message that brings no frame.
 pub(crate) fn skip(session: &Session, mut owed: Owed) {
     owed.debt = Debt::NoFrame;
@@ -234,7 +289,7 @@ fn follow(session: &Session, owed: Owed) {
 /// The store has answered: pays what is owed for a publish.
 pub(crate) fn done(mut owed: Owed, outcome: Outcome) {
     let Ok((proof, answers)) = outcome else { return fail(&owed) };
-    let calls = std::mem::take(&mut owed.calls);
+    let (calls, reply) = (std::mem::take(&mut owed.calls), owed.reply.take());
     let session = &owed.session;
     let verdict = pay(&owed, proof); // 4
     let is_qos_2 = owed.qos == QoS::ExactlyOnce;
@@ -258,6 +313,7 @@ pub(crate) fn done(mut owed: Owed, outcome: Outcome) {
             client_rpc::answer(session, family, calls);
         }
         Debt::SessionLimits(id) => session_limits::answer(session, id),
+        Debt::Parts(verdict, on_failure) => gateway::done(session, verdict, on_failure, reply),
         Debt::DeadLetter(..)
         | Debt::UnknownTopic
         | Debt::NoFrame
@@ -290,6 +346,30 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
             return Ok(Ack::unknown_topic());
         }
         Debt::DeadLetter(fault, on_failure) => (fault, on_failure),
+        Debt::Parts(verdict, on_failure) => match verdict {
+            Verdict::Taken => {
+                counters.publishes_accepted.count();
+                return Ok(Ack::positive(proof));
+            }
+            Verdict::Limited => {
+                counters.publishes_limited.count();
+                return Ok(Ack::quota(proof));
+            }
+            Verdict::BadData => (Fault::Device, on_failure),
+            Verdict::BadStructure | Verdict::Unresolved | Verdict::NoRoom => {
+                counters.publishes_refused.count();
+                return Ok(match (verdict, on_failure) {
+                    (Verdict::BadStructure, OnFailure::Accept) => Ack::positive(proof),
+                    (Verdict::BadStructure, OnFailure::Refuse | OnFailure::Disconnect) => {
+                        Ack::bad_structure(proof)
+                    }
+                    (Verdict::NoRoom, _) => Ack::quota(proof),
+                    (Verdict::Unresolved | Verdict::Taken | Verdict::Limited | Verdict::BadData, _) => {
+                        Ack::unresolved(proof)
+                    }
+                });
+            }
+        },
     };
     match fault {
         Fault::Codec => counters.publishes_undecoded.count(),
@@ -309,7 +389,7 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
 }
 
 /// We could not do our part: the device keeps what was not acknowledged.
-fn fail(owed: &Owed) {
+pub(crate) fn fail(owed: &Owed) {
     owed.session.worker.counters.publishes_failed.count();
     owed.session.close(Close::Failed);
 }
@@ -360,6 +440,36 @@ pub(crate) struct Sender<'a> {
     pub(crate) on_failure: OnFailure,
 }
 
+impl Sender<'_> {
+    pub(crate) fn letter(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        received: Timestamp,
+        unread: Unread,
+    ) -> DeadLetter {
+        let Unread { stage, codec, reason, .. } = unread;
+        DeadLetter {
+            device: self.device.id(),
+            device_name: self.device.name().as_ref().to_owned(),
+            profile_id: self.view.id(),
+            profile: self.view.name().to_owned(),
+            topic: topic.to_owned(),
+            payload: payload.to_vec(),
+            envelope: self.envelope,
+            received,
+            codec,
+            stage,
+            reason,
+        }
+    }
+
+    /// Only frames for a codec are kept raw: what the built-in JSON refuses is not decoded again by a codec.
+    pub(crate) fn keeps_raw(&self, letter: &DeadLetter) -> bool {
+        self.view.keeps_raw && (letter.codec.is_some() || letter.stage == FailureStage::NoCodec)
+    }
+}
+
 /// Ruling 11: what cannot be used is kept for the operator before it is answered.
 pub(crate) fn bury(
     session: &Session,
@@ -369,28 +479,14 @@ pub(crate) fn bury(
     unread: Unread,
     mut owed: Owed,
 ) {
-    let Unread { fault, stage, codec, reason } = unread;
+    let fault = unread.fault;
     if fault == Fault::Host {
         return fail(&owed);
     }
-    let letter = DeadLetter {
-        device: sender.device.id(),
-        device_name: sender.device.name().as_ref().to_owned(),
-        profile_id: sender.view.id(),
-        profile: sender.view.name().to_owned(),
-        topic: incoming.topic.to_owned(),
-        payload: incoming.payload.to_vec(),
-        envelope: sender.envelope,
-        received,
-        codec,
-        stage,
-        reason,
-    };
+    let letter = sender.letter(incoming.topic, incoming.payload, received, unread);
     owed.debt = Debt::DeadLetter(fault, sender.on_failure);
-    // Only frames for a codec are kept raw: what the built-in JSON refuses is not decoded again by a codec.
-    let keeps_raw = sender.view.keeps_raw && (letter.codec.is_some() || stage == FailureStage::NoCodec);
+    let raw = sender.keeps_raw(&letter).then_some(sender.frame_received);
     let bounds = sender.view.dead_letters;
-    let raw = keeps_raw.then_some(sender.frame_received);
     if let Err((_, owed)) = session.worker.ingest.bury(sender.device, letter, bounds, raw, owed) {
         fail(&owed);
     }

@@ -4,11 +4,21 @@
 
 use std::num::NonZeroU16;
 
+use ntex::util::{ByteString, Bytes};
 use wireglot_device::{Written, now};
-use wireglot_model::Downlink;
+use wireglot_model::{DeviceId, Downlink};
 
 use crate::deliver::{compose, give_up, push};
 use crate::session::Session;
+use crate::{children, limit};
+
+/// An RPC on its way to a device: the session's own, or one behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Asked {
+    pub(crate) device: DeviceId,
+    /// Its request id.
+    pub(crate) id: i32,
+}
 
 /// After a SUBSCRIBE or UNSUBSCRIBE, before it is acknowledged: tells whether the session takes RPCs.
 pub(crate) fn note_interest(session: &Session) {
@@ -23,48 +33,60 @@ pub(crate) fn note_interest(session: &Session) {
     }
 }
 
-/// The session ends.
+/// The session ends, and those behind it with it.
 pub(crate) fn end_interest(session: &Session) {
+    children::end_interest(session);
     if session.subscriptions.borrow_mut().forget_rpcs() {
         session.worker.devices.rpc_ceases(session.device.id(), session.id, now());
     }
 }
 
 /// Delivers an RPC that came through the mailbox.
-pub(crate) fn deliver(session: &Session, call: i32, downlink: &Downlink) {
+pub(crate) fn deliver(session: &Session, id: i32, downlink: &Downlink) {
+    let asked = Asked { device: session.device.id(), id };
     let family = session.subscriptions.borrow().rpcs().filter(|_| !session.is_closing());
     let Some(family) = family else {
         // It was sent to the session before this one, or the subscription has gone meanwhile.
-        return session.worker.devices.rpc_undelivered(session.device.id(), call, now());
+        return session.worker.devices.rpc_undelivered(asked.device, id, now());
     };
-    match compose(session, family, downlink) {
-        Ok(publishes) if publishes.is_empty() => written(session, call, None),
-        Ok(publishes) => push(session, publishes, Some(call)),
+    publish(session, asked, compose(session, family, downlink));
+}
+
+/// Publishes an RPC; the error says why there is nothing to publish.
+pub(crate) fn publish(session: &Session, asked: Asked, composed: Result<Vec<(ByteString, Bytes)>, String>) {
+    match composed {
+        Ok(publishes) if publishes.is_empty() => written(session, asked, None),
+        Ok(publishes) => push(session, publishes, Some(asked)),
         Err(reason) => {
             give_up(session, &reason);
-            session.worker.devices.rpc_failed(session.device.id(), call, &reason, now());
+            session.worker.devices.rpc_failed(asked.device, asked.id, &reason, now());
         }
     }
 }
 
 /// The last publish of an RPC is written, with this packet id if the device is to acknowledge it.
-pub(crate) fn written(session: &Session, call: i32, id: Option<NonZeroU16>) {
+pub(crate) fn written(session: &Session, asked: Asked, id: Option<NonZeroU16>) {
     let how = match id {
         Some(id) => {
-            session.outbox.borrow_mut().expect(id, call);
+            session.outbox.borrow_mut().expect(id, asked, children::count(session));
             Written::Unacknowledged
         }
         None => Written::Finally,
     };
-    session.worker.devices.rpc_written(session.device.id(), call, how, now());
+    session.worker.devices.rpc_written(asked.device, asked.id, how, now());
 }
 
 /// A publish of an RPC cannot be written: it is longer than the device takes.
-pub(crate) fn unsendable(session: &Session, call: i32) {
-    session.worker.devices.rpc_unsendable(session.device.id(), call, now());
+pub(crate) fn unsendable(session: &Session, asked: Asked) {
+    session.worker.devices.rpc_unsendable(asked.device, asked.id, now());
 }
 
 /// The device has acknowledged the last publish of an RPC.
-pub(crate) fn acknowledged(session: &Session, call: i32) {
-    session.worker.devices.rpc_acknowledged(session.device.id(), call, now());
+pub(crate) fn acknowledged(session: &Session, asked: Asked) {
+    // A report beyond the rate limit is lost: the RPC runs into its time-out (device API §17).
+    let is_own = asked.device == session.device.id();
+    let counted = if is_own { limit::message(session) } else { limit::child_message(session, None) };
+    if counted.is_ok() {
+        session.worker.devices.rpc_acknowledged(asked.device, asked.id, now());
+    }
 }

@@ -3,7 +3,7 @@
 //! It speaks neither version of MQTT: what is written goes through its `Line`. What a publish does is in
 //! `publish.rs`, what it hears in `subscribe.rs`, what it is sent in `deliver.rs`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::rc::Rc;
@@ -20,6 +20,7 @@ use wireglot_device::{DeviceHandle, SessionFacts};
 use wireglot_model::{SessionId, Timestamp};
 
 use crate::ack::Close;
+use crate::children::{self, Children};
 use crate::client_rpc::Waiting;
 use crate::connect::{Admitted, KeepAlive};
 use crate::deliver::Outbox;
@@ -28,6 +29,7 @@ use crate::limit;
 use crate::ota::Downloads;
 use crate::profile::ProfileView;
 use crate::publish::Answer;
+use crate::rpc::Asked;
 use crate::subscribe::Subscriptions;
 use crate::window::Window;
 use crate::worker::Worker;
@@ -48,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) downloads: Downloads,
     /// Of the device, for an answer.
     pub(crate) calls: RefCell<Waiting>,
+    /// The devices behind it, as soon as there are some.
+    pub(crate) children: OnceCell<Box<Children>>,
     /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
     name: RefCell<Arc<str>>,
@@ -91,8 +95,8 @@ pub(crate) struct Publication {
     pub(crate) qos: QoS,
     pub(crate) id: Option<NonZeroU16>,
     pub(crate) payload: Bytes,
-    /// The RPC of this request id, whole with this publish.
-    pub(crate) call: Option<i32>,
+    /// The RPC that is whole with this publish.
+    pub(crate) call: Option<Asked>,
 }
 
 impl Line {
@@ -162,6 +166,7 @@ impl Session {
             outbox: RefCell::new(Outbox::new(receive_max)),
             downloads: Downloads::default(),
             calls: RefCell::default(),
+            children: OnceCell::new(),
             view: RefCell::new(view),
             name: RefCell::new(name),
             seen: Cell::new(seen),
@@ -285,6 +290,7 @@ impl Drop for Owner {
         session.is_closing.set(true);
         session.downloads.stop(session);
         rpc::end_interest(session);
+        children::leave_all(session);
         drop(session.calls.take());
         if session.is_heard.get() {
             session.worker.devices.heard([(&session.device, session.facts.heard())]);

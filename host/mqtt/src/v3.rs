@@ -20,8 +20,7 @@ use crate::session::{self, Client, Publication, Session};
 use crate::subscribe::Grant;
 use crate::whole::Whole;
 use crate::worker::Worker;
-use crate::{deliver, rpc};
-use crate::{limit, provision};
+use crate::{children, deliver, limit, provision, rpc};
 use wireglot_device::now;
 
 /// The way to an MQTT 3.1.1 device.
@@ -73,7 +72,8 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     };
     if provision::is_asked(&packet.client_id, packet.username.as_deref()) {
         let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
-        return provision::v3::serve(worker, io, &codec, keep_alive).await;
+        // Boxed, so that a device's connection is not as large as one that provisions.
+        return Box::pin(provision::v3::serve(worker, io, &codec, keep_alive)).await;
     }
     let claim = ConnectClaim {
         client_id: &packet.client_id,
@@ -144,7 +144,10 @@ fn take(session: &Rc<Session>, packet: &codec::Publish, payload: &[u8]) {
 
 fn reply(session: &Session, packet: Packet) -> Option<Packet> {
     match packet {
-        Packet::PingRequest => return Some(Packet::PingResponse),
+        Packet::PingRequest => {
+            children::hear_all(session);
+            return Some(Packet::PingResponse);
+        }
         Packet::PublishAck { packet_id } => deliver::acknowledged(session, packet_id),
         Packet::PublishRelease { packet_id } => {
             session.window.release(packet_id);

@@ -24,8 +24,7 @@ use crate::session::{self, Client, Publication, Session};
 use crate::subscribe::Grant;
 use crate::whole::Whole;
 use crate::worker::Worker;
-use crate::{deliver, rpc};
-use crate::{limit, provision};
+use crate::{children, deliver, limit, provision, rpc};
 use wireglot_device::now;
 
 /// Publishes that a client may have in flight; more are not refused, but not read either.
@@ -95,7 +94,8 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     codec.set_max_outbound_size(packet.max_packet_size.map_or(0, std::num::NonZero::get));
     if packet.auth_method.is_none() && provision::is_asked(&packet.client_id, packet.username.as_deref()) {
         let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
-        return provision::v5::serve(worker, io, &codec, keep_alive, packet.receive_max).await;
+        // Boxed, so that a device's connection is not as large as one that provisions.
+        return Box::pin(provision::v5::serve(worker, io, &codec, keep_alive, packet.receive_max)).await;
     }
     let claim = ConnectClaim {
         client_id: &packet.client_id,
@@ -214,7 +214,10 @@ impl V5 {
 
 fn reply(session: &Session, packet: Packet) -> Option<Packet> {
     match packet {
-        Packet::PingRequest => return Some(Packet::PingResponse),
+        Packet::PingRequest => {
+            children::hear_all(session);
+            return Some(Packet::PingResponse);
+        }
         Packet::PublishAck(ack) => deliver::acknowledged(session, ack.packet_id),
         Packet::PublishRelease(publish) => return Some(release(session, publish.packet_id)),
         Packet::Subscribe(packet) => return subscribe(session, &packet),

@@ -1,7 +1,7 @@
 //! What the sessions of one worker thread share: made once per worker, on it, and never leaving it.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use ntex::time::{Millis, sleep};
 use wireglot_bus::{Mailbox, MailboxReceiver};
 use wireglot_codec::native::JsonRules;
 use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
-use wireglot_device::{DeviceHandle, DeviceWorker, Devices, ProfileState};
+use wireglot_device::{DeviceHandle, DeviceWorker, Devices, ProfileState, now};
 use wireglot_model::limits::{DRAIN_TIMEOUT_S, PROVISION_SESSIONS_MAX};
 use wireglot_model::{DeviceId, ProfileId, SessionId, Timestamp};
 
@@ -25,6 +25,7 @@ use crate::ota::Readers;
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
 use crate::session::Session;
+use crate::{children, gateway};
 
 /// How often a stopping worker looks whether its sessions have finished.
 const DRAIN_STEP: Millis = Millis(10);
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     /// Sessions that only provision, on all workers.
     guests: AtomicUsize,
     session_inactivity_s: u16,
+    gateway_metrics_s: u16,
     json: JsonRules,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
 }
@@ -56,6 +58,7 @@ impl Shared {
         entrance: Entrance,
         client_rpc: ClientRpcConfig,
         session_inactivity_s: u16,
+        gateway_metrics_s: u16,
         json: JsonRules,
     ) -> Self {
         Self {
@@ -65,6 +68,7 @@ impl Shared {
             entrance,
             client_rpc,
             session_inactivity_s,
+            gateway_metrics_s,
             json,
             last_session: AtomicU64::new(0),
             guests: AtomicUsize::new(0),
@@ -102,7 +106,11 @@ pub(crate) struct Worker {
     views: RefCell<HashMap<ProfileId, Rc<ProfileView>>>,
     /// The sessions that were heard since the last report.
     heard: RefCell<Vec<SessionId>>,
-    /// The devices of network servers that were.
+    /// The connections of sub-sessions, each with the name by which it knows the device.
+    children: RefCell<HashMap<SessionId, (SessionId, Arc<str>)>>,
+    /// The connections that have sub-sessions.
+    parents: RefCell<HashSet<SessionId>>,
+    /// The devices of network servers and of gateways that were.
     carried: RefCell<HashMap<DeviceId, (DeviceHandle, Timestamp)>>,
     is_draining: Cell<bool>,
     /// Sessions that only provision; they have no device, so they are not among `sessions`.
@@ -141,6 +149,8 @@ impl Worker {
             sessions: RefCell::default(),
             views: RefCell::default(),
             heard: RefCell::default(),
+            children: RefCell::default(),
+            parents: RefCell::default(),
             carried: RefCell::default(),
             is_draining: Cell::new(false),
             guests: Cell::new(0),
@@ -218,6 +228,37 @@ impl Worker {
         self.sessions.borrow().get(&session).cloned()
     }
 
+    /// Begins a sub-session of a connection.
+    pub(crate) fn enter_child(&self, child: SessionId, parent: SessionId, name: Arc<str>) {
+        self.children.borrow_mut().insert(child, (parent, name));
+        self.parents.borrow_mut().insert(parent);
+    }
+
+    pub(crate) fn leave_child(&self, child: SessionId) {
+        self.children.borrow_mut().remove(&child);
+    }
+
+    /// A connection that may have had sub-sessions has ended.
+    pub(crate) fn leave_parent(&self, parent: SessionId) {
+        self.parents.borrow_mut().remove(&parent);
+    }
+
+    /// The connection of a sub-session, and how it names the device.
+    pub(crate) fn parent_of(&self, child: SessionId) -> Option<(Rc<Session>, Arc<str>)> {
+        let (parent, name) = self.children.borrow().get(&child).cloned()?;
+        Some((self.session(parent)?, name))
+    }
+
+    /// The connections that have sub-sessions.
+    fn parents(&self) -> Vec<Rc<Session>> {
+        self.parents.borrow().iter().filter_map(|parent| self.session(*parent)).collect()
+    }
+
+    /// How often the latencies of gateways are reported.
+    fn gateway_metrics_every(&self) -> Duration {
+        Duration::from_secs(self.shared.gateway_metrics_s.into())
+    }
+
     /// A session was heard for the first time since the last report.
     pub(crate) fn hear(&self, session: SessionId) {
         self.heard.borrow_mut().push(session);
@@ -293,6 +334,7 @@ async fn deliver(worker: Rc<Worker>, mut receiver: MailboxReceiver) {
     while let Some((session, downlink)) = receiver.recv().await {
         match worker.session(session) {
             Some(session) => crate::deliver::downlink(&session, downlink),
+            None if children::downlink(&worker, session, &downlink) => {}
             // It has ended meanwhile; its device asks again when it comes back.
             None => worker.counters.downlinks_dropped.count(),
         }
@@ -311,6 +353,11 @@ async fn report(worker: Rc<Worker>) {
         let carried = worker.carried.take();
         if !carried.is_empty() {
             worker.devices.heard(carried.values().map(|(device, at)| (device, *at)));
+        }
+        for parent in worker.parents() {
+            gateway::report(&parent, worker.gateway_metrics_every());
+            let silence = Duration::from_secs(worker.session_inactivity_s().into());
+            children::end_silent(&parent, silence, now());
         }
     }
 }

@@ -10,36 +10,36 @@ use wireglot_model::{
 
 use crate::ProtoRefusal;
 
-mod wire {
+pub(crate) mod wire {
     //! Field by field as device API §9 has them. Fields that the server neither reads nor writes are left out.
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct AttributesRequest {
+    pub(crate) struct AttributesRequest {
         #[prost(string, tag = "1")]
-        pub(super) client_keys: String,
+        pub(crate) client_keys: String,
         #[prost(string, tag = "2")]
-        pub(super) shared_keys: String,
+        pub(crate) shared_keys: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct RpcRequest {
+    pub(crate) struct RpcRequest {
         #[prost(string, tag = "1")]
-        pub(super) method: String,
+        pub(crate) method: String,
         #[prost(string, tag = "2")]
-        pub(super) params: String,
+        pub(crate) params: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ClaimDevice {
+    pub(crate) struct ClaimDevice {
         #[prost(string, tag = "1")]
-        pub(super) secret_key: String,
+        pub(crate) secret_key: String,
         #[prost(int64, tag = "2")]
-        pub(super) duration_ms: i64,
+        pub(crate) duration_ms: i64,
     }
 
     #[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
     #[repr(i32)]
-    pub(super) enum KeyValueType {
+    pub(crate) enum KeyValueType {
         Boolean = 0,
         Long = 1,
         Double = 2,
@@ -48,125 +48,137 @@ mod wire {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct KeyValue {
+    pub(crate) struct KeyValue {
         #[prost(string, tag = "1")]
-        pub(super) key: String,
+        pub(crate) key: String,
         #[prost(enumeration = "KeyValueType", tag = "2")]
-        pub(super) kind: i32,
+        pub(crate) kind: i32,
         #[prost(bool, tag = "3")]
-        pub(super) bool_v: bool,
+        pub(crate) bool_v: bool,
         #[prost(int64, tag = "4")]
-        pub(super) long_v: i64,
+        pub(crate) long_v: i64,
         #[prost(double, tag = "5")]
-        pub(super) double_v: f64,
+        pub(crate) double_v: f64,
         #[prost(string, tag = "6")]
-        pub(super) string_v: String,
+        pub(crate) string_v: String,
         #[prost(string, tag = "7")]
-        pub(super) json_v: String,
+        pub(crate) json_v: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct TsKeyValue {
+    pub(crate) struct TsKeyValue {
         #[prost(int64, tag = "1")]
-        pub(super) ts: i64,
+        pub(crate) ts: i64,
         #[prost(message, optional, tag = "2")]
-        pub(super) kv: Option<KeyValue>,
+        pub(crate) kv: Option<KeyValue>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct GetAttributeResponse {
+    pub(crate) struct GetAttributeResponse {
         #[prost(int32, tag = "1")]
-        pub(super) request_id: i32,
+        pub(crate) request_id: i32,
         #[prost(message, repeated, tag = "2")]
-        pub(super) client: Vec<TsKeyValue>,
+        pub(crate) client: Vec<TsKeyValue>,
         #[prost(message, repeated, tag = "3")]
-        pub(super) shared: Vec<TsKeyValue>,
+        pub(crate) shared: Vec<TsKeyValue>,
+        #[prost(bool, tag = "4")]
+        pub(crate) is_multiple: bool,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct AttributeUpdateNotification {
+    pub(crate) struct ToDeviceRpcRequest {
+        #[prost(int32, tag = "1")]
+        pub(crate) request_id: i32,
+        #[prost(string, tag = "2")]
+        pub(crate) method_name: String,
+        #[prost(string, tag = "3")]
+        pub(crate) params: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct AttributeUpdateNotification {
         #[prost(message, repeated, tag = "1")]
-        pub(super) updated: Vec<TsKeyValue>,
+        pub(crate) updated: Vec<TsKeyValue>,
         #[prost(string, repeated, tag = "2")]
-        pub(super) deleted: Vec<String>,
+        pub(crate) deleted: Vec<String>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ToServerRpcResponse {
+    pub(crate) struct ToServerRpcResponse {
         #[prost(int32, tag = "1")]
-        pub(super) request_id: i32,
+        pub(crate) request_id: i32,
         #[prost(string, tag = "2")]
-        pub(super) payload: String,
+        pub(crate) payload: String,
         #[prost(string, tag = "3")]
-        pub(super) error: String,
+        pub(crate) error: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ValidateToken {
+    pub(crate) struct ValidateToken {
         #[prost(string, tag = "1")]
-        pub(super) token: String,
+        pub(crate) token: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ValidateCertificate {
+    pub(crate) struct ValidateCertificate {
         #[prost(string, tag = "1")]
-        pub(super) hash: String,
+        pub(crate) hash: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ValidateBasic {
+    pub(crate) struct ValidateBasic {
         #[prost(string, tag = "1")]
-        pub(super) client_id: String,
+        pub(crate) client_id: String,
         #[prost(string, tag = "2")]
-        pub(super) user_name: String,
+        pub(crate) user_name: String,
         #[prost(string, tag = "3")]
-        pub(super) password: String,
+        pub(crate) password: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct CredentialsData {
+    pub(crate) struct CredentialsData {
         #[prost(message, optional, tag = "1")]
-        pub(super) token: Option<ValidateToken>,
+        pub(crate) token: Option<ValidateToken>,
         #[prost(message, optional, tag = "2")]
-        pub(super) certificate: Option<ValidateCertificate>,
+        pub(crate) certificate: Option<ValidateCertificate>,
         #[prost(message, optional, tag = "3")]
-        pub(super) basic: Option<ValidateBasic>,
+        pub(crate) basic: Option<ValidateBasic>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ProvisionCredentials {
+    pub(crate) struct ProvisionCredentials {
         #[prost(string, tag = "1")]
-        pub(super) key: String,
+        pub(crate) key: String,
         #[prost(string, tag = "2")]
-        pub(super) secret: String,
+        pub(crate) secret: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ProvisionRequest {
+    pub(crate) struct ProvisionRequest {
         #[prost(string, tag = "1")]
-        pub(super) device_name: String,
+        pub(crate) device_name: String,
         #[prost(int32, tag = "2")]
-        pub(super) credentials_type: i32,
+        pub(crate) credentials_type: i32,
         #[prost(message, optional, tag = "3")]
-        pub(super) credentials: Option<ProvisionCredentials>,
+        pub(crate) credentials: Option<ProvisionCredentials>,
         #[prost(message, optional, tag = "4")]
-        pub(super) data: Option<CredentialsData>,
+        pub(crate) data: Option<CredentialsData>,
         #[prost(bool, tag = "5")]
-        pub(super) gateway: bool,
+        pub(crate) gateway: bool,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ProvisionResponse {
+    pub(crate) struct ProvisionResponse {
         #[prost(int32, tag = "1")]
-        pub(super) status: i32,
+        pub(crate) status: i32,
         #[prost(int32, tag = "2")]
-        pub(super) credentials_type: i32,
+        pub(crate) credentials_type: i32,
         #[prost(string, tag = "3")]
-        pub(super) credentials_value: String,
+        pub(crate) credentials_value: String,
     }
 }
 
-fn read<M: prost::Message + Default>(name: &str, payload: &[u8]) -> Result<M, ProtoRefusal> {
+pub(crate) fn read<M: prost::Message + Default>(name: &str, payload: &[u8]) -> Result<M, ProtoRefusal> {
     M::decode(payload).map_err(|error| ProtoRefusal::malformed(name, error))
 }
 
@@ -180,20 +192,41 @@ pub fn attribute_request(payload: &[u8]) -> Result<(Vec<String>, Vec<String>), P
 
 /// A GetAttributeResponseMsg.
 pub fn write_attribute_response(id: i32, client: &[Sample], shared: &[Sample]) -> Vec<u8> {
-    let (client, shared) = (client.iter().map(key_value), shared.iter().map(key_value));
-    wire::GetAttributeResponse { request_id: id, client: client.collect(), shared: shared.collect() }
-        .encode_to_vec()
+    attribute_response(id, client, shared).encode_to_vec()
+}
+
+pub(crate) fn attribute_response(
+    id: i32,
+    client: &[Sample],
+    shared: &[Sample],
+) -> wire::GetAttributeResponse {
+    wire::GetAttributeResponse {
+        request_id: id,
+        client: client.iter().map(key_value).collect(),
+        shared: shared.iter().map(key_value).collect(),
+        is_multiple: false,
+    }
 }
 
 /// An AttributeUpdateNotificationMsg with what was written.
 pub fn write_attribute_update(samples: &[Sample]) -> Vec<u8> {
-    let updated = samples.iter().map(key_value).collect();
-    wire::AttributeUpdateNotification { updated, deleted: Vec::new() }.encode_to_vec()
+    attribute_update(samples).encode_to_vec()
+}
+
+pub(crate) fn attribute_update(samples: &[Sample]) -> wire::AttributeUpdateNotification {
+    wire::AttributeUpdateNotification {
+        updated: samples.iter().map(key_value).collect(),
+        deleted: Vec::new(),
+    }
 }
 
 /// An AttributeUpdateNotificationMsg with what was deleted.
 pub fn write_attribute_delete(keys: &[String]) -> Vec<u8> {
-    wire::AttributeUpdateNotification { updated: Vec::new(), deleted: keys.to_vec() }.encode_to_vec()
+    attribute_delete(keys).encode_to_vec()
+}
+
+pub(crate) fn attribute_delete(keys: &[String]) -> wire::AttributeUpdateNotification {
+    wire::AttributeUpdateNotification { updated: Vec::new(), deleted: keys.to_vec() }
 }
 
 fn key_value(sample: &Sample) -> wire::TsKeyValue {

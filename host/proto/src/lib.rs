@@ -2,7 +2,7 @@
 //!
 //! Read in this order: from the text of a schema to a message and what is refused on the way (`schema.rs`), what a
 //! message becomes, field by field (`shape.rs`), bytes to samples (`read.rs`), what is printed as JSON (`print.rs`), JSON
-//! into a message (`fill.rs`), and the messages that every profile knows (`fixed.rs`).
+//! into a message (`fill.rs`), and the messages that every profile knows (`fixed.rs`, those of gateways: `gateway.rs`).
 //!
 //! It guards that a value is what printing the message as proto3 JSON and reading that JSON by device API §8 would make of
 //! it, without the text in between, and that no payload can panic, nest or grow without bound. Two things are better than
@@ -13,6 +13,7 @@
 
 mod fill;
 mod fixed;
+mod gateway;
 mod print;
 mod read;
 mod schema;
@@ -21,6 +22,12 @@ mod shape;
 pub use fixed::{
     attribute_request, claim, client_rpc, provision_request, write_attribute_delete,
     write_attribute_response, write_attribute_update, write_client_rpc_answer, write_provision_response,
+};
+pub use gateway::{
+    gateway_attribute_request, gateway_attributes, gateway_claim, gateway_connect, gateway_disconnect,
+    gateway_part_payloads, gateway_rpc_response, gateway_telemetry, write_gateway_attribute_delete,
+    write_gateway_attribute_response, write_gateway_attribute_update, write_gateway_disconnect,
+    write_gateway_rpc_request,
 };
 pub use schema::{Schema, SchemaError};
 

@@ -127,7 +127,7 @@ pub(crate) async fn read_info(
 pub(crate) async fn delete(State(api): State<Api>, Path(device): Path<String>) -> Result<(), ApiError> {
     let device = id(&device)?;
     let devices = api.devices.clone();
-    carried_through(async move { devices.delete_device(device).await }).await
+    carried_through(async move { devices.delete_device(device, now()).await }).await
 }
 
 /// `GET /api/tenant/device?deviceName=`

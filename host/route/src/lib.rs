@@ -1,16 +1,21 @@
 //! Topics to meanings and back. Pure: no payload, no I/O, no allocation on the way up.
 //!
 //! Read in this order: what a profile brings along (`ProfileTopics`), what a publish means (`uplink`, `facts`), what a
-//! SUBSCRIBE gets (`subscription`), where answers go (the two `…_topic` functions), and how a filter matches
+//! SUBSCRIBE gets (`subscription`), what gateways say (`gateway.rs`), where answers go (the two `…_topic` functions), and how a filter matches
 //! (`filter.rs`). The order of the tests in `uplink` is the order of device API §5.1 and is visible to devices:
 //! a wide filter of a profile takes the topics of the calls that come after it.
 
 mod device_v1;
 mod device_v2;
 mod filter;
+mod gateway;
 mod subscribe;
 
 pub use filter::matches;
+pub use gateway::{
+    GATEWAY_ATTRIBUTES, GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_DISCONNECT, GATEWAY_PREFIX, GATEWAY_RPC,
+    GatewayRoute, gateway_raw_topic, gateway_uplink,
+};
 pub use subscribe::{Subscription, subscription};
 
 use filter::{NamedTopicFilter, TopicFilter};
@@ -115,7 +120,7 @@ pub enum RouteError {
 /// What a publish on `topic` means for a device of this profile.
 pub fn uplink(topics: &ProfileTopics, topic: &str) -> Result<Route, RouteError> {
     // The gateway API is out of reach of every filter, `#` included.
-    if topic.starts_with("v1/gateway") {
+    if topic.starts_with(GATEWAY_PREFIX) {
         return Err(RouteError::UnknownTopic);
     }
     if topics.attributes.matches(topic) {

@@ -1,5 +1,6 @@
 //! What a SUBSCRIBE filter gets: the exact strings of device API §5.3, and the profile's own one before them.
 
+use crate::gateway::{GATEWAY_ATTRIBUTES, GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_RPC};
 use crate::{Family, ProfileTopics, device_v1, device_v2};
 
 /// What a granted filter means.
@@ -41,7 +42,7 @@ pub fn subscription(topics: &ProfileTopics, filter: &str) -> Option<Subscription
         "v2/fw/response/+/chunk/+" | "v2/fw/error" | "v2/sw/response/+/chunk/+" | "v2/sw/error" => {
             Subscription::Passive
         }
-        "v1/gateway/attributes" | "v1/gateway/attributes/response" | "v1/gateway/rpc" => {
+        GATEWAY_ATTRIBUTES | GATEWAY_ATTRIBUTES_RESPONSE | GATEWAY_RPC | "v1/gateway/raw/+" => {
             Subscription::Passive
         }
         // A network server listens for what to send to its devices, and may not start where it is refused.

@@ -75,7 +75,12 @@ const HEAD_BYTES: usize = 16 + 4 * 4;
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.message_count == 0
+        self.len() == 0
+    }
+
+    /// How many changes and measurements it has.
+    pub fn len(&self) -> usize {
+        self.changes.len() + self.message_count
     }
 
     pub fn put_device(&mut self, device: &Device) {

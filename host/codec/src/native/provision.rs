@@ -107,6 +107,11 @@ pub fn claim(payload: &[u8]) -> Result<(String, i64), JsonRefusal> {
     let Node::Object(members) = read::document(&text)? else {
         return Err(Place::default().refuse("a claim must be an object"));
     };
+    claim_of(&members)
+}
+
+/// The same of an object that was read.
+pub(super) fn claim_of(members: &Members<'_>) -> Result<(String, i64), JsonRefusal> {
     let member = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, node)| node);
     let refused = |name: &'static str, problem| Place::default().within(name).refuse(problem);
     let secret = match member("secretKey") {

@@ -200,7 +200,7 @@ async fn a_gateway_has_a_bounded_number_of_devices() {
         let error = accept(&worker, &gw, NOW, vec![of_child("over", telemetry("t", 1))]).await.unwrap_err();
         assert_eq!(error.fault(), Fault::Quota);
         assert!(devices.device_by_name("over").is_none());
-        devices.delete_device(devices.device_by_name("last").unwrap().id()).await.unwrap();
+        devices.delete_device(devices.device_by_name("last").unwrap().id(), crate::now()).await.unwrap();
         accept(&worker, &gw, NOW, vec![of_child("over", telemetry("t", 1))]).await.unwrap();
     })
     .await;
@@ -238,7 +238,7 @@ async fn a_network_server_brings_as_many_devices_as_its_profile_allows() {
     for name in ["", " ", &"n".repeat(256)] {
         refused(name, 2);
     }
-    site.devices.delete_device(server_id).await.unwrap();
+    site.devices.delete_device(server_id, crate::now()).await.unwrap();
     assert!(matches!(carried("known", 2), Err(AcceptError::Deleted)), "it speaks for nobody any more");
 }
 
@@ -361,7 +361,7 @@ async fn a_shared_write_is_one_message_to_the_device() {
 async fn a_deleted_device_says_nothing_more() {
     let site = Site::new().await;
     let device = site.device("d", token("T")).await;
-    site.devices.delete_device(device.id()).await.unwrap();
+    site.devices.delete_device(device.id(), crate::now()).await.unwrap();
     on_worker(&site, |worker| async move {
         let error = accept(&worker, &device, NOW, vec![telemetry("t", 1)]).await.unwrap_err();
         assert_eq!(error.fault(), Fault::Denied);

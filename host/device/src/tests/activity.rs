@@ -151,7 +151,7 @@ async fn a_device_that_goes_leaves_nothing_behind() {
     let site = Site::new().await;
     let device = site.device("d", token("TOK")).await;
     site.devices.heard([(&device, NOW)]);
-    site.devices.delete_device(device.id()).await.unwrap();
+    site.devices.delete_device(device.id(), crate::now()).await.unwrap();
     assert_eq!(site.devices.save_activity(after(1)).await.unwrap(), 0);
     assert_eq!(site.store.attributes_all().unwrap().len(), 0);
 }

@@ -31,7 +31,8 @@ async fn publish(
     uplink: Uplink,
 ) -> Result<(), AcceptError> {
     let decoded = Decoded { uplinks: vec![uplink], warnings: Vec::new() };
-    let (batch, _after) = site.devices.prepare(device, now, None, decoded, None)?;
+    let mut batch = Batch::default();
+    site.devices.prepare(device, now, None, decoded, None, &mut batch)?;
     site.devices.0.queue(batch).await.unwrap();
     Ok(())
 }
@@ -220,7 +221,7 @@ async fn a_registration_is_bounded_and_goes_with_its_device() {
     let refused = publish(&site, &device, NOW, claim_of(&long, 0)).await.unwrap_err();
     assert_eq!(refused.fault(), Fault::Device, "{refused}");
     publish(&site, &device, NOW, claim_of(&"s".repeat(SECRET_BYTES_MAX), 0)).await.unwrap();
-    site.devices.delete_device(device.id()).await.unwrap();
+    site.devices.delete_device(device.id(), crate::now()).await.unwrap();
     assert!(matches!(publish(&site, &device, NOW, claim_of("", 0)).await, Err(AcceptError::Deleted)));
     assert!(site.store.claims().unwrap().is_empty());
 }

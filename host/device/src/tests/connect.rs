@@ -114,7 +114,7 @@ async fn a_change_of_credentials_ends_the_session_and_the_login_before_it() {
     site.devices.set_credentials(device.id(), token("NEW"), None).await.unwrap();
     assert!(site.bus.is_connected(device.id()));
 
-    site.devices.delete_device(device.id()).await.unwrap();
+    site.devices.delete_device(device.id(), crate::now()).await.unwrap();
     let closed = receiver.try_recv();
     assert_eq!(closed, Some((SessionId(3), Downlink::Close(CloseReason::Administrative))));
     assert_eq!(login("NEW").err(), Some(AuthRefusal::UnknownUser));

@@ -81,7 +81,7 @@ async fn devices_keep_their_rules() {
     let site = site.reopen().await;
     let found = site.devices.device_by_name("renamed").unwrap();
     assert_eq!((found.id(), found.record().version), (device.id(), 2));
-    site.devices.delete_device(found.id()).await.unwrap();
+    site.devices.delete_device(found.id(), crate::now()).await.unwrap();
     let site = site.reopen().await;
     assert!(site.devices.device_by_name("renamed").is_none());
     assert_eq!(site.devices.device_count(), 1);

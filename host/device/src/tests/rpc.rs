@@ -174,7 +174,7 @@ async fn the_rpcs_of_a_deleted_device_are_gone() {
     let device = site.device("d", token("T")).await;
     let kept = site.keep(&device, persistent("a")).await;
     let outcome = site.ask(&device, rpc("b")).await;
-    site.devices.delete_device(device.id()).await.unwrap();
+    site.devices.delete_device(device.id(), crate::now()).await.unwrap();
     assert_eq!(outcome.await, Ok(RpcOutcome::Gone));
     assert!(matches!(site.devices.rpc(kept), Err(DeviceError::NotFound)));
     let refused = site.devices.call(device.id(), rpc("c"), NOW).await;

@@ -65,6 +65,7 @@ impl Server {
             wrong_logins: None,
             client_rpc,
             session_inactivity_s,
+            gateway_metrics_s: 60,
             json: wireglot_codec::native::JsonRules::default(),
         };
         let running = start(config, devices.clone(), codecs).unwrap();
