@@ -95,10 +95,27 @@ pub struct GatewayAttributeRequest {
     pub device: String,
     /// Chosen by the gateway.
     pub id: i32,
-    /// Client attributes, else shared ones.
-    pub is_client: bool,
-    /// Each once. Empty: everything of both scopes.
-    pub keys: Vec<String>,
+    /// Client attributes asked for, each once.
+    pub client_keys: Vec<String>,
+    /// Shared attributes asked for, each once. Both lists empty: everything of both scopes.
+    pub shared_keys: Vec<String>,
+}
+
+impl GatewayAttributeRequest {
+    /// One scope, or everything where there are no keys.
+    pub fn of_scope(device: String, id: i32, is_client: bool, keys: Vec<String>) -> Self {
+        let (client_keys, shared_keys) = if is_client { (keys, Vec::new()) } else { (Vec::new(), keys) };
+        Self { device, id, client_keys, shared_keys }
+    }
+
+    /// Whether the answer has `values`, not one `value`: several keys were asked for, or everything, and a scope has
+    /// several.
+    pub fn is_multiple(&self, client: &[Sample], shared: &[Sample]) -> bool {
+        match self.client_keys.len() + self.shared_keys.len() {
+            0 => client.len() > 1 || shared.len() > 1,
+            keys => keys > 1,
+        }
+    }
 }
 
 /// Why a message of a gateway cannot be used.

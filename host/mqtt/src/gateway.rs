@@ -138,9 +138,9 @@ fn answer(session: &Session, child: &Child, request: &GatewayAttributeRequest) {
     if session.is_closing() {
         return;
     }
-    let none: &[String] = &[];
-    let (client, shared) = if request.is_client { (&*request.keys, none) } else { (none, &*request.keys) };
-    let found = session.worker.ingest.attribute_response(&child.device, request.id, client, shared);
+    let GatewayAttributeRequest { id, client_keys, shared_keys, .. } = request;
+    let ingest = &session.worker.ingest;
+    let found = ingest.attribute_response(&child.device, *id, client_keys, shared_keys);
     let Downlink::AttributeResponse { client, shared, .. } = found else { return };
     let payload: Bytes = if session.view().dialect.is_of_gateways() {
         proto::write_gateway_attribute_response(request, &client, &shared).into()

@@ -206,7 +206,7 @@ pub fn gateway_attribute_request(payload: &[u8]) -> Result<GatewaySaid, GatewayR
     let mut seen = HashSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     let device = named(NAME, device_name)?;
-    Ok(GatewaySaid::AttributeRequest(GatewayAttributeRequest { device, id, is_client: client, keys }))
+    Ok(GatewaySaid::AttributeRequest(GatewayAttributeRequest::of_scope(device, id, client, keys)))
 }
 
 /// A GatewayRpcResponseMsg.
@@ -252,12 +252,8 @@ pub fn write_gateway_attribute_response(
     client: &[Sample],
     shared: &[Sample],
 ) -> Vec<u8> {
-    let is_multiple = match request.keys.len() {
-        0 => client.len() > 1 || shared.len() > 1,
-        keys => keys > 1,
-    };
     let mut response = attribute_response(request.id, client, shared);
-    response.is_multiple = is_multiple;
+    response.is_multiple = request.is_multiple(client, shared);
     wire::GatewayAttributeResponse { device_name: request.device.clone(), response: Some(response) }
         .encode_to_vec()
 }
@@ -335,3 +331,6 @@ fn sample(value: fixed::KeyValue) -> Result<Sample, String> {
     };
     Ok(Sample { key, value })
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,28 +33,34 @@ pub fn gateway_disconnect(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal>
     Ok(GatewaySaid::Disconnect { device: named(&object(&text)?)? })
 }
 
-/// `{"id":1,"device":"A","client":true,"key":"k"}`, or `keys`, an array.
+/// `{"id":1,"device":"A","client":true,"key":"k"}`, or `keys`, an array; or `"client":["a"],"shared":["b"]` without both.
 pub fn gateway_attribute_request(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
     let text = text_of(payload);
     let members = object(&text)?;
-    let client = member(&members, "client").and_then(typing::scalar_text);
-    let client = client.ok_or_else(|| structure("client", "must be true or false"))?;
-    let mut keys = match (member(&members, "key"), member(&members, "keys")) {
-        (Some(key), _) => vec![key_text(key, "key")?],
-        (None, Some(Node::Array(keys))) => {
-            keys.iter().map(|key| key_text(key, "keys")).collect::<Result<_, _>>()?
+    let (device, id) = (device(&members)?, id(&members)?);
+    let (key, keys) = (member(&members, "key"), member(&members, "keys"));
+    let request = match (key, keys, member(&members, "client"), member(&members, "shared")) {
+        (None, None, Some(Node::Array(_)) | None, Some(Node::Array(_)))
+        | (None, None, Some(Node::Array(_)), None) => GatewayAttributeRequest {
+            device,
+            id,
+            client_keys: key_list(&members, "client")?,
+            shared_keys: key_list(&members, "shared")?,
+        },
+        (None, None, ..) => {
+            return Err(structure("key", "is missing: 'key', 'keys' or two lists say what is asked for"));
         }
-        (None, Some(_)) => return Err(structure("keys", "must be an array of texts")),
-        (None, None) => return Err(structure("key", "is missing: 'key' or 'keys' says what is asked for")),
+        (key, _, client, _) => {
+            let client = client.and_then(typing::scalar_text);
+            let client = client.ok_or_else(|| structure("client", "must be true or false"))?;
+            let keys = match key {
+                Some(key) => vec![key_text(key, "key")?],
+                None => key_list(&members, "keys")?,
+            };
+            GatewayAttributeRequest::of_scope(device, id, client.eq_ignore_ascii_case("true"), keys)
+        }
     };
-    let mut seen = HashSet::new();
-    keys.retain(|key| seen.insert(key.clone()));
-    Ok(GatewaySaid::AttributeRequest(GatewayAttributeRequest {
-        device: device(&members)?,
-        id: id(&members)?,
-        is_client: client.eq_ignore_ascii_case("true"),
-        keys,
-    }))
+    Ok(GatewaySaid::AttributeRequest(request))
 }
 
 /// `{"device":"A","id":0,"data":…}`.
@@ -169,12 +175,8 @@ pub fn write_gateway_attribute_response(
 ) -> String {
     let mut out = format!("{{\"id\":{},\"device\":", request.id);
     write_json_string(&request.device, &mut out);
-    let is_multiple = match request.keys.len() {
-        0 => client.len() > 1 || shared.len() > 1,
-        keys => keys > 1,
-    };
     let mut found = client.iter().chain(shared);
-    if is_multiple {
+    if request.is_multiple(client, shared) {
         // Of a key in both scopes the shared one counts, as it comes last.
         let mut members: Vec<&Sample> = Vec::new();
         for sample in found {
@@ -272,6 +274,19 @@ fn id(members: &Members<'_>) -> Result<i32, GatewayRefusal> {
     id.and_then(|id| i32::try_from(id).ok()).ok_or_else(|| structure("id", "must be a 32-bit integer"))
 }
 
+/// A list of keys, each once; none where there is no such member.
+fn key_list(members: &Members<'_>, name: &'static str) -> Result<Vec<String>, GatewayRefusal> {
+    let keys = match member(members, name) {
+        None => return Ok(Vec::new()),
+        Some(Node::Array(keys)) => keys,
+        Some(_) => return Err(structure(name, "must be an array of texts")),
+    };
+    let mut keys = keys.iter().map(|key| key_text(key, name)).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = HashSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
+    Ok(keys)
+}
+
 fn key_text(node: &Node<'_>, name: &'static str) -> Result<String, GatewayRefusal> {
     let text = typing::scalar_text(node).ok_or_else(|| structure(name, "must be a text"))?;
     Ok(text.into_owned())
@@ -322,3 +337,6 @@ pub fn gateway_metrics(connectors: impl IntoIterator<Item = (String, [i64; 6])>)
     let all = connectors.into_iter().map(|(connector, numbers)| (connector, one(numbers)));
     Value::Json(serde_json::Value::Object(all.collect()).to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use wireglot_bus::{Event, FeedItem, Filter, Kinds, mailbox};
-use wireglot_model::limits::{ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, KEY_CHARS_MAX};
+use wireglot_model::limits::{
+    ATTRIBUTES_PER_SCOPE_MAX, GATEWAY_DEVICES_MAX, GATEWAY_PROFILES_MAX, KEY_CHARS_MAX,
+};
 use wireglot_model::{
     CarriedNames, DeadLetter, DeadLetterBounds, Decoded, Downlink, Envelope, FailureStage, Fault, Scope,
     SessionId, Timestamp, Uplink, UplinkBody, Value, Wrapping,
 };
 
 use super::{NOW, Site, attributes, draft, of_child, sample, telemetry, token};
-use crate::{AcceptError, DeviceDraft, DeviceHandle, DeviceWorker, LetterFilter, Outcome};
+use crate::{
+    AcceptError, ChildProfile, DeviceDraft, DeviceHandle, DeviceWorker, LetterFilter, Outcome, Parts,
+};
 
 const LATER: Timestamp = Timestamp(NOW.0 + 1);
 
@@ -206,6 +210,79 @@ async fn a_gateway_has_a_bounded_number_of_devices() {
     .await;
 }
 
+#[tokio::test]
+async fn a_device_behind_a_gateway_gets_the_profile_that_is_named() {
+    let site = Site::new().await;
+    let (gw, other) = (gateway(&site).await, site.device("direct", token("D")).await);
+    let devices = site.devices.clone();
+    let gateway_id = gw.id();
+    let behind = |name: &str, profile| devices.behind(&gw, name, profile, None, NOW);
+    let named = behind("a", ChildProfile::Named("Thermostat")).unwrap();
+    assert_eq!(named.profile().profile.name, "Thermostat", "made with its first device");
+    assert_eq!(behind("b", ChildProfile::Default).unwrap().profile().profile.name, "default");
+    assert_eq!(behind("a", ChildProfile::Named("other")).unwrap().profile().profile.name, "Thermostat");
+    assert!(devices.profile_by_name("other").is_none(), "the profile of a device that is there stays");
+    assert_eq!(gw.state.children.load(std::sync::atomic::Ordering::Relaxed), 2);
+    let through = behind("direct", ChildProfile::Default).unwrap();
+    assert_eq!(through.id(), other.id());
+    assert_eq!(
+        gw.state.children.load(std::sync::atomic::Ordering::Relaxed),
+        3,
+        "it is behind the gateway now"
+    );
+    for (name, profile, hint) in [
+        ("gw", ChildProfile::Default, "not behind itself"),
+        (" ", ChildProfile::Default, "1 to 255 characters"),
+        ("c", ChildProfile::Named(" "), "has a name of 1 to 255"),
+    ] {
+        let error = behind(name, profile).map(|device| device.name()).expect_err(name);
+        assert!(error.to_string().contains(hint), "{error}");
+    }
+    devices.set_devices_max(devices.device_count());
+    let error = behind("over", ChildProfile::Default).map(|device| device.name()).expect_err("full");
+    assert_eq!(error.fault(), Fault::Quota, "{error}");
+    assert!(site.devices.create_device(draft("over"), None, NOW).await.is_err(), "over REST neither");
+    devices.set_devices_max(usize::MAX);
+    for index in devices.profiles().len()..GATEWAY_PROFILES_MAX {
+        let name = format!("p{index}");
+        devices.behind(&gw, &name, ChildProfile::Named(&name), None, NOW).unwrap();
+    }
+    let error = behind("q", ChildProfile::Named("q")).map(|device| device.name()).expect_err("full");
+    assert_eq!(error.fault(), Fault::Quota, "{error}");
+    on_worker(&site, |worker| async move {
+        let mut parts = Parts::default();
+        worker.add_device(&mut parts, &named);
+        worker.add_device(&mut parts, &through);
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        worker.accept_parts(parts, done).map_err(|(error, _)| error).unwrap();
+        let (_accepted, answers) = outcome.await.unwrap().unwrap();
+        assert!(answers.is_empty());
+        assert!(named.unsettled().is_none() && through.unsettled().is_none());
+    })
+    .await;
+    drop((devices, gw, other));
+    let site = site.reopen().await;
+    let kept = site.devices.device_by_name("a").unwrap();
+    assert_eq!(kept.profile().profile.name, "Thermostat", "the profile is kept with its device");
+    let direct = site.devices.device_by_name("direct").unwrap();
+    assert_eq!(direct.record().additional_info, format!("{{\"lastConnectedGateway\":\"{gateway_id}\"}}"));
+}
+
+#[tokio::test]
+async fn a_gateway_hears_of_a_new_name_and_of_a_deletion() {
+    let site = Site::new().await;
+    let gw = gateway(&site).await;
+    let child = site.devices.behind(&gw, "a", ChildProfile::Default, None, NOW).unwrap();
+    let renamed = DeviceDraft { additional_info: child.record().additional_info, ..draft("b") };
+    site.devices.update_device(child.id(), renamed.clone(), None, NOW).await.unwrap();
+    site.devices.update_device(child.id(), renamed, None, NOW).await.unwrap();
+    site.devices.delete_device(child.id(), NOW).await.unwrap();
+    let told: Vec<_> = site.devices.rpcs(gw.id(), None).unwrap();
+    let told: Vec<_> = told.iter().map(|rpc| (rpc.method.as_str(), rpc.params.as_str())).collect();
+    // 379, 380
+    assert_eq!(told, [("gateway_device_renamed", "{\"a\":\"b\"}"), ("gateway_device_deleted", "\"b\"")]);
+}
+
 fn wrapping(create_max: u32) -> Wrapping {
     Wrapping { envelope: Envelope::Chirpstack, names: CarriedNames::Name, create_max }
 }
@@ -228,7 +305,7 @@ async fn a_network_server_brings_as_many_devices_as_its_profile_allows() {
     assert!(refused("a", 0).contains("no device is named 'a', and the connection may bring 0 into being"));
     let first = carried("a", 2).unwrap();
     assert_eq!(first.record().profile, profile);
-    let info = format!("{{\"lastConnectedGateway\":\"{server_id}\",\"devEui\":\"0101010101010101\"}}");
+    let info = format!("{{\"devEui\":\"0101010101010101\",\"lastConnectedGateway\":\"{server_id}\"}}");
     assert_eq!(first.record().additional_info, info);
     carried("b", 2).unwrap();
     assert!(refused("c", 2).contains("may bring 2 into being"));

@@ -2,6 +2,7 @@
 
 use wireglot_model::limits::SECRET_BYTES_MAX;
 use wireglot_model::{CustomerId, Decoded, Fault, Sample, Scope, Timestamp, Uplink, UplinkBody, Value};
+use wireglot_store::Batch;
 
 use super::{NOW, Site, draft, of_child, token};
 use crate::{

@@ -170,6 +170,12 @@ async fn populate(devices: &Devices) {
     ] {
         device(devices, name, profile, CredentialsDraft::AccessToken(name.into())).await;
     }
+    for (name, profile) in [("gateway", None), ("strict-gateway", Some("strict"))] {
+        let credentials = Some(CredentialsDraft::AccessToken(name.into()));
+        let profile = profile.map(str::to_owned);
+        let spec = DeviceSpec { name: name.into(), label: None, profile, gateway: true, credentials };
+        devices.ensure_device(spec, Timestamp(0)).await.unwrap();
+    }
     let basic = CredentialsDraft::MqttBasic {
         client_id: Some("cid".into()),
         user_name: Some("user".into()),
