@@ -183,6 +183,8 @@ pub struct DeadLetter {
     pub envelope: Option<Envelope>,
     /// When they came.
     pub received: Timestamp,
+    /// When whoever brought the frame received it, where that was told beside it.
+    pub frame_received: Option<Timestamp>,
     /// Which codec version failed, where one was reached.
     pub codec: Option<CodecStamp>,
     /// Where it failed.

@@ -458,6 +458,8 @@ impl Sender<'_> {
             payload: payload.to_vec(),
             envelope: self.envelope,
             received,
+            // An envelope says it by itself.
+            frame_received: Some(self.frame_received).filter(|at| self.envelope.is_none() && *at != received),
             codec,
             stage,
             reason,

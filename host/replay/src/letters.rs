@@ -124,11 +124,14 @@ impl Run {
 }
 
 impl Run {
-    /// A letter with an envelope, at the time of the network server. One that is the network server's own, because its
+    /// A letter at the time at which its frame was received before it came here; one with an envelope says that there. One that is the network server's own, because its
     /// envelope was not opened or its device was not here, becomes that of the device. Devices are not made here: the
     /// next frame of such a one does that, if it may.
     fn open(&self, letter: &DeadLetter) -> Result<Option<DeadLetter>, String> {
-        let Some(envelope) = letter.envelope else { return Ok(None) };
+        let Some(envelope) = letter.envelope else {
+            let at = letter.frame_received;
+            return Ok(at.map(|received| DeadLetter { received, ..letter.clone() }));
+        };
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let carried = envelope::unwrap(envelope, &letter.topic, &letter.payload, letter.received);
         let carried = carried.map_err(|error| text(&error))?.ok_or("the envelope holds no frame")?;

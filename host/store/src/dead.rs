@@ -25,6 +25,8 @@ struct Head {
     #[serde(default)]
     envelope: Option<Envelope>,
     received: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frame_received: Option<Timestamp>,
     codec: Option<CodecStamp>,
     stage: FailureStage,
     reason: String,
@@ -39,6 +41,7 @@ pub(crate) fn encode(letter: &DeadLetter) -> Vec<u8> {
         topic: letter.topic.clone(),
         envelope: letter.envelope,
         received: letter.received,
+        frame_received: letter.frame_received,
         codec: letter.codec.clone(),
         stage: letter.stage,
         reason: letter.reason.clone(),
@@ -62,6 +65,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DeadLetter, ReadError> {
         payload: reader.rest().to_vec(),
         envelope: head.envelope,
         received: head.received,
+        frame_received: head.frame_received,
         codec: head.codec,
         stage: head.stage,
         reason: head.reason,

@@ -354,6 +354,7 @@ async fn a_device_whose_first_frame_was_refused_is_kept_with_it() {
             topic: "t".into(),
             payload: vec![1],
             envelope: Some(Envelope::Chirpstack),
+            frame_received: None,
             received: NOW,
             codec: None,
             stage: FailureStage::Refused,

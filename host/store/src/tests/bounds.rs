@@ -46,6 +46,7 @@ fn the_oldest_dead_letters_make_room() {
         topic: String::new(),
         payload,
         envelope: None,
+        frame_received: None,
         received: Timestamp(9),
         codec: None,
         stage: FailureStage::Refused,

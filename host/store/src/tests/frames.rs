@@ -22,6 +22,7 @@ fn letter(of: u8, received: i64, payload: &[u8]) -> DeadLetter {
         topic: "t".to_owned(),
         payload: payload.to_vec(),
         envelope: Some(Envelope::Tts),
+        frame_received: None,
         received: Timestamp(received),
         codec: (of == 1).then(|| stamp("1")),
         stage: if of == 1 { FailureStage::Trapped } else { FailureStage::NoCodec },

@@ -125,6 +125,7 @@ fn dead_letters_come_newest_first_and_by_device() {
         topic: "t".to_owned(),
         payload: payload.to_vec(),
         envelope: None,
+        frame_received: None,
         received: Timestamp(9),
         codec: Some(stamp("1")),
         stage: FailureStage::Trapped,
