@@ -23,6 +23,7 @@ mod gateway;
 mod gateway_bounds;
 mod gateway_frames;
 mod hostile;
+mod iot_gateway;
 mod letters;
 mod limits;
 mod observe;
