@@ -32,13 +32,15 @@ mod q_protobuf;
 mod r_profiles;
 mod s_limits;
 mod t_sessions;
+mod u_downlinks;
 mod u_gateway;
+mod u_protobuf;
 mod v_sparkplug;
 
 use case::Row;
 
 /// The groups in their order, with the letters that the cases are known by.
-const GROUPS: [(char, &[Row]); 23] = [
+const GROUPS: [(char, &[Row]); 25] = [
     ('A', a_connect::ROWS),
     ('A', a_tls::ROWS),
     ('B', b_mqtt::ROWS),
@@ -61,6 +63,8 @@ const GROUPS: [(char, &[Row]); 23] = [
     ('S', s_limits::ROWS),
     ('T', t_sessions::ROWS),
     ('U', u_gateway::ROWS),
+    ('U', u_downlinks::ROWS),
+    ('U', u_protobuf::ROWS),
     ('V', v_sparkplug::ROWS),
 ];
 

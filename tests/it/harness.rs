@@ -6,6 +6,7 @@ mod line;
 mod metrics;
 mod rest;
 mod server;
+mod site;
 mod swarm;
 mod tools;
 mod trace;
@@ -17,6 +18,7 @@ pub(crate) use folders::{binary, document, guest, plugin, root, scaffold, tool, 
 pub(crate) use line::{Identity, Line, TlsClient};
 pub(crate) use rest::{Refusal, Rest};
 pub(crate) use server::Server;
+pub(crate) use site::Site;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{documented, node, operator, python, sdk, shell, wireglot};
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};

@@ -12,6 +12,9 @@ use crate::process::{program, run, say, succeeds, target};
 const PAHO: &str = "paho-mqtt==2.1.0";
 /// The SDK installs the other one by itself when it is imported, unless it is there.
 const SDK: [&str; 2] = ["tb-mqtt-client==1.13.14", "mmh3==5.3.1"];
+/// The IoT gateway and the clients that it speaks with. What another connector than MQTT needs, it would install by itself.
+const GATEWAY: [&str; 3] =
+    ["thingsboard-gateway==3.8.5", "tb-mqtt-client==1.13.13", "tb-paho-mqtt-client==2.1.2"];
 const MQTT_JS: &str = "mqtt@5.10.1";
 
 /// A thing that must be there, how to tell, and the Debian packages that bring it.
@@ -43,6 +46,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     system_packages()?;
     python_client("venv", &[PAHO], "paho.mqtt.client")?;
     python_client("sdk", &SDK, "tb_device_mqtt")?;
+    python_client("gateway", &GATEWAY, "thingsboard_gateway.tb_gateway")?;
     node_client()
 }
 

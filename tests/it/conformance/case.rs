@@ -192,16 +192,28 @@ impl Case {
     /// Insists that exactly these values are the latest ones of the case's device, with their types.
     #[track_caller]
     pub(super) fn stored(&self, expected: Value) {
-        let latest = self.latest();
+        self.stored_of(&self.name(), expected);
+    }
+
+    /// The same of another device.
+    #[track_caller]
+    pub(super) fn stored_of(&self, device: &str, expected: Value) {
+        let latest = self.rest().latest(device);
         let found = Value::Object(latest.into_iter().collect());
-        assert!(same(&found, &expected), "stored is {found}, not {expected}");
+        assert!(same(&found, &expected), "{device}: stored is {found}, not {expected}");
     }
 
     /// All points of a key, the oldest first, since long before the clock began.
     #[track_caller]
     pub(super) fn points(&self, key: &str) -> Vec<(i64, Value)> {
+        self.points_of(&self.name(), key)
+    }
+
+    /// The same of another device.
+    #[track_caller]
+    pub(super) fn points_of(&self, device: &str, key: &str) -> Vec<(i64, Value)> {
         let range = "startTs=-1000&endTs=9000000000000&limit=1000&orderBy=ASC&useStrictDataTypes=true";
-        let path = self.rest().telemetry(&self.name(), &format!("values/timeseries?keys={key}&{range}"));
+        let path = self.rest().telemetry(device, &format!("values/timeseries?keys={key}&{range}"));
         let answer = self.rest().get(&path).expect("historical values");
         let points = answer[key].as_array().cloned().unwrap_or_default();
         let ts = |point: &Value| point["ts"].as_i64().expect("ts is an integer");
@@ -219,8 +231,14 @@ impl Case {
     /// Insists that exactly these are the attributes of one scope.
     #[track_caller]
     pub(super) fn attributes(&self, scope: &str, expected: Value) {
-        let found = Value::Object(self.rest().attributes(&self.name(), scope));
-        assert!(same(&found, &expected), "{scope} is {found}, not {expected}");
+        self.attributes_of(&self.name(), scope, expected);
+    }
+
+    /// The same of another device.
+    #[track_caller]
+    pub(super) fn attributes_of(&self, device: &str, scope: &str, expected: Value) {
+        let found = Value::Object(self.rest().attributes(device, scope));
+        assert!(same(&found, &expected), "{device}: {scope} is {found}, not {expected}");
     }
 
     /// The id of the case's device.

@@ -275,10 +275,15 @@ pub(super) fn subscribed(c: &Case) -> Client {
     client
 }
 
-type Call = JoinHandle<Result<Value, Refusal>>;
+pub(super) type Call = JoinHandle<Result<Value, Refusal>>;
 
 pub(super) fn call(c: &Case, kind: &str, body: Value) -> Call {
-    c.post_meanwhile(format!("/api/rpc/{kind}/{}", c.id()), body)
+    call_of(c, &c.name(), kind, body)
+}
+
+/// The same for another device.
+pub(super) fn call_of(c: &Case, device: &str, kind: &str, body: Value) -> Call {
+    c.post_meanwhile(format!("/api/rpc/{kind}/{}", c.rest().device_id(device)), body)
 }
 
 fn old_call(c: &Case, kind: &str, body: Value) -> Call {
@@ -290,7 +295,7 @@ pub(super) fn answer(call: Call) -> Result<Value, Refusal> {
 }
 
 #[track_caller]
-fn status(call: Call) -> u16 {
+pub(super) fn status(call: Call) -> u16 {
     answer(call).expect_err("no success").status
 }
 
@@ -338,7 +343,7 @@ fn persistent(c: &Case, kind: &str, more: Value) -> String {
 }
 
 #[track_caller]
-fn persistent_of(c: &Case, device: &str, kind: &str, more: Value) -> String {
+pub(super) fn persistent_of(c: &Case, device: &str, kind: &str, more: Value) -> String {
     let mut body = json!({ "method": "test", "params": {}, "persistent": true, "timeout": 60_000 });
     for (key, value) in more.as_object().expect("an object").clone() {
         body[key] = value;
@@ -350,7 +355,7 @@ fn persistent_of(c: &Case, device: &str, kind: &str, more: Value) -> String {
 
 /// Waits until a persistent RPC has this status and gives its record.
 #[track_caller]
-fn until(c: &Case, rpc: &str, status: &str) -> Value {
+pub(super) fn until(c: &Case, rpc: &str, status: &str) -> Value {
     let mut last = Value::Null;
     eventually(&format!("{rpc} is {status}"), || {
         last = c.rest().get(&format!("/api/rpc/persistent/{rpc}")).expect("the record");
@@ -385,7 +390,7 @@ fn closes_instead(c: &Case, kind: &str) {
     assert_eq!(client.message().payload, first.payload, "{kind}");
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     u64::try_from(now).expect("a time in this age")
 }

@@ -21,7 +21,7 @@ pub(super) const ROWS: &[Row] = &[
     both(242, "an empty payload; claimed without a body", |c| {
         c.client().accepted(TOPIC, "");
         let user = customer_user(c, 0);
-        let answer = user.post(&path(c), &json!({})).expect("claimed");
+        let answer = claim_of(&c.name(), &user, &json!({})).expect("claimed");
         assert_eq!(answer["response"], "SUCCESS");
     }),
     both(243, "the wrong secret drops the announcement", |c| {
@@ -46,12 +46,17 @@ pub(super) const ROWS: &[Row] = &[
     v5(247, "v5, as 240", |c| drop(claimed(c))),
 ];
 
-fn path(c: &Case) -> String {
-    format!("/api/customer/device/{}/claim", c.name())
+fn path(device: &str) -> String {
+    format!("/api/customer/device/{device}/claim")
 }
 
 pub(super) fn claim(c: &Case, user: &Rest, secret: &str) -> Result<Value, Refusal> {
-    user.post(&path(c), &json!({ "secretKey": secret }))
+    claim_of(&c.name(), user, &json!({ "secretKey": secret }))
+}
+
+/// The same of another device, with any body.
+pub(super) fn claim_of(device: &str, user: &Rest, body: &Value) -> Result<Value, Refusal> {
+    user.post(&path(device), body)
 }
 
 #[track_caller]

@@ -261,9 +261,9 @@ fn five_from(first: u8) -> Vec<u8> {
     .concat()
 }
 
-type Schemas = Vec<(&'static str, String)>;
+pub(super) type Schemas = Vec<(&'static str, String)>;
 
-fn usual_schemas() -> Schemas {
+pub(super) fn usual_schemas() -> Schemas {
     vec![
         ("deviceTelemetryProtoSchema", timed(TELEMETRY_FIELDS)),
         ("deviceAttributesProtoSchema", timed(ATTRIBUTES_FIELDS)),
@@ -272,7 +272,7 @@ fn usual_schemas() -> Schemas {
     ]
 }
 
-fn compatible(json_downlinks: bool) -> Value {
+pub(super) fn compatible(json_downlinks: bool) -> Value {
     json!({
         "enableCompatibilityWithJsonPayloadFormat": true,
         "useJsonPayloadFormatForDefaultDownlinkTopics": json_downlinks,
@@ -280,7 +280,7 @@ fn compatible(json_downlinks: bool) -> Value {
 }
 
 /// The transport configuration of a protobuf profile.
-fn transport(schemas: &Schemas, more: &Value) -> Value {
+pub(super) fn transport(schemas: &Schemas, more: &Value) -> Value {
     let mut payload = json!({ "transportPayloadType": "PROTOBUF" });
     for (member, schema) in schemas {
         payload[*member] = schema.as_str().into();
@@ -358,13 +358,13 @@ fn is_attributes_answer(answer: &Message, topic: &str) {
 
 /// What an AttributeUpdateNotificationMsg says was updated.
 #[track_caller]
-fn shared_of(update: &Message) -> Value {
+pub(super) fn shared_of(update: &Message) -> Value {
     entries(&update.payload, 1)
 }
 
 /// A field of TsKvProto messages as an object.
 #[track_caller]
-fn entries(payload: &[u8], field: u64) -> Value {
+pub(super) fn entries(payload: &[u8], field: u64) -> Value {
     let mut object = json!({});
     for entry in all(payload, field) {
         let kv = all(&entry, 2).pop().expect("a key and its value");

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wireglot_load::wire::{self, Version, kind};
 
-use super::case::{ATTRIBUTES, Case, Row, TELEMETRY, both, unwritten};
+use super::case::{ATTRIBUTES, Case, Row, TELEMETRY, both};
 use super::client::{Client, Hello, Outcome};
-use crate::harness::pause;
+use super::u_gateway::{ATTRIBUTES_REQUEST, BEHIND_TELEMETRY, DISCONNECT, a, b, gateway};
+use crate::harness::{Closed, pause};
 
 const MESSAGES: &str = "transportDeviceMsgRateLimit";
 const TELEMETRY_MESSAGES: &str = "transportDeviceTelemetryMsgRateLimit";
@@ -71,9 +72,48 @@ pub(super) const ROWS: &[Row] = &[
             client.json_on("v1/devices/me/rpc/response/1");
         }
     }),
-    unwritten(334, "gateway messages `3:600`; telemetry for DeviceA, then DeviceB"),
-    unwritten(335, "gateway telemetry messages `1:600` (or data points): A then B"),
-    unwritten(336, "gateway-device telemetry `1:600`: gateway's own telemetry twice over two sessions"),
+    both(334, "gateway messages `3:600`; telemetry for DeviceA, then DeviceB", |c| {
+        let (c, mut client) = limited_gateway(c, json!({ "transportGatewayMsgRateLimit": "3:600" }));
+        client.accepted(BEHIND_TELEMETRY, json!({ a(&c): [{ "a": 1 }] }).to_string());
+        c.stored_of(&a(&c), json!({ "a": 1 }));
+        assert_eq!(refused(&c, "gateway", "messages"), 0);
+        // To find the device is the third message; its session is refused without a word, so it hears nothing.
+        client.accepted(BEHIND_TELEMETRY, json!({ b(&c): [{ "a": 1 }] }).to_string());
+        assert!(c.rest().device(&b(&c)).is_some(), "the device is made");
+        assert_eq!(refused(&c, "gateway", "messages"), 1);
+        c.rest().write_attributes(&b(&c), "SHARED_SCOPE", &json!({ "x": 1 }));
+        client.hears_nothing();
+        let request = json!({ "id": 1, "device": a(&c), "client": true, "key": "x" });
+        is_over(&c, &mut client, &a(&c), ATTRIBUTES_REQUEST, &request);
+    }),
+    both(335, "gateway telemetry messages `1:600` or data points `2:600`: A, then B", |c| {
+        for (limit, kind) in [
+            (json!({ "transportGatewayTelemetryMsgRateLimit": "1:600" }), "telemetry_messages"),
+            (json!({ "transportGatewayTelemetryDataPointsRateLimit": "2:600" }), "data_points"),
+        ] {
+            let (c, mut client) = limited_gateway(c, limit);
+            // The gateway's own messages have limits of their own.
+            client.accepted(TELEMETRY, r#"{"a":1,"b":1,"c":1}"#);
+            client.accepted(BEHIND_TELEMETRY, json!({ a(&c): [{ "a": 1, "b": 1 }] }).to_string());
+            c.stored_of(&a(&c), json!({ "a": 1, "b": 1 }));
+            let second = json!({ b(&c): [{ "a": 1, "b": 1 }] });
+            is_over(&c, &mut client, &b(&c), BEHIND_TELEMETRY, &second);
+            let is_empty = |_| c.rest().latest(&b(&c)).is_empty();
+            assert!(c.rest().device(&b(&c)).is_none_or(is_empty), "nothing is stored");
+            assert_eq!(refused(&c, "gateway", kind), 1, "{kind}");
+        }
+    }),
+    both(336, "gateway-device telemetry `1:600`: gateway's own telemetry twice over two sessions", |c| {
+        let limit = json!({ "transportGatewayDeviceTelemetryMsgRateLimit": "1:600" });
+        let (c, mut client) = limited_gateway(c, limit);
+        client.accepted(TELEMETRY, r#"{"first":1}"#);
+        client.send(&wire::disconnect());
+        client.closed();
+        let outcome = c.connect(&c.name()).publish(TELEMETRY, r#"{"second":2}"#);
+        assert_eq!(outcome, Outcome::Closed(c.close(0x83)));
+        c.stored(json!({ "first": 1 }));
+        assert_eq!(refused(&c, "gateway_device", "telemetry_messages"), 1);
+    }),
 ];
 
 /// Sets the limits of an installation.
@@ -95,4 +135,29 @@ fn limited(c: &Case, name: &str, text: &str) -> (Case, Client) {
 fn asks(client: &mut Client, id: u32) {
     client.accepted(&format!("{ATTRIBUTES}/request/{id}"), "{}");
     client.json_on(&format!("{ATTRIBUTES}/response/{id}"));
+}
+
+/// The case's gateway on a server of its own with these limits.
+#[track_caller]
+fn limited_gateway(c: &Case, limits: Value) -> (Case, Client) {
+    let c = c.alone();
+    limit(&c, limits);
+    let client = gateway(&c);
+    (c, client)
+}
+
+/// Insists that a publish about a device is over the limit: refused, and the end of the connection, before which a
+/// gateway that speaks MQTT 5 is told of the device.
+#[track_caller]
+fn is_over(c: &Case, client: &mut Client, device: &str, topic: &str, payload: &Value) {
+    assert_eq!(client.publish(topic, payload.to_string()), c.reason(0x97));
+    assert_eq!(client.closed(), Closed::Silently, "without a DISCONNECT");
+    if c.version == Version::V5 {
+        assert_eq!(client.json_on(DISCONNECT), json!({ "device": device, "reason": 150 }));
+    }
+}
+
+/// How often a limit has refused something.
+fn refused(c: &Case, level: &str, kind: &str) -> u64 {
+    c.server.metrics().value("wireglot_rate_limited_total", &[("level", level), ("kind", kind)]) as u64
 }

@@ -134,7 +134,7 @@ impl Rest {
 
     /// Payloads of a device that were not decoded, the newest first.
     pub(crate) fn dead_letters(&self, device: &str) -> Vec<Value> {
-        let path = format!("/api/dead-letters?deviceName={device}&limit=1000");
+        let path = format!("/api/dead-letters?deviceName={}&limit=1000", escaped(device));
         self.get(&path).expect("dead letters").as_array().expect("an array").clone()
     }
 
@@ -152,19 +152,57 @@ impl Rest {
 
     /// Makes a device whose access token is its name and returns its id. Without a profile it has the default one.
     pub(crate) fn create_device(&self, name: &str, profile: Option<&str>) -> String {
-        let mut device = json!({ "name": name });
+        self.make_device(json!({ "name": name }), profile)
+    }
+
+    /// The same for a device that speaks for others.
+    pub(crate) fn create_gateway(&self, name: &str, profile: Option<&str>) -> String {
+        self.make_device(json!({ "name": name, "additionalInfo": { "gateway": true } }), profile)
+    }
+
+    fn make_device(&self, mut device: Value, profile: Option<&str>) -> String {
         if let Some(profile) = profile {
             device["type"] = profile.into();
         }
-        let path = format!("/api/device?accessToken={name}");
+        let path = format!("/api/device?accessToken={}", escaped(&text(&device["name"])));
         let made = self.post(&path, &device).expect("the device is made");
         text(&made["id"]["id"])
     }
 
+    /// A device by its name, if there is one.
+    pub(crate) fn device(&self, name: &str) -> Option<Value> {
+        match self.get(&format!("/api/tenant/devices?deviceName={}", escaped(name))) {
+            Ok(device) => Some(device),
+            Err(refusal) if refusal.status == 404 => None,
+            Err(refusal) => panic!("{name}: {refusal:?}"),
+        }
+    }
+
     /// The id of a device by its name.
+    #[track_caller]
     pub(crate) fn device_id(&self, name: &str) -> String {
-        let path = format!("/api/tenant/devices?deviceName={name}");
-        text(&self.get(&path).expect("the device is there")["id"]["id"])
+        let device = self.device(name).unwrap_or_else(|| panic!("there is no device {name}"));
+        text(&device["id"]["id"])
+    }
+
+    /// Gives a device another name, as a person does.
+    pub(crate) fn rename_device(&self, name: &str, new: &str) {
+        let mut device = self.device(name).expect("the device is there");
+        device["name"] = new.into();
+        self.post("/api/device", &device).expect("the device is renamed");
+    }
+
+    /// Deletes a device by its name.
+    pub(crate) fn delete_device(&self, name: &str) {
+        self.delete(&format!("/api/device/{}", self.device_id(name))).expect("the device is deleted");
+    }
+
+    /// The sessions that are open, by the names of their devices, sorted.
+    pub(crate) fn sessions(&self) -> Vec<String> {
+        let path = "/api/sessions?pageSize=1000&page=0&sortProperty=deviceName&sortOrder=ASC";
+        let page = self.get(path).expect("the sessions");
+        let name = |session: &Value| text(&session["deviceName"]);
+        page["data"].as_array().expect("an array").iter().map(name).collect()
     }
 
     /// Latest values of a device with their JSON types, of keys that have one.
@@ -277,6 +315,13 @@ impl Stored {
         assert!(stamps.iter().all(|stamp| stamp == &stamps[0]), "two versions in one message: {self:?}");
         stamps[0].as_u64().and_then(|version| usize::try_from(version).ok()).expect("a version")
     }
+}
+
+/// A name as a part of an address.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(escape).collect()
 }
 
 fn read(mut answer: Response<Body>) -> Answer {

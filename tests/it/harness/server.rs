@@ -214,7 +214,7 @@ fn start(folder: &Path, mqtt: SocketAddr, http: SocketAddr, settings: &[(&str, &
 
 /// An address that nobody else takes: below the ports that the system gives out by itself, so that a restarted
 /// server finds its own free again.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed);

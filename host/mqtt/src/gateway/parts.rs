@@ -315,9 +315,28 @@ impl<'a> Publish<'a> {
         if self.has_failed {
             return fail(&owed);
         }
+        self.keep_rest(route);
         self.bury(matches!(route, GatewayRoute::Telemetry));
         let verdict = self.verdict.unwrap_or(Verdict::Taken);
         take_parts(self.session, self.kept, verdict, on_failure, self.reply, owed);
+    }
+
+    /// What a rate limit has cut off is acknowledged in MQTT 3.1.1, so it is kept; questions are only asked again.
+    fn keep_rest(&mut self, route: GatewayRoute<'_>) {
+        let Some(Reply::Limited(device)) = &self.reply else { return };
+        match route {
+            GatewayRoute::Telemetry
+            | GatewayRoute::Attributes
+            | GatewayRoute::RpcResponse
+            | GatewayRoute::Claim
+            | GatewayRoute::Raw(_) => {
+                let reason = format!(
+                    "a rate limit was passed at the device '{device}'; what is said before it is taken"
+                );
+                self.refuse(None, None, Unread::refused(reason), None);
+            }
+            GatewayRoute::Connect | GatewayRoute::Disconnect | GatewayRoute::AttributeRequest => {}
+        }
     }
 
     /// Makes a dead letter of each refused part, or one of all where there are many.
