@@ -15,7 +15,9 @@ use wireglot_device::now;
 use wireglot_model::gateway::{GatewayAttributeRequest, GatewayRefusal, GatewaySaid};
 use wireglot_model::{Decoded, Downlink, Fault, OnFailure, Timestamp, Uplink, UplinkBody};
 use wireglot_proto as proto;
-use wireglot_route::{GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_DISCONNECT, GatewayRoute, gateway_uplink};
+use wireglot_route::{
+    GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_DISCONNECT, GatewayRoute, GatewayUplink, gateway_uplink,
+};
 
 use crate::ack::Close;
 use crate::children::Child;
@@ -74,42 +76,46 @@ pub(crate) fn receive(
     received: Timestamp,
     owed: Owed,
 ) {
-    let Some(route) = gateway_uplink(incoming.topic) else { return take_unknown(session, owed) };
+    let Some(uplink) = gateway_uplink(incoming.topic) else { return take_unknown(session, owed) };
     let mut publish = Publish::new(session, view, incoming, received);
-    match route {
-        GatewayRoute::Raw(device) => publish.raw(device),
-        _ => match read(session, view, route, incoming.payload) {
+    match uplink {
+        GatewayUplink::Raw(device) => publish.raw(device),
+        GatewayUplink::Call(route) => match read(session, view, route, incoming.payload) {
             Ok(said) => publish.take(said),
             Err(GatewayRefusal::Malformed(reason)) => publish.refuse_whole(Verdict::BadData, reason),
             Err(GatewayRefusal::Structure(reason)) => publish.refuse_whole(Verdict::BadStructure, reason),
         },
     }
-    publish.finish(route, owed);
+    publish.finish(uplink, owed);
 }
 
 fn read(
     session: &Session,
     view: &ProfileView,
-    route: GatewayRoute<'_>,
+    route: GatewayRoute,
     payload: &[u8],
 ) -> Result<GatewaySaid, GatewayRefusal> {
+    if view.dialect.is_of_gateways() {
+        let read = match route {
+            GatewayRoute::Connect => proto::gateway_connect,
+            GatewayRoute::Disconnect => proto::gateway_disconnect,
+            GatewayRoute::Telemetry => proto::gateway_telemetry,
+            GatewayRoute::Attributes => proto::gateway_attributes,
+            GatewayRoute::AttributeRequest => proto::gateway_attribute_request,
+            GatewayRoute::RpcResponse => proto::gateway_rpc_response,
+            GatewayRoute::Claim => proto::gateway_claim,
+        };
+        return read(payload).map_err(|refusal| GatewayRefusal::Malformed(refusal.to_string()));
+    }
     let json = session.worker.json();
-    match (route, view.dialect.is_of_gateways()) {
-        (GatewayRoute::Connect, false) => native::gateway_connect(payload),
-        (GatewayRoute::Connect, true) => proto::gateway_connect(payload),
-        (GatewayRoute::Disconnect, false) => native::gateway_disconnect(payload),
-        (GatewayRoute::Disconnect, true) => proto::gateway_disconnect(payload),
-        (GatewayRoute::Telemetry, false) => json.gateway_telemetry(payload),
-        (GatewayRoute::Telemetry, true) => proto::gateway_telemetry(payload),
-        (GatewayRoute::Attributes, false) => json.gateway_attributes(payload),
-        (GatewayRoute::Attributes, true) => proto::gateway_attributes(payload),
-        (GatewayRoute::AttributeRequest, false) => native::gateway_attribute_request(payload),
-        (GatewayRoute::AttributeRequest, true) => proto::gateway_attribute_request(payload),
-        (GatewayRoute::RpcResponse, false) => native::gateway_rpc_response(payload),
-        (GatewayRoute::RpcResponse, true) => proto::gateway_rpc_response(payload),
-        (GatewayRoute::Claim, false) => native::gateway_claim(payload),
-        (GatewayRoute::Claim, true) => proto::gateway_claim(payload),
-        (GatewayRoute::Raw(_), _) => Err(GatewayRefusal::Structure("a frame is not read here".to_owned())),
+    match route {
+        GatewayRoute::Connect => native::gateway_connect(payload),
+        GatewayRoute::Disconnect => native::gateway_disconnect(payload),
+        GatewayRoute::Telemetry => json.gateway_telemetry(payload),
+        GatewayRoute::Attributes => json.gateway_attributes(payload),
+        GatewayRoute::AttributeRequest => native::gateway_attribute_request(payload),
+        GatewayRoute::RpcResponse => native::gateway_rpc_response(payload),
+        GatewayRoute::Claim => native::gateway_claim(payload),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use prost::Message as _;
-use wireglot_model::gateway::{GatewayAttributeRequest, GatewayPart, GatewayRefusal, GatewaySaid, PartBody};
+use wireglot_model::gateway::{GatewayAttributeRequest, GatewayPart, GatewaySaid, PartBody};
 use wireglot_model::{Measurement, Sample, Timestamp, Value, is_storable_key};
 
 use crate::ProtoRefusal;
@@ -150,14 +150,8 @@ mod wire {
     }
 }
 
-impl From<ProtoRefusal> for GatewayRefusal {
-    fn from(refusal: ProtoRefusal) -> Self {
-        Self::Malformed(refusal.to_string())
-    }
-}
-
 /// A ConnectMsg.
-pub fn gateway_connect(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
+pub fn gateway_connect(payload: &[u8]) -> Result<GatewaySaid, ProtoRefusal> {
     const NAME: &str = "transportapi.ConnectMsg";
     let wire::Connect { device_name, device_type } = read(NAME, payload)?;
     let profile = Some(device_type).filter(|profile| !profile.trim().is_empty());
@@ -165,14 +159,14 @@ pub fn gateway_connect(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
 }
 
 /// A DisconnectMsg.
-pub fn gateway_disconnect(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
+pub fn gateway_disconnect(payload: &[u8]) -> Result<GatewaySaid, ProtoRefusal> {
     const NAME: &str = "transportapi.DisconnectMsg";
     let wire::Disconnect { device_name } = read(NAME, payload)?;
     Ok(GatewaySaid::Disconnect { device: named(NAME, device_name)? })
 }
 
 /// A GatewayTelemetryMsg.
-pub fn gateway_telemetry(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
+pub fn gateway_telemetry(payload: &[u8]) -> Result<GatewaySaid, ProtoRefusal> {
     const NAME: &str = "transportapi.GatewayTelemetryMsg";
     let message: wire::GatewayTelemetry = read(NAME, payload)?;
     parts(NAME, message.msg, |wire::Telemetry { device_name, msg }| {
@@ -181,7 +175,7 @@ pub fn gateway_telemetry(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> 
 }
 
 /// A GatewayAttributesMsg.
-pub fn gateway_attributes(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
+pub fn gateway_attributes(payload: &[u8]) -> Result<GatewaySaid, ProtoRefusal> {
     const NAME: &str = "transportapi.GatewayAttributesMsg";
     let message: wire::GatewayAttributes = read(NAME, payload)?;
     parts(NAME, message.msg, |wire::Attributes { device_name, msg }| {
@@ -190,7 +184,7 @@ pub fn gateway_attributes(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal>
 }
 
 /// A GatewayClaimMsg.
-pub fn gateway_claim(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
+pub fn gateway_claim(payload: &[u8]) -> Result<GatewaySaid, ProtoRefusal> {
     const NAME: &str = "transportapi.GatewayClaimMsg";
     let message: wire::GatewayClaim = read(NAME, payload)?;
     parts(NAME, message.msg, |wire::ClaimOfDevice { device_name, request }| {
@@ -200,7 +194,7 @@ pub fn gateway_claim(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
 }
 
 /// A GatewayAttributesRequestMsg.
-pub fn gateway_attribute_request(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
+pub fn gateway_attribute_request(payload: &[u8]) -> Result<GatewaySaid, ProtoRefusal> {
     const NAME: &str = "transportapi.GatewayAttributesRequestMsg";
     let wire::GatewayAttributesRequest { id, device_name, client, mut keys } = read(NAME, payload)?;
     let mut seen = HashSet::new();
@@ -210,7 +204,7 @@ pub fn gateway_attribute_request(payload: &[u8]) -> Result<GatewaySaid, GatewayR
 }
 
 /// A GatewayRpcResponseMsg.
-pub fn gateway_rpc_response(payload: &[u8]) -> Result<GatewaySaid, GatewayRefusal> {
+pub fn gateway_rpc_response(payload: &[u8]) -> Result<GatewaySaid, ProtoRefusal> {
     const NAME: &str = "transportapi.GatewayRpcResponseMsg";
     let wire::GatewayRpcResponse { device_name, id, data } = read(NAME, payload)?;
     Ok(GatewaySaid::RpcResponse { device: named(NAME, device_name)?, id, payload: data })
@@ -274,14 +268,14 @@ fn parts<P>(
     name: &str,
     messages: Vec<P>,
     read: impl Fn(P) -> (String, Result<PartBody, String>),
-) -> Result<GatewaySaid, GatewayRefusal> {
+) -> Result<GatewaySaid, ProtoRefusal> {
     let mut parts = Vec::with_capacity(messages.len());
     for message in messages {
         let (device, body) = read(message);
         parts.push(GatewayPart { device: named(name, device)?, body });
     }
     if parts.is_empty() {
-        return Err(ProtoRefusal::content(name, "msg", "says nothing of any device").into());
+        return Err(ProtoRefusal::content(name, "msg", "says nothing of any device"));
     }
     Ok(GatewaySaid::Parts(parts))
 }

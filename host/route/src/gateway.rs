@@ -1,8 +1,17 @@
 //! The topics of gateways (gateway API §2), which are compared exactly.
 
-/// What a publish of a gateway means for the devices behind it.
+/// What a publish of a gateway is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum GatewayRoute<'t> {
+pub enum GatewayUplink<'t> {
+    /// A message in the format of the gateway.
+    Call(GatewayRoute),
+    /// A frame of the device of this name, for the codec of its profile.
+    Raw(&'t str),
+}
+
+/// What a message of a gateway means for the devices behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum GatewayRoute {
     /// A device is there.
     Connect,
     /// A device has gone.
@@ -17,8 +26,6 @@ pub enum GatewayRoute<'t> {
     RpcResponse,
     /// Some devices may be claimed.
     Claim,
-    /// A frame of the device of this name, for the codec of its profile.
-    Raw(&'t str),
 }
 
 /// The beginning of all of them, which no filter of a profile takes.
@@ -34,8 +41,8 @@ pub const GATEWAY_DISCONNECT: &str = "v1/gateway/disconnect";
 const RAW: &str = "v1/gateway/raw/";
 
 /// What a publish on `topic` means; `None`: nothing.
-pub fn gateway_uplink(topic: &str) -> Option<GatewayRoute<'_>> {
-    Some(match topic {
+pub fn gateway_uplink(topic: &str) -> Option<GatewayUplink<'_>> {
+    Some(GatewayUplink::Call(match topic {
         GATEWAY_ATTRIBUTES => GatewayRoute::Attributes,
         GATEWAY_RPC => GatewayRoute::RpcResponse,
         GATEWAY_DISCONNECT => GatewayRoute::Disconnect,
@@ -43,8 +50,11 @@ pub fn gateway_uplink(topic: &str) -> Option<GatewayRoute<'_>> {
         "v1/gateway/telemetry" => GatewayRoute::Telemetry,
         "v1/gateway/attributes/request" => GatewayRoute::AttributeRequest,
         "v1/gateway/claim" => GatewayRoute::Claim,
-        _ => GatewayRoute::Raw(topic.strip_prefix(RAW).filter(|name| !name.is_empty())?),
-    })
+        _ => {
+            let device = topic.strip_prefix(RAW).filter(|name| !name.is_empty())?;
+            return Some(GatewayUplink::Raw(device));
+        }
+    }))
 }
 
 /// Where bytes of a codec go to the device of this name, and where its frames come from.
@@ -59,14 +69,14 @@ mod tests {
     #[test]
     fn topics_of_gateways_are_compared_exactly() {
         for (topic, route) in [
-            ("v1/gateway/connect", Some(GatewayRoute::Connect)),
-            ("v1/gateway/disconnect", Some(GatewayRoute::Disconnect)),
-            ("v1/gateway/telemetry", Some(GatewayRoute::Telemetry)),
-            ("v1/gateway/attributes", Some(GatewayRoute::Attributes)),
-            ("v1/gateway/attributes/request", Some(GatewayRoute::AttributeRequest)),
-            ("v1/gateway/rpc", Some(GatewayRoute::RpcResponse)),
-            ("v1/gateway/claim", Some(GatewayRoute::Claim)),
-            ("v1/gateway/raw/Device A/1", Some(GatewayRoute::Raw("Device A/1"))),
+            ("v1/gateway/connect", Some(GatewayUplink::Call(GatewayRoute::Connect))),
+            ("v1/gateway/disconnect", Some(GatewayUplink::Call(GatewayRoute::Disconnect))),
+            ("v1/gateway/telemetry", Some(GatewayUplink::Call(GatewayRoute::Telemetry))),
+            ("v1/gateway/attributes", Some(GatewayUplink::Call(GatewayRoute::Attributes))),
+            ("v1/gateway/attributes/request", Some(GatewayUplink::Call(GatewayRoute::AttributeRequest))),
+            ("v1/gateway/rpc", Some(GatewayUplink::Call(GatewayRoute::RpcResponse))),
+            ("v1/gateway/claim", Some(GatewayUplink::Call(GatewayRoute::Claim))),
+            ("v1/gateway/raw/Device A/1", Some(GatewayUplink::Raw("Device A/1"))),
             ("v1/gateway/raw/", None),
             ("v1/gateway/raw", None),
             ("v1/gateway", None),
@@ -77,6 +87,6 @@ mod tests {
         ] {
             assert_eq!(gateway_uplink(topic), route, "{topic}");
         }
-        assert_eq!(gateway_uplink(&gateway_raw_topic("a/b")), Some(GatewayRoute::Raw("a/b")));
+        assert_eq!(gateway_uplink(&gateway_raw_topic("a/b")), Some(GatewayUplink::Raw("a/b")));
     }
 }

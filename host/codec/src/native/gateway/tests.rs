@@ -1,3 +1,5 @@
+//! The JSON of gateways: gateway API §3 and §4, conformance group U.
+
 use super::*;
 
 fn long(key: &str, value: i64) -> Sample {
