@@ -1,5 +1,6 @@
 //! What the stories are told with: a server, its REST side, and devices under exact control.
 
+mod bare;
 mod device;
 mod folders;
 mod line;
@@ -13,6 +14,7 @@ mod trace;
 mod wait;
 mod webhook;
 
+pub(crate) use bare::BareRequest;
 pub(crate) use device::{Closed, Device};
 pub(crate) use folders::{binary, document, guest, plugin, root, scaffold, tool, vectors};
 pub(crate) use line::{Identity, Line, TlsClient};

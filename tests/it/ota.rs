@@ -329,3 +329,18 @@ fn a_device_that_never_reads_is_disconnected() {
     });
     assert_eq!(deaf.closed(), Closed::Silently);
 }
+
+/// The parser of forms holds what it cannot make sense of, so it is not given much of that.
+#[test]
+fn a_form_without_a_boundary_is_refused_before_it_has_arrived() {
+    let server = Server::spawn();
+    let package = create(&server, "FIRMWARE", "1", &json!({}));
+    let kind = "multipart/form-data; boundary=frontier";
+    let mut form = server.bare_post(&path(&package), kind, 1024 * 1024 * 1024);
+    // More than it needs to see, and no more: the rest never comes.
+    form.send(image(72 * 1024, 1).as_bytes());
+    let (status, answer) = form.answer();
+    let message = answer["message"].as_str().expect("a reason");
+    assert!(status == 400 && message.contains("is the boundary in its Content-Type"), "{status} {message}");
+    server.rest().post_file(&path(&package), b"whole").expect("the package takes its file all the same");
+}

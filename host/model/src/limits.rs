@@ -342,6 +342,8 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 pub const HISTORY_POINTS_MAX: usize = 100_000;
 /// Largest REST body, apart from codec uploads.
 pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a form before its file: what its parser may hold while it looks for a boundary or the end of a header.
+pub const FORM_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Connections to the REST port at a time.
 pub const REST_CONNECTIONS_MAX: usize = 1_024;
 /// Listeners of the live trace at a time.

@@ -17,6 +17,7 @@ mod customers;
 mod descriptions;
 mod devices;
 mod error;
+mod form;
 mod health;
 mod letters;
 mod listener;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::multipart::Field;
-use axum::extract::{Multipart, Path, State};
+use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,8 @@ use wireglot_model::{
 use crate::Api;
 use crate::error::ApiError;
 use crate::page::Page;
-use crate::request::{BODY_TIMEOUT, Body, Params, blocking, carried_through, id};
+use crate::form::{Form, arriving};
+use crate::request::{Body, Params, blocking, carried_through, id};
 use crate::shape::{EntityRef, entity};
 
 /// Bytes that are gathered before they are written, and read at once.
@@ -110,7 +111,7 @@ pub(crate) async fn upload(
     State(api): State<Api>,
     Path(package): Path<String>,
     params: Params,
-    form: Multipart,
+    form: Form,
 ) -> Result<Json<Value>, ApiError> {
     let package: OtaPackageId = id(&package)?;
     let algorithm = params.text("checksumAlgorithm").unwrap_or("SHA256");
@@ -147,10 +148,10 @@ struct Received {
 }
 
 /// Writes the part `file` to the disk as it arrives.
-async fn receive(devices: &Devices, mut form: Multipart) -> Result<Received, ApiError> {
+async fn receive(devices: &Devices, mut form: Form) -> Result<Received, ApiError> {
     let missing = || ApiError::bad_request("The form has no part 'file' with a file name");
     loop {
-        let field = arriving(form.next_field()).await?.ok_or_else(missing)?;
+        let field = form.next_part().await?.ok_or_else(missing)?;
         if field.name() != Some("file") {
             continue;
         }
@@ -180,16 +181,6 @@ async fn write_down(devices: &Devices, mut field: Field<'_>) -> Result<FileDraft
         if is_end {
             return Ok(draft);
         }
-    }
-}
-
-/// Waits for a piece of a form, but not for ever.
-async fn arriving<T>(
-    piece: impl Future<Output = Result<T, axum::extract::multipart::MultipartError>>,
-) -> Result<T, ApiError> {
-    match tokio::time::timeout(BODY_TIMEOUT, piece).await {
-        Err(_elapsed) => Err(ApiError::too_slow()),
-        Ok(piece) => piece.map_err(|broken| ApiError::bad_request(broken.body_text())),
     }
 }
 

@@ -163,7 +163,7 @@ fn device_operations() -> Vec<Operation> {
 fn ota_operations() -> Vec<Operation> {
     vec![
         operation(POST, "/api/otaPackage", ota::save),
-        // The setting bounds it, while it is written.
+        // The setting bounds the file while it is written, `form.rs` what stands before it.
         operation(POST, "/api/otaPackage/{id}", ota::upload).body_bytes_max(usize::MAX),
         operation(DELETE, "/api/otaPackage/{id}", ota::delete),
         operation(GET, "/api/otaPackage/{id}/download", ota::download),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use wireglot_load::wire::Version;
 
+use super::bare::BareRequest;
 use super::device::Device;
 use super::folders;
 use super::metrics::Metrics;
@@ -60,6 +61,11 @@ impl Server {
     /// What the operator's commands read: where the server is, and who asks.
     pub(crate) fn login_variables(&self) -> [(&'static str, String); 2] {
         [("WIREGLOT_URL", format!("http://{}", self.http)), ("WIREGLOT_PASSWORD", PASSWORD.to_owned())]
+    }
+
+    /// The head of a request of the administrator, over a bare socket.
+    pub(crate) fn bare_post(&self, path: &str, kind: &str, bytes: usize) -> BareRequest {
+        BareRequest::post(self.http, self.rest.token(), path, kind, bytes)
     }
 
     /// Where devices connect.
