@@ -18,7 +18,7 @@ use wireglot_model::Webhook;
 use wireglot_model::limits::{
     CLIENT_RPC_ANSWER_BYTES_MAX, WEBHOOK_CALLS_MAX, WEBHOOK_CALLS_PER_URL_MAX, WEBHOOK_WAITING_PER_URL_MAX,
 };
-use wireglot_mqtt::{ClientRpcConfig, WebhookCall};
+use wireglot_mqtt::{CallPlaces, ClientRpcConfig, WebhookCall};
 
 use crate::config::Config;
 
@@ -70,6 +70,7 @@ pub(crate) fn client_rpc(config: &Config) -> ClientRpcConfig {
         timeout: config.client_rpc_timeout_ms,
         webhook: webhook.map(Arc::new),
         ask: Arc::new(move |call| webhooks.ask(call)),
+        places: CallPlaces::default(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! webhook or the server's; then an error. The first two answer at once. A webhook is asked on other threads; its answer
 //! comes through the worker's mailbox, and a timer of the session's own tells the device when none came.
 
+mod places;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +23,11 @@ use wireglot_model::value::write_json_string;
 use wireglot_model::{Decoded, Downlink, SessionId, UplinkBody, Webhook};
 use wireglot_route::Family;
 
+pub use places::CallPlaces;
+
 use crate::deliver;
 use crate::session::Session;
+use places::CallPlace;
 
 /// What devices know as the end of a call that nobody has answered in time.
 const TIMED_OUT: &str = "timeout";
@@ -36,6 +41,8 @@ pub struct ClientRpcConfig {
     pub webhook: Option<Arc<Webhook>>,
     /// Asks a webhook without making the caller wait.
     pub ask: Arc<dyn Fn(WebhookCall) + Send + Sync>,
+    /// Which questions are out.
+    pub places: CallPlaces,
 }
 
 /// One question for a webhook.
@@ -56,6 +63,8 @@ pub struct Reply {
     session: SessionId,
     id: i32,
     ticket: u64,
+    /// Free again when the question is answered or given up.
+    _place: CallPlace,
 }
 
 /// What a device calls.
@@ -84,14 +93,15 @@ impl ClientRpcConfig {
     /// No webhooks at all.
     pub fn without_webhooks() -> Self {
         let ask = Arc::new(|call: WebhookCall| call.reply.fail("no webhook can be asked here"));
-        Self { timeout: Duration::from_millis(CLIENT_RPC_TIMEOUT_MS.into()), webhook: None, ask }
+        let timeout = Duration::from_millis(CLIENT_RPC_TIMEOUT_MS.into());
+        Self { timeout, webhook: None, ask, places: CallPlaces::default() }
     }
 }
 
 impl Reply {
     /// Answers with JSON text.
     pub fn answer(self, payload: String) {
-        let Self { mailbox, session, id, ticket } = self;
+        let Self { mailbox, session, id, ticket, _place } = self;
         let answer = Downlink::ClientRpcAnswer { id, ticket, payload };
         if let Err(undelivered) = mailbox.put(session, answer) {
             tracing::debug!(?undelivered, "The answer to a call cannot be delivered.");
@@ -244,7 +254,9 @@ fn nobody_answers(call: &Call) -> String {
 
 fn ask_webhook(session: &Rc<Session>, family: Family, call: &Call, webhook: &Arc<Webhook>) -> Option<String> {
     let config = session.worker.client_rpc();
-    let Some(ticket) = session.calls.borrow_mut().begin(call.id, family) else {
+    let place = config.places.take(session.device.id());
+    let begun = place.and_then(|place| Some((place, session.calls.borrow_mut().begin(call.id, family)?)));
+    let Some((_place, ticket)) = begun else {
         session.worker.counters.client_calls_unanswered.count();
         let reason = format!("{CLIENT_RPC_WAITING_MAX} calls of this device wait for an answer already");
         return Some(write_error(&reason));
@@ -261,7 +273,8 @@ fn ask_webhook(session: &Rc<Session>, family: Family, call: &Call, webhook: &Arc
         }
     });
     session.calls.borrow_mut().set_timer(ticket, timer);
-    let reply = Reply { mailbox: session.worker.mailbox.clone(), session: session.id, id: call.id, ticket };
+    let mailbox = session.worker.mailbox.clone();
+    let reply = Reply { mailbox, session: session.id, id: call.id, ticket, _place };
     let body = question(session, call);
     let ends = Instant::now() + config.timeout;
     (config.ask)(WebhookCall { webhook: webhook.clone(), body, ends, reply });

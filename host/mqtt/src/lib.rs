@@ -45,7 +45,7 @@ mod window;
 mod worker;
 
 pub use addresses::WrongLogins;
-pub use client_rpc::{ClientRpcConfig, Reply, WebhookCall};
+pub use client_rpc::{CallPlaces, ClientRpcConfig, Reply, WebhookCall};
 pub use counters::MqttCounters;
 pub use listener::{MqttConfig, MqttRunning, StartError, start};
 pub use tls::{TlsConfig, TlsError, TlsIdentity, TlsSwitch};

@@ -8,7 +8,7 @@ use wireglot_model::limits::{CLIENT_RPC_ANSWER_BYTES_MAX, CLIENT_RPC_WAITING_MAX
 
 use super::attributes::received;
 use super::harness::*;
-use crate::{ClientRpcConfig, WebhookCall};
+use crate::{CallPlaces, ClientRpcConfig, WebhookCall};
 
 const CALL: &str = "v1/devices/me/rpc/request/";
 
@@ -25,6 +25,7 @@ impl Asked {
             timeout,
             webhook: Some(Arc::new(webhook)),
             ask: Arc::new(move |call| asked.lock().push(call)),
+            places: CallPlaces::default(),
         }
     }
 
@@ -211,11 +212,9 @@ fn calls_and_answers_are_bounded() {
     let (topic, payload) = answered(&mut client, Version::V5, &format!("{CALL}900"), "{\"method\":\"m\"}");
     assert_eq!(topic, "v1/devices/me/rpc/response/900");
     assert!(payload.contains("32 calls of this device wait"), "{payload}");
-    // One that replaces another takes no further place.
-    call(&mut client, Version::V5, &format!("{CALL}0"), "{\"method\":\"m\"}");
-    let questions: Vec<_> = (0..=CLIENT_RPC_WAITING_MAX).map(|_| asked.next(&server)).collect();
+    let questions: Vec<_> = (0..CLIENT_RPC_WAITING_MAX).map(|_| asked.next(&server)).collect();
     let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
-    let mut questions = questions.into_iter().skip(1);
+    let mut questions = questions.into_iter();
     questions.next().unwrap().reply.answer(text(CLIENT_RPC_ANSWER_BYTES_MAX));
     assert_eq!(received(&mut client, Version::V5).3.len(), CLIENT_RPC_ANSWER_BYTES_MAX);
     questions.next().unwrap().reply.answer(text(CLIENT_RPC_ANSWER_BYTES_MAX + 1));
@@ -225,4 +224,32 @@ fn calls_and_answers_are_bounded() {
     server.until("the session is over", |server| server.counters().sessions_ended == 1);
     questions.for_each(|question| question.reply.fail("nobody hears this"));
     server.until("the answers are dropped", |server| server.counters().downlinks_dropped > 0);
+}
+
+/// An id that is used again replaces the call, but the webhook has its question; nor does a new connection take it back.
+#[test]
+fn questions_that_are_out_count_whoever_waits() {
+    let asked = Asked::default();
+    let server = Server::start_answering(1, asked.config(Duration::from_secs(60)));
+    let mut client = server.connected(Version::V5, "TOK");
+    for _ in 0..CLIENT_RPC_WAITING_MAX {
+        call(&mut client, Version::V5, "v2/r/req/1", "{\"method\":\"m\"}");
+    }
+    let refused = |client: &mut Client| {
+        let (topic, payload) = answered(client, Version::V5, "v2/r/req/1", "{\"method\":\"m\"}");
+        assert!(topic == "v2/r/res/1" && payload.contains("32 calls of this device wait"), "{payload}");
+    };
+    refused(&mut client);
+    drop(client);
+    server.until("the session is over", |server| server.counters().sessions_ended == 1);
+    let mut client = server.connected(Version::V5, "TOK");
+    refused(&mut client);
+    assert_eq!(asked.lock().len(), CLIENT_RPC_WAITING_MAX);
+    // What is answered, or given up, makes room.
+    asked.next(&server).reply.answer("1".into());
+    drop(asked.next(&server));
+    for _ in 0..2 {
+        call(&mut client, Version::V5, "v2/r/req/2", "{\"method\":\"m\"}");
+    }
+    refused(&mut client);
 }
