@@ -73,7 +73,7 @@ settings! {
     mqtt_tls_client_dates: Dates = "check", "check, ignore", dates;
     /// Whether each MQTT connection begins with a PROXY header, version 1 or 2, as a load balancer writes it. Whoever reaches the port can then say any address, so nobody else may; a connection without a header is closed.
     mqtt_proxy_protocol: bool = "false", "true, false", truth;
-    /// Wrong logins in a row, or deletions of connected devices, after which connections from an address are dropped for `mqtt_block_s`. 0: never. Many devices behind one address share its count.
+    /// Wrong logins in a row, wrong keys or secrets of provisioning and deletions of connected devices among them, after which connections from an address are dropped for `mqtt_block_s`. 0: never. Many devices behind one address share its count.
     mqtt_wrong_logins_max: u32 = "0", "0..=1000000", |text| whole(text, 0..=1_000_000);
     /// For how long, from the last wrong login on, in seconds.
     mqtt_block_s: Duration = "60", "1..=86400", |text| whole(text, 1..=86_400).map(Duration::from_secs);

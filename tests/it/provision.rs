@@ -1,7 +1,7 @@
 //! Devices make themselves known, and are still known after the server was killed.
 
 use serde_json::{Value, json};
-use wireglot_load::wire::{Connect, Version};
+use wireglot_load::wire::{self, Connect, Version};
 
 use crate::harness::{Closed, Device, Server, shell};
 
@@ -183,4 +183,23 @@ fn hostile_requests_harm_nobody() {
     assert_eq!(devices(), before);
     neighbour.telemetry(r#"{"round":60}"#);
     assert_eq!(server.rest().latest("neighbour")["round"], 60);
+}
+
+/// Whoever guesses secrets is dropped like whoever guesses tokens; who knows them is not, whatever is asked.
+#[test]
+fn wrong_secrets_count_against_the_address() {
+    let server = Server::spawn_with(&[("WIREGLOT_MQTT_WRONG_LOGINS_MAX", "3")]);
+    profile(&server, "known", KNOWN);
+    let mut known = guest(&server, Version::V5);
+    for _ in 0..5 {
+        assert_eq!(ask(&mut known, json!({ "deviceName": "nobody" })), failure());
+    }
+    let mut guesser = guest(&server, Version::V5);
+    for wrong in ["provisionDeviceSecret", "provisionDeviceKey", "provisionDeviceSecret"] {
+        assert_eq!(ask(&mut guesser, json!({ wrong: "a guess" }))["status"], "NOT_FOUND");
+    }
+    guesser.send(&wire::publish(Version::V5, REQUEST, 1, 9, request(json!({})).as_bytes()));
+    assert_eq!(guesser.closed(), Closed::With(0x97), "this session gets no further answer");
+    assert_eq!(Device::open(server.mqtt(), Version::V3).closed(), Closed::Silently);
+    assert!(server.metrics().value("wireglot_mqtt_connections_blocked_total", &[]) >= 1.0);
 }

@@ -57,6 +57,12 @@ impl Entrance {
         }
     }
 
+    /// Whether connections from this address are dropped now.
+    pub(crate) fn is_blocked(&self, address: Option<IpAddr>) -> bool {
+        let counted = self.addresses.as_ref().zip(address);
+        counted.is_some_and(|(addresses, address)| addresses.is_blocked(address, Instant::now()))
+    }
+
     /// A login from this address was right.
     pub(crate) fn welcomed(&self, address: Option<IpAddr>) {
         if let Some((addresses, address)) = self.addresses.as_ref().zip(address) {
@@ -75,9 +81,7 @@ impl Entrance {
             }
             Source::Unsaid => None,
         };
-        if let Some((addresses, address)) = self.addresses.as_ref().zip(address)
-            && addresses.is_blocked(address, Instant::now())
-        {
+        if self.is_blocked(address) {
             worker.counters.connections_blocked.count();
             return Err(Broken);
         }

@@ -8,6 +8,7 @@ pub(crate) mod v5;
 
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::task::Poll;
@@ -92,6 +93,8 @@ struct Guest {
     worker: Rc<Worker>,
     line: Line,
     keep_alive: KeepAlive,
+    /// Known where wrong keys and secrets count against it.
+    address: Option<IpAddr>,
     /// The QoS of the subscription, where there is one.
     subscribed: Option<QoS>,
     /// QoS 2 publishes that are done, and wait for their PUBREL. No more than there may be requests.
@@ -113,6 +116,7 @@ impl Guest {
         worker: &Rc<Worker>,
         line: Line,
         keep_alive: KeepAlive,
+        address: Option<IpAddr>,
         receive_max: Option<NonZeroU16>,
     ) -> Option<Self> {
         // There are only so many places, and nobody has to log in for one.
@@ -122,6 +126,7 @@ impl Guest {
             worker: worker.clone(),
             line,
             keep_alive,
+            address,
             subscribed: None,
             received: HashSet::new(),
             requests: 0,
@@ -259,7 +264,8 @@ impl Guest {
             return Err(Close::UnknownTopic);
         }
         self.requests += 1;
-        if self.requests > PROVISION_REQUESTS_MAX {
+        // An address that is blocked gets no further answers from the sessions that it has.
+        if self.requests > PROVISION_REQUESTS_MAX || self.worker.entrance().is_blocked(self.address) {
             return Err(Close::Quota);
         }
         let (request, form) = match read(payload) {
@@ -307,8 +313,11 @@ impl Guest {
     ) -> Result<(), Close> {
         match answer {
             ProvisionAnswer::Success(_) => self.worker.counters.provisions_granted.count(),
-            ProvisionAnswer::NotFound | ProvisionAnswer::Failure => {
+            // Who knows key and secret and is refused all the same has guessed nothing.
+            ProvisionAnswer::Failure => self.worker.counters.provisions_refused.count(),
+            ProvisionAnswer::NotFound => {
                 self.worker.counters.provisions_refused.count();
+                self.worker.entrance().wrong(self.address);
             }
         }
         self.acknowledge(qos, id, Ack::provisioned(answer))?;

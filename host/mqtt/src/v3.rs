@@ -72,8 +72,9 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     };
     if provision::is_asked(&packet.client_id, packet.username.as_deref()) {
         let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+        let guest = provision::v3::serve(worker, io, &codec, keep_alive, visitor.address);
         // Boxed, so that a device's connection is not as large as one that provisions.
-        return Box::pin(provision::v3::serve(worker, io, &codec, keep_alive)).await;
+        return Box::pin(guest).await;
     }
     let claim = ConnectClaim {
         client_id: &packet.client_id,

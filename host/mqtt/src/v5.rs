@@ -94,8 +94,10 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
     codec.set_max_outbound_size(packet.max_packet_size.map_or(0, std::num::NonZero::get));
     if packet.auth_method.is_none() && provision::is_asked(&packet.client_id, packet.username.as_deref()) {
         let keep_alive = KeepAlive::of(packet.keep_alive, worker.session_inactivity_s());
+        let (address, receive_max) = (visitor.address, packet.receive_max);
+        let guest = provision::v5::serve(worker, io, &codec, keep_alive, address, receive_max);
         // Boxed, so that a device's connection is not as large as one that provisions.
-        return Box::pin(provision::v5::serve(worker, io, &codec, keep_alive, packet.receive_max)).await;
+        return Box::pin(guest).await;
     }
     let claim = ConnectClaim {
         client_id: &packet.client_id,

@@ -1,5 +1,6 @@
 //! Sessions without a device in MQTT 3.1.1 (and 3.1).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use ntex::io::Io;
@@ -21,8 +22,10 @@ pub(crate) async fn serve<F>(
     io: &Io<F>,
     codec: &codec::Codec,
     keep_alive: KeepAlive,
+    address: Option<IpAddr>,
 ) -> Result<(), Broken> {
-    let Some(guest) = Guest::begin(worker, session::Line::V3(Line::new(io)), keep_alive, None) else {
+    let Some(guest) = Guest::begin(worker, session::Line::V3(Line::new(io)), keep_alive, address, None)
+    else {
         return refuse(worker, io, Refusal::TooManyProvision).await;
     };
     acknowledge(io, ConnectAckReason::ConnectionAccepted)?;

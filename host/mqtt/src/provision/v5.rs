@@ -1,5 +1,6 @@
 //! Sessions without a device in MQTT 5. They have no topic aliases.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
@@ -26,10 +27,11 @@ pub(crate) async fn serve<F>(
     io: &Io<F>,
     codec: &codec::Codec,
     keep_alive: KeepAlive,
+    address: Option<IpAddr>,
     receive_max: Option<NonZeroU16>,
 ) -> Result<(), Broken> {
     let line = session::Line::V5(Line::new(io, codec));
-    let Some(guest) = Guest::begin(worker, line, keep_alive, receive_max) else {
+    let Some(guest) = Guest::begin(worker, line, keep_alive, address, receive_max) else {
         return refuse(worker, io, Refusal::TooManyProvision).await;
     };
     let ack = ConnectAck {
