@@ -152,6 +152,8 @@ pub enum Rule {
     AlreadyActivated,
     #[error("Invalid activation token!")]
     InvalidActivation,
+    #[error("Activation token expired! An administrator gets a new link by asking for it again")]
+    ActivationEnded,
     #[error("Password must be no less than {PASSWORD_CHARS_MIN} characters!")]
     PasswordTooShort,
     #[error("Device isn't assigned to any customer!")]

@@ -111,6 +111,7 @@ async fn make_first_records(
         last_name: None,
         customer: None,
         activation: None,
+        activation_ends: None,
     });
     drop(store.commit(batch).await?);
     Ok(FirstStart { email: ADMINISTRATOR_EMAIL, generated_password })

@@ -3,7 +3,9 @@
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
-use wireglot_model::limits::{PASSWORD_CHARS_MIN, TITLE_CHARS_MAX, USERS_MAX};
+use wireglot_model::limits::{
+    ACTIVATION_LEFT_MS_MIN, ACTIVATION_MS, PASSWORD_CHARS_MIN, TITLE_CHARS_MAX, USERS_MAX,
+};
 use wireglot_model::{CustomerId, Timestamp, User, UserId};
 use wireglot_store::Batch;
 
@@ -86,6 +88,7 @@ impl Devices {
                 last_name,
                 customer: Some(customer),
                 activation,
+                activation_ends: Some(Timestamp(now.0.saturating_add(ACTIVATION_MS))),
             };
             let mut batch = Batch::default();
             batch.put_user(&user);
@@ -96,19 +99,48 @@ impl Devices {
         Ok(user)
     }
 
-    /// Whether a user waits for this activation. Costs nothing, so it is asked before a password is hashed.
-    pub fn awaits_activation(&self, token: &str) -> bool {
-        self.0.tables.read().users.iter().any(|user| is_activated_by(user, token))
+    /// The token with which a user sets the first password: a new one where the one before has ended, or soon will.
+    pub async fn activation(&self, id: UserId, now: Timestamp) -> Result<String, DeviceError> {
+        let fresh = random::secret()?;
+        let committed = {
+            let mut tables = self.0.tables.write();
+            let found = tables.users.iter_mut().find(|user| user.id == id);
+            let user = found.ok_or(DeviceError::NotFound)?;
+            let token = user.activation.as_ref().ok_or(Rule::AlreadyActivated)?;
+            if activation_left_ms(user, now) >= ACTIVATION_LEFT_MS_MIN {
+                return Ok(token.clone());
+            }
+            user.activation = Some(fresh.clone());
+            user.activation_ends = Some(Timestamp(now.0.saturating_add(ACTIVATION_MS)));
+            let mut batch = Batch::default();
+            batch.put_user(user);
+            self.0.queue(batch)
+        };
+        committed.await?;
+        Ok(fresh)
     }
 
-    /// Sets the first password of a user; the token is good once.
-    pub async fn activate(&self, token: &str, password: HashedPassword) -> Result<User, DeviceError> {
+    /// Whether a user waits for this activation. Costs nothing, so it is asked before a password is hashed.
+    pub fn check_activation(&self, token: &str, now: Timestamp) -> Result<(), DeviceError> {
+        let tables = self.0.tables.read();
+        let found = tables.users.iter().find(|user| is_activated_by(user, token));
+        Ok(check_time(found.ok_or(Rule::InvalidActivation)?, now)?)
+    }
+
+    /// Sets the first password of a user; the token is good once, and until it ends.
+    pub async fn activate(
+        &self,
+        token: &str,
+        password: HashedPassword,
+        now: Timestamp,
+    ) -> Result<User, DeviceError> {
         let (user, committed) = {
             let mut tables = self.0.tables.write();
             let found = tables.users.iter_mut().find(|user| is_activated_by(user, token));
             let user = found.ok_or(Rule::InvalidActivation)?;
+            check_time(user, now)?;
             user.password_hash = password.0;
-            user.activation = None;
+            (user.activation, user.activation_ends) = (None, None);
             let mut batch = Batch::default();
             batch.put_user(user);
             (user.clone(), self.0.queue(batch))
@@ -129,6 +161,16 @@ impl Devices {
 
 fn is_activated_by(user: &User, token: &str) -> bool {
     user.activation.as_ref().is_some_and(|due| same_secret(due.as_bytes(), token.as_bytes()))
+}
+
+/// How long the activation of a user still holds.
+fn activation_left_ms(user: &User, now: Timestamp) -> i64 {
+    let ends = user.activation_ends.map_or(user.created.0.saturating_add(ACTIVATION_MS), |ends| ends.0);
+    ends.saturating_sub(now.0)
+}
+
+fn check_time(user: &User, now: Timestamp) -> Result<(), Rule> {
+    if activation_left_ms(user, now) > 0 { Ok(()) } else { Err(Rule::ActivationEnded) }
 }
 
 /// Titles, names and addresses are for people: none is long.

@@ -336,6 +336,10 @@ pub const ACTIVITY_DEVICES_PER_COMMIT: usize = 512;
 /// Characters of a client id that the list of sessions shows.
 pub const SESSION_CLIENT_ID_CHARS_MAX: usize = 256;
 
+/// How long the link holds by which a new user sets the first password, in milliseconds: a day.
+pub const ACTIVATION_MS: i64 = 24 * 3_600_000;
+/// Whoever asks for the link gets one that holds at least so long: what is left of an older one may be less.
+pub const ACTIVATION_LEFT_MS_MIN: i64 = 15 * 60_000;
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.
@@ -362,6 +366,7 @@ pub const PAGE_ITEMS_MAX: usize = 1_000;
 // What is under way into a session leaves room in its outbox for everything else.
 const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
 // Whoever waits for devices leaves connections to everybody else.
+const _: () = assert!(ACTIVATION_LEFT_MS_MIN < ACTIVATION_MS);
 const _: () = assert!(2 * RPC_WAITERS_MAX <= REST_CONNECTIONS_MAX);
 // A codec holds the payload, its copy, and the largest result we accept from it.
 const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);

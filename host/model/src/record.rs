@@ -142,6 +142,9 @@ pub struct User {
     /// What a user who has no password yet sets one with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<String>,
+    /// Until when that can be done; `None`: for as long as any may after the user was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation_ends: Option<Timestamp>,
 }
 
 /// Where on its way a payload failed.

@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
-use wireglot_device::{DeviceError, HashedPassword, Rule, UserDraft};
+use wireglot_device::{HashedPassword, UserDraft};
 
 use crate::Api;
 use crate::access::Peer;
@@ -57,15 +57,15 @@ pub(crate) async fn create(State(api): State<Api>, body: Body) -> Result<Json<Va
     Ok(Json(shape::user(&user, api.devices.tenant())))
 }
 
-/// `GET /api/user/{id}/activationLink`: plain text.
+/// `GET /api/user/{id}/activationLink`: plain text. A link that has ended, or soon will, is replaced by a new one.
 pub(crate) async fn activation_link(
     State(api): State<Api>,
     headers: HeaderMap,
     Path(user): Path<String>,
 ) -> Result<String, ApiError> {
-    let user = api.devices.user(id(&user)?).ok_or_else(ApiError::not_found)?;
-    let token =
-        user.activation.ok_or_else(|| ApiError::from(DeviceError::Invalid(Rule::AlreadyActivated)))?;
+    let user = id(&user)?;
+    let devices = api.devices.clone();
+    let token = carried_through(async move { devices.activation(user, now()).await }).await?;
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     Ok(format!("http://{host}/api/noauth/activate?activateToken={token}"))
 }
@@ -78,13 +78,12 @@ pub(crate) async fn activate(
 ) -> Result<Json<Value>, ApiError> {
     api.logins.admit(peer.map(|Extension(peer)| peer), now())?;
     let Activation { activate_token, password } = body.json()?;
-    if !api.devices.awaits_activation(&activate_token) {
-        return Err(DeviceError::Invalid(Rule::InvalidActivation).into());
-    }
+    api.devices.check_activation(&activate_token, now())?;
     // Waits for its turn: hashing takes memory and a core.
     let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
     let password = blocking(move || HashedPassword::new(&password)).await?;
     let devices = api.devices.clone();
-    let user = carried_through(async move { devices.activate(&activate_token, password).await }).await?;
+    let user =
+        carried_through(async move { devices.activate(&activate_token, password, now()).await }).await?;
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
 }

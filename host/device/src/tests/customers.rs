@@ -1,7 +1,9 @@
 //! Customers and their users: the rules for saving, and that everything is still so after a restart.
 
-use wireglot_model::CustomerId;
-use wireglot_model::limits::{CUSTOMERS_MAX, TITLE_CHARS_MAX, USERS_MAX};
+use wireglot_model::limits::{
+    ACTIVATION_LEFT_MS_MIN, ACTIVATION_MS, CUSTOMERS_MAX, TITLE_CHARS_MAX, USERS_MAX,
+};
+use wireglot_model::{CustomerId, Timestamp};
 
 use super::{NOW, Site, token};
 use crate::{CustomerDraft, DeviceError, HashedPassword, Rule, UserDraft};
@@ -95,11 +97,12 @@ async fn a_user_sets_a_password_once() {
     assert!(matches!(HashedPassword::new("short"), Err(DeviceError::Invalid(Rule::PasswordTooShort))));
     let site = site.reopen().await;
     let devices = &site.devices;
-    assert!(devices.awaits_activation(&activation) && !devices.awaits_activation(""));
+    devices.check_activation(&activation, NOW).unwrap();
+    check(devices.check_activation("", NOW), Rule::InvalidActivation);
     let password = || HashedPassword::new("correct horse 2").unwrap();
-    check(devices.activate("wrong", password()).await, Rule::InvalidActivation);
-    devices.activate(&activation, password()).await.unwrap();
-    check(devices.activate(&activation, password()).await, Rule::InvalidActivation);
+    check(devices.activate("wrong", password(), NOW).await, Rule::InvalidActivation);
+    devices.activate(&activation, password(), NOW).await.unwrap();
+    check(devices.activate(&activation, password(), NOW).await, Rule::InvalidActivation);
     let site = site.reopen().await;
     assert_eq!(site.devices.login("A@b", "correct horse 2").unwrap().customer, Some(one));
     {
@@ -108,4 +111,43 @@ async fn a_user_sets_a_password_once() {
         tables.users.resize(USERS_MAX, person);
     }
     check(site.devices.create_user(user("c@d", one), NOW).await, Rule::TooManyUsers);
+}
+
+#[tokio::test]
+async fn an_activation_ends_and_can_be_had_again() {
+    let site = Site::new().await;
+    let customer = site.devices.create_customer(titled("one"), NOW).await.unwrap().id;
+    let person = site.devices.create_user(user("a@b", customer), NOW).await.unwrap();
+    let first = person.activation.unwrap();
+    let site = site.reopen().await;
+    let devices = &site.devices;
+    let after = |ms: i64| Timestamp(NOW.0 + ms);
+    let password = || HashedPassword::new("correct horse 2").unwrap();
+    let last = after(ACTIVATION_MS - ACTIVATION_LEFT_MS_MIN);
+    assert_eq!(devices.activation(person.id, last).await.unwrap(), first, "it holds long enough");
+    devices.check_activation(&first, after(ACTIVATION_MS - 1)).unwrap();
+    check(devices.check_activation(&first, after(ACTIVATION_MS)), Rule::ActivationEnded);
+    check(devices.activate(&first, password(), after(ACTIVATION_MS)).await, Rule::ActivationEnded);
+
+    let second = devices.activation(person.id, Timestamp(last.0 + 1)).await.unwrap();
+    assert_ne!(second, first);
+    let site = site.reopen().await;
+    let devices = &site.devices;
+    check(devices.check_activation(&first, NOW), Rule::InvalidActivation);
+    devices.activate(&second, password(), after(ACTIVATION_MS)).await.unwrap();
+    check(devices.activation(person.id, NOW).await, Rule::AlreadyActivated);
+}
+
+/// Users of before there was an end have one, too.
+#[tokio::test]
+async fn an_activation_without_an_end_holds_from_when_the_user_was_made() {
+    let site = Site::new().await;
+    let customer = site.devices.create_customer(titled("one"), NOW).await.unwrap().id;
+    let person = site.devices.create_user(user("a@b", customer), NOW).await.unwrap();
+    for user in &mut site.devices.0.tables.write().users {
+        user.activation_ends = None;
+    }
+    let token = person.activation.unwrap();
+    site.devices.check_activation(&token, Timestamp(NOW.0 + ACTIVATION_MS - 1)).unwrap();
+    check(site.devices.check_activation(&token, Timestamp(NOW.0 + ACTIVATION_MS)), Rule::ActivationEnded);
 }

@@ -3,12 +3,13 @@
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
-use wireglot_model::limits::LOGINS_PER_MINUTE_MAX;
+use wireglot_model::limits::{ACTIVATION_MS, LOGINS_PER_MINUTE_MAX};
 
 use super::access::concrete;
 use super::{Site, assert_error};
 use crate::routes::{Access, operations};
-use wireglot_device::now;
+use wireglot_device::{UserDraft, now};
+use wireglot_model::Timestamp;
 
 const SECRET: &str = "correct horse 2";
 
@@ -54,6 +55,26 @@ async fn customers_are_made_changed_and_deleted() {
     site.refused(Method::GET, &path, Body::empty(), 404, 32, "").await;
     let (status, answer) = call(&site, &header, Method::GET, "/api/auth/user", "").await;
     assert_eq!(status, 401, "its users are gone: {answer}");
+}
+
+#[tokio::test]
+async fn a_link_that_has_ended_is_replaced_by_asking_again() {
+    let site = Site::new().await;
+    let customer = site.post("/api/customer", json!({"title": "one"})).await["id"]["id"].clone();
+    let customer = customer.as_str().unwrap().parse().unwrap();
+    let draft = UserDraft { email: "a@b".into(), first_name: None, last_name: None, customer };
+    let yesterday = Timestamp(now().0 - ACTIVATION_MS);
+    let user = site.api.devices.create_user(draft, yesterday).await.unwrap();
+    let activate = |token: &str| {
+        let body = json!({"activateToken": token, "password": SECRET}).to_string();
+        site.call_as(&[], Method::POST, "/api/noauth/activate", body)
+    };
+    let (status, answer) = activate(&user.activation.unwrap()).await;
+    assert_error("too late", status, &answer, 400, 31);
+    assert!(answer["message"].as_str().unwrap().contains("expired"), "{answer}");
+    let link = site.get(&format!("/api/user/{}/activationLink", user.id)).await;
+    let (_, token) = link.as_str().unwrap().split_once("activateToken=").unwrap();
+    assert_eq!(activate(token).await.0.as_u16(), 200);
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ fn records_survive_and_go_when_deleted() {
         first_name: None,
         last_name: None,
         customer: Some(CustomerId(uuid(5))),
-        activation: None,
+        activation: Some("token".to_owned()),
+        activation_ends: Some(Timestamp(2)),
     };
     let customer = Customer {
         id: CustomerId(uuid(5)),
