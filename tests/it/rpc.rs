@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use wireglot_load::wire::Version;
 
-use crate::harness::{Closed, Device, Server, eventually, guest};
+use crate::harness::{BareRequest, Closed, Device, Server, eventually, guest};
 
 const FILTER: &str = "v1/devices/me/rpc/request/+";
 
@@ -292,4 +292,31 @@ fn a_codec_puts_it_into_bytes_and_reads_the_answer() {
     assert_eq!(device.subscribe("v2/r/req/j/+"), 1);
     assert_eq!(call(&server, "rpc/oneway", "thermo", &json!({ "method": "m" })).0, 200);
     assert_eq!(device.next_message().payload, r#"{"method":"m","params":null}"#);
+}
+
+/// Places are for those who wait: whoever hangs up leaves one for the next, long before the time of the call is over.
+#[test]
+fn a_caller_that_hangs_up_leaves_its_place() {
+    let server = Server::spawn();
+    let id = server.rest().create_device("thermo", None);
+    let body = json!({ "method": "m", "timeout": 3_600_000 }).to_string();
+    let callers: Vec<BareRequest> = (0..100)
+        .map(|_| {
+            let path = format!("/api/rpc/twoway/{id}");
+            let mut request = server.bare_post(&path, "application/json", body.len());
+            request.send(body.as_bytes());
+            request
+        })
+        .collect();
+    // Its own time is over at once, so that it takes no place itself.
+    let status = || call(&server, "rpc/twoway", "thermo", &json!({ "method": "m", "expirationTime": 1 })).0;
+    eventually("all places are taken", || (status() == 429).then_some(()));
+    drop(callers);
+    eventually("a place is free", || (status() == 504).then_some(()));
+    let mut device = server.connect("thermo");
+    assert_eq!(device.subscribe(FILTER), 1);
+    let answer = during(&server, "rpc/twoway", &json!({ "method": "now" }), || {
+        assert!(answer_next(&mut device, "1").contains("now"), "nothing of the others is left");
+    });
+    assert_eq!(answer, (200, json!(1)));
 }

@@ -66,7 +66,7 @@ pub use profiles::ProfileDraft;
 pub use provision::ProvisionError;
 pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};
 pub use registry::{DeviceHandle, ProfileState};
-pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, Written};
+pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, RpcWaiting, Written};
 pub use session::{Revoked, SessionFacts};
 pub use telemetry::{Latest, Message, Retained, Series};
 pub use users::{HashedPassword, UserDraft};

@@ -10,6 +10,7 @@
 mod book;
 mod kept;
 mod queue;
+mod waiting;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -22,6 +23,7 @@ use wireglot_model::{DeviceId, Fault, RpcId, RpcRecord, RpcStatus, SessionId, Ti
 use wireglot_store::{Batch, ReadError, Store};
 
 pub use queue::Written;
+pub use waiting::RpcWaiting;
 
 use crate::Devices;
 use crate::error::DeviceError;
@@ -94,7 +96,7 @@ pub enum RpcCall {
     /// It is kept under this id.
     Kept(RpcId),
     /// It is waited for.
-    Waiting(oneshot::Receiver<RpcOutcome>),
+    Waiting(RpcWaiting),
 }
 
 /// How an RPC ended for whoever waited for it.
@@ -229,18 +231,20 @@ impl Devices {
 
     fn ask(&self, device: &DeviceHandle, draft: RpcDraft, now: Timestamp) -> Result<RpcCall, RpcRefusal> {
         let (waiter, outcome) = oneshot::channel();
-        self.0.rpcs.change(|book| {
+        let begun = self.0.rpcs.change(|book| {
             let record = new_record(device.id(), draft, book, now);
             if let Err(refusal) = check_room(device, &record, book) {
                 return (Err(refusal), Vec::new());
             }
             // Past its time it is not even tried, as if nobody had been there.
             if record.expires <= now {
-                return (Ok(()), vec![(waiter, RpcOutcome::NoSession)]);
+                return (Ok(None), vec![(waiter, RpcOutcome::NoSession)]);
             }
-            (Ok(()), book.begin(record, Some(waiter)))
+            let (id, answers) = book.begin(record, Some(waiter));
+            (Ok(id), answers)
         })?;
-        Ok(RpcCall::Waiting(outcome))
+        let place = begun.map(|id| (self.clone(), device.id(), id, now));
+        Ok(RpcCall::Waiting(RpcWaiting::new(outcome, place)))
     }
 
     async fn keep(
@@ -267,7 +271,7 @@ impl Devices {
             if committed.is_err() {
                 book.kept.remove(id);
             } else if is_wanted && !record.is_finished() {
-                return ((), book.begin(record, None));
+                return ((), book.begin(record, None).1);
             }
             ((), Vec::new())
         });

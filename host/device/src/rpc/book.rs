@@ -96,14 +96,15 @@ impl Book {
         Ok(surplus)
     }
 
-    /// A new RPC that may be sent.
-    pub(crate) fn begin(&mut self, record: RpcRecord, waiter: Option<Waiter>) -> Vec<(Waiter, RpcOutcome)> {
+    /// A new RPC that may be sent, and its request id.
+    pub(crate) fn begin(
+        &mut self,
+        record: RpcRecord,
+        waiter: Option<Waiter>,
+    ) -> (Option<i32>, Vec<(Waiter, RpcOutcome)>) {
         let device = record.device;
         self.queues.entry(device).or_default();
-        self.step(device, record.created, |queue, rules, out| {
-            queue.arrive(record, waiter, rules, out);
-        })
-        .1
+        self.step(device, record.created, |queue, rules, out| queue.arrive(record, waiter, rules, out))
     }
 
     /// Lets something happen to a device, and does what follows but for the answers, which are for the caller to give.

@@ -1,6 +1,9 @@
 //! Asking devices: what is durable when, what is refused, and what a restart finds.
 
-use tokio::sync::oneshot;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
 use wireglot_bus::{MailboxReceiver, mailbox};
 use wireglot_model::downlink::CloseReason;
 use wireglot_model::limits::{
@@ -11,7 +14,9 @@ use wireglot_model::{Decoded, Downlink, RpcId, RpcStatus, SessionId, Uplink, Upl
 
 use super::accept::{accept, on_worker};
 use super::*;
-use crate::{DeviceError, RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, Written};
+use crate::{
+    DeviceError, RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, RpcWaiting, Written,
+};
 
 fn rpc(method: &str) -> RpcDraft {
     RpcDraft {
@@ -45,7 +50,7 @@ impl Site {
         receiver
     }
 
-    async fn ask(&self, device: &DeviceHandle, draft: RpcDraft) -> oneshot::Receiver<RpcOutcome> {
+    async fn ask(&self, device: &DeviceHandle, draft: RpcDraft) -> RpcWaiting {
         match self.devices.call(device.id(), draft, NOW).await.unwrap() {
             RpcCall::Waiting(outcome) => outcome,
             RpcCall::Kept(id) => panic!("{id} is kept"),
@@ -73,6 +78,11 @@ fn methods(receiver: &mut MailboxReceiver) -> Vec<(i32, String)> {
         }
     }
     found
+}
+
+/// Whether it is still waited for.
+async fn is_open(waiting: &mut RpcWaiting) -> bool {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *waiting).poll(context).is_pending())).await
 }
 
 fn response(id: i32, payload: &str) -> Uplink {
@@ -200,7 +210,7 @@ async fn a_caller_waits_as_long_as_the_rules_say() {
     ] {
         let mut outcome = site.ask(&device, RpcDraft { timeout_ms, expires, ..rpc("a") }).await;
         site.devices.turn_rpcs(later(due - 1)).await.unwrap();
-        assert!(outcome.try_recv().is_err(), "{timeout_ms:?}");
+        assert!(is_open(&mut outcome).await, "{timeout_ms:?}");
         site.devices.turn_rpcs(later(due)).await.unwrap();
         assert_eq!(outcome.await, Ok(RpcOutcome::NoSession), "{timeout_ms:?}");
     }
@@ -238,17 +248,18 @@ async fn what_is_asked_is_bounded() {
 async fn what_waits_for_all_devices_together_is_bounded() {
     let site = Site::new().await;
     let large = || RpcDraft { params: "1".repeat(RPC_PARAMS_BYTES_MAX), ..rpc("a") };
-    let mut asked = 0;
+    let mut asked = Vec::new();
     'all: for number in 0.. {
         let device = site.device(&format!("d{number}"), token(&format!("T{number}"))).await;
         for _ in 0..RPCS_PENDING_PER_DEVICE_MAX {
             match site.devices.call(device.id(), large(), NOW).await {
-                Ok(_) => asked += 1,
+                Ok(call) => asked.push(call),
                 Err(RpcRefusal::TooManyBytes) => break 'all,
                 Err(other) => panic!("{other}"),
             }
         }
     }
+    let asked = asked.len();
     assert!(asked * RPC_PARAMS_BYTES_MAX <= RPC_PENDING_BYTES_MAX);
     assert!((asked + 8) * (RPC_PARAMS_BYTES_MAX + 512) > RPC_PENDING_BYTES_MAX, "{asked}");
 }
@@ -294,5 +305,29 @@ async fn a_frame_that_is_decoded_again_answers_nobody() {
     let mut decoded = Decoded { uplinks: vec![response(0, "old"), telemetry("t", 1)], warnings: vec![] };
     site.devices.drop_stale(&device, &mut decoded, NOW);
     assert_eq!(decoded.uplinks, [telemetry("t", 1)]);
-    assert!(outcome.try_recv().is_err());
+    assert!(is_open(&mut outcome).await);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_takes_its_rpc_back() {
+    let site = Site::new().await;
+    site.devices
+        .set_rpc_rules(RpcRules { strategy: RpcStrategy::SequentialOnResponse, ..RpcRules::default() });
+    let device = site.device("d", token("T")).await;
+    let mut waiting = Vec::new();
+    for number in 0..RPCS_PENDING_PER_DEVICE_MAX {
+        waiting.push(site.ask(&device, rpc(&format!("m{number}"))).await);
+    }
+    let full = site.devices.call(device.id(), rpc("m"), NOW).await;
+    assert!(matches!(full, Err(RpcRefusal::TooManyPending)));
+    // One that waits for the device is not sent any more; one that the device has makes room for the next.
+    drop(waiting.remove(1));
+    let mut receiver = site.listens(&device, 1);
+    assert_eq!(methods(&mut receiver), [(0, "m0".to_owned())]);
+    site.devices.rpc_written(device.id(), 0, Written::Finally, NOW);
+    assert_eq!(methods(&mut receiver), []);
+    drop(waiting.remove(0));
+    assert_eq!(methods(&mut receiver), [(2, "m2".to_owned())]);
+    drop(waiting);
+    assert_eq!(site.devices.turn_rpcs(later(RPC_WAIT_MS_MAX)).await.unwrap(), None, "nothing is left");
 }
