@@ -6,11 +6,15 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value as Json;
 use wireglot_model::limits::{AUDIT_DETAIL_BYTES_MAX, AUDIT_ENTRIES_MAX};
-use wireglot_model::{Actor, AuditAction, AuditEntry, Profile, Timestamp};
+use wireglot_model::{
+    Actor, AuditAction, AuditEntry, OtaContent, OtaKind, OtaPackage, OtaPackageId, OtaTargets, Profile,
+    Timestamp,
+};
 use wireglot_store::Batch;
 
 use crate::Devices;
 use crate::error::DeviceError;
+use crate::registry::Tables;
 
 /// Members of a profile whose values are not told: they may hold secrets, or are long and mean nothing here.
 const UNTOLD: [&str; 5] = ["settings", "passthrough", "provisioning", "webhook", "schemas"];
@@ -41,7 +45,7 @@ impl Devices {
         Ok(self.0.store.audit_log(wanted)?)
     }
 
-    pub(crate) fn put_profile_audit(
+    pub(crate) fn put_change_audit(
         &self,
         batch: &mut Batch,
         at: Timestamp,
@@ -51,6 +55,45 @@ impl Devices {
     ) {
         let actor = self.1.clone();
         self.put_audit(batch, AuditEntry { at, actor, action, target: target.to_owned(), detail });
+    }
+
+    pub(crate) fn put_package_audit(
+        &self,
+        batch: &mut Batch,
+        at: Timestamp,
+        action: AuditAction,
+        package: &OtaPackage,
+    ) {
+        let OtaPackage { kind, version, content, .. } = package;
+        let mut detail = format!("{}, version {version}", kind.word());
+        match content {
+            OtaContent::Pending => {}
+            OtaContent::File(file) => {
+                detail += &format!(", {} bytes, {} {}", file.bytes, file.algorithm, file.checksum);
+            }
+            OtaContent::Url { url, .. } => detail += &format!(", {url}"),
+        }
+        self.put_change_audit(batch, at, action, &package.title, detail);
+    }
+
+    /// Tells which other packages somebody is to have from now on; nothing where they are the same.
+    pub(crate) fn put_assignment_audit(
+        &self,
+        batch: &mut Batch,
+        at: Timestamp,
+        tables: &Tables,
+        whose: Assigned<'_>,
+        (old, new): (OtaTargets, OtaTargets),
+    ) {
+        for kind in OtaKind::ALL.into_iter().filter(|kind| old.of(*kind) != new.of(*kind)) {
+            let (what, name) = match whose {
+                Assigned::Device(name) => ("device", name),
+                Assigned::Profile(name) => ("profile", name),
+            };
+            let [old, new] = [old, new].map(|targets| named(tables, targets.of(kind)));
+            let detail = format!("{} of the {what}: {old} → {new}", kind.word());
+            self.put_change_audit(batch, at, AuditAction::PackageAssigned, name, detail);
+        }
     }
 
     pub(crate) fn put_audit(&self, batch: &mut Batch, mut entry: AuditEntry) {
@@ -64,6 +107,21 @@ impl Devices {
         if let Some(surplus) = sequence.checked_sub(AUDIT_ENTRIES_MAX) {
             batch.delete_audit(surplus);
         }
+    }
+}
+
+/// Who is to have a package, by name.
+#[derive(Clone, Copy)]
+pub(crate) enum Assigned<'a> {
+    Device(&'a str),
+    Profile(&'a str),
+}
+
+fn named(tables: &Tables, package: Option<OtaPackageId>) -> String {
+    match package.map(|id| (id, tables.packages.get(&id))) {
+        None => "none".to_owned(),
+        Some((_, Some(package))) => format!("{} {}", package.title, package.version),
+        Some((id, None)) => id.to_string(),
     }
 }
 

@@ -10,6 +10,7 @@ use wireglot_model::limits::NAME_CHARS_MAX;
 use wireglot_model::{Device, DeviceId, OtaTargets, ProfileId, Sample, Scope, Timestamp};
 use wireglot_store::Batch;
 
+use crate::audit::Assigned;
 use crate::credentials::{CredentialsDraft, new_record};
 use crate::error::{DeviceError, Rule};
 use crate::ota::check_targets;
@@ -149,6 +150,8 @@ impl Devices {
                 ota: draft.ota,
                 version: 1,
             };
+            let packages = (OtaTargets::default(), record.ota);
+            self.put_assignment_audit(&mut batch, now, &tables, Assigned::Device(&record.name), packages);
             let device = DeviceHandle::new(record, profile, credentials);
             device.put_into(&mut batch);
             device.state.attributes.lock().write_changes(id, Scope::Server, attributes, now, &mut batch);
@@ -183,6 +186,8 @@ impl Devices {
             check_targets(&tables, draft.ota, draft.profile.known(&tables))?;
             let mut batch = Batch::default();
             let profile = choose_profile(&mut tables, draft.profile, now, &mut batch)?;
+            let packages = (stored.ota, draft.ota);
+            self.put_assignment_audit(&mut batch, now, &tables, Assigned::Device(&draft.name), packages);
             let record = Device {
                 name: draft.name,
                 label: draft.label,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 use wireglot_model::limits::{OTA_PACKAGES_MAX, OTA_TEXT_CHARS_MAX, OTA_URL_BYTES_MAX};
 use wireglot_model::{
-    ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaPackageId, OtaTargets, ProfileId,
-    Timestamp,
+    AuditAction, ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaPackageId, OtaTargets,
+    ProfileId, Timestamp,
 };
 use wireglot_store::{Batch, Files, Store};
 
@@ -92,7 +92,7 @@ impl Devices {
                 content,
                 additional_info: draft.additional_info,
             };
-            self.put_package(&mut tables, package)
+            self.put_package(&mut tables, package, AuditAction::PackageCreated, now)
         };
         committed.await?;
         Ok(package)
@@ -103,13 +103,14 @@ impl Devices {
         &self,
         id: OtaPackageId,
         draft: OtaPackageDraft,
+        now: Timestamp,
     ) -> Result<Arc<OtaPackage>, DeviceError> {
         let (package, committed) = {
             let mut tables = self.0.tables.write();
             let stored = tables.packages.get(&id).ok_or(DeviceError::NotFound)?.clone();
             check_unchanged(&stored, &draft)?;
             let package = OtaPackage { additional_info: draft.additional_info, ..(*stored).clone() };
-            self.put_package(&mut tables, package)
+            self.put_package(&mut tables, package, AuditAction::PackageChanged, now)
         };
         committed.await?;
         Ok(package)
@@ -120,20 +121,25 @@ impl Devices {
         &self,
         id: OtaPackageId,
         file: OtaFile,
+        now: Timestamp,
     ) -> Result<Arc<OtaPackage>, DeviceError> {
         let (package, committed) = {
             let mut tables = self.0.tables.write();
             let stored = tables.packages.get(&id).ok_or(DeviceError::NotFound)?.clone();
             check_file(&stored, &file)?;
             let package = OtaPackage { content: OtaContent::File(file), ..(*stored).clone() };
-            self.put_package(&mut tables, package)
+            self.put_package(&mut tables, package, AuditAction::PackageUploaded, now)
         };
         committed.await?;
         Ok(package)
     }
 
     /// Deletes a package that nobody is to have, and gives back the file to be removed.
-    pub async fn delete_ota_package(&self, id: OtaPackageId) -> Result<Option<Uuid>, DeviceError> {
+    pub async fn delete_ota_package(
+        &self,
+        id: OtaPackageId,
+        now: Timestamp,
+    ) -> Result<Option<Uuid>, DeviceError> {
         let (package, committed) = {
             let mut tables = self.0.tables.write();
             let package = tables.packages.get(&id).ok_or(DeviceError::NotFound)?.clone();
@@ -147,6 +153,7 @@ impl Devices {
             tables.packages.remove(&id);
             let mut batch = Batch::default();
             batch.delete_ota_package(id);
+            self.put_package_audit(&mut batch, now, AuditAction::PackageDeleted, &package);
             (package, self.0.queue(batch))
         };
         committed.await?;
@@ -157,9 +164,12 @@ impl Devices {
         &self,
         tables: &mut Tables,
         package: OtaPackage,
+        action: AuditAction,
+        now: Timestamp,
     ) -> (Arc<OtaPackage>, impl Future<Output = Result<(), DeviceError>> + Send + 'static + use<>) {
         let mut batch = Batch::default();
         batch.put_ota_package(&package);
+        self.put_package_audit(&mut batch, now, action, &package);
         let package = Arc::new(package);
         tables.packages.insert(package.id, package.clone());
         (package, self.0.queue(batch))

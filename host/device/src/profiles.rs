@@ -17,7 +17,7 @@ use wireglot_proto::ProtoSchemas;
 use wireglot_store::Batch;
 
 use crate::Devices;
-use crate::audit::profile_changes;
+use crate::audit::{Assigned, profile_changes};
 use crate::error::{DeviceError, Rule};
 use crate::ota::check_targets;
 use crate::provision::as_stored;
@@ -148,13 +148,15 @@ impl Devices {
             let profile = draft.into_profile(ProfileId(uuid::Uuid::new_v4()), now, false, 1);
             let mut batch = Batch::default();
             batch.put_profile(&profile);
-            self.put_profile_audit(
+            self.put_change_audit(
                 &mut batch,
                 now,
                 AuditAction::ProfileCreated,
                 &profile.name,
                 codec_of(&profile),
             );
+            let packages = (OtaTargets::default(), profile.ota);
+            self.put_assignment_audit(&mut batch, now, &tables, Assigned::Profile(&profile.name), packages);
             let slot = ProfileSlot::new(profile, schemas);
             let state = slot.state();
             tables.index_provisioning(None, Some(&slot));
@@ -188,7 +190,9 @@ impl Devices {
             let mut batch = Batch::default();
             batch.put_profile(&profile);
             let changes = profile_changes(stored, &profile);
-            self.put_profile_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
+            self.put_change_audit(&mut batch, now, AuditAction::ProfileChanged, &profile.name, changes);
+            let packages = (stored.ota, profile.ota);
+            self.put_assignment_audit(&mut batch, now, &tables, Assigned::Profile(&profile.name), packages);
             let old = slot.state();
             let is_retargeted = profile.ota != stored.ota;
             let state = slot.publish(profile, schemas);
@@ -221,7 +225,7 @@ impl Devices {
             tables.index_provisioning(Some(&old.profile), None);
             let mut batch = Batch::default();
             batch.delete_profile(id);
-            self.put_profile_audit(&mut batch, now, AuditAction::ProfileDeleted, &name, String::new());
+            self.put_change_audit(&mut batch, now, AuditAction::ProfileDeleted, &name, String::new());
             self.0.queue(batch)
         };
         committed.await
@@ -246,7 +250,7 @@ impl Devices {
                 mark(old, false, &mut batch);
             }
             let (action, before) = (AuditAction::DefaultProfileChanged, format!("instead of {}", old.name));
-            self.put_profile_audit(&mut batch, now, action, &state.name, before);
+            self.put_change_audit(&mut batch, now, action, &state.name, before);
             self.changed();
             (state, self.0.queue(batch))
         };

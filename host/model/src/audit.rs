@@ -49,6 +49,16 @@ pub enum AuditAction {
     ProfileDeleted,
     /// Another profile is the one of devices that name none.
     DefaultProfileChanged,
+    /// A package for updates was made.
+    PackageCreated,
+    /// A package got its file.
+    PackageUploaded,
+    /// The additional information of a package was changed.
+    PackageChanged,
+    /// A package was deleted.
+    PackageDeleted,
+    /// A device or a profile is to have another package.
+    PackageAssigned,
     /// Other rate limits are in force.
     RateLimitsChanged,
     /// The server was started with other settings than before.
@@ -65,7 +75,7 @@ pub struct AuditEntry {
     pub actor: Actor,
     /// What was done.
     pub action: AuditAction,
-    /// To what: the name of a codec, a profile or a file.
+    /// To what: the name of a codec, a profile, a device or a file, or the title of a package.
     pub target: String,
     /// How it ended and what it changed, for people; bounded.
     pub detail: String,

@@ -2,14 +2,15 @@
 
 use std::cmp::Ordering;
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, Devices, Rule};
 use wireglot_model::{CustomerId, DeviceId, Timestamp};
 
 use crate::Api;
+use crate::access::Caller;
 use crate::error::ApiError;
 use crate::page::Page;
 use crate::request::{Body, Params, carried_through, id};
@@ -22,11 +23,13 @@ const UNIQUE_NAMES_TRIED_MAX: u32 = 100;
 /// `POST /api/device`: makes a device, or replaces the one whose id is given.
 pub(crate) async fn save(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     params: Params,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
+    let devices = api.devices.acting_for(caller.actor());
     let token = params.text("accessToken").map(|token| CredentialsDraft::AccessToken(token.to_owned()));
-    save_body(&api, body.json()?, token, Conflict::from_params(&params)?).await
+    save_body(devices, body.json()?, token, Conflict::from_params(&params)?).await
 }
 
 #[derive(Deserialize)]
@@ -38,16 +41,18 @@ struct WithCredentials {
 /// `POST /api/device-with-credentials`
 pub(crate) async fn save_with_credentials(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     params: Params,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
+    let devices = api.devices.acting_for(caller.actor());
     let WithCredentials { device, credentials } = body.json()?;
     let credentials = credentials.into_draft()?;
-    save_body(&api, device, Some(credentials), Conflict::from_params(&params)?).await
+    save_body(devices, device, Some(credentials), Conflict::from_params(&params)?).await
 }
 
 async fn save_body(
-    api: &Api,
+    devices: Devices,
     body: DeviceBody,
     credentials: Option<CredentialsDraft>,
     conflict: Conflict,
@@ -55,7 +60,7 @@ async fn save_body(
     let expected = body.version;
     let known: Option<DeviceId> = body.id.as_ref().map(|known| id(&known.id)).transpose()?;
     let draft = body.into_draft()?;
-    let devices = api.devices.clone();
+    let tenant = devices.tenant();
     let saved = carried_through(async move {
         let Some(known) = known else { return create(&devices, draft, credentials, &conflict, now()).await };
         let saved = devices.update_device(known, draft, expected, now()).await?;
@@ -64,7 +69,7 @@ async fn save_body(
         }
         Ok(saved)
     });
-    Ok(Json(shape::device(&saved.await?, api.devices.tenant())))
+    Ok(Json(shape::device(&saved.await?, tenant)))
 }
 
 /// What happens where the name is taken.

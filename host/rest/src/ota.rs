@@ -3,13 +3,13 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::multipart::Field;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,9 +21,10 @@ use wireglot_model::{
 };
 
 use crate::Api;
+use crate::access::Caller;
 use crate::error::ApiError;
-use crate::page::Page;
 use crate::form::{Form, arriving};
+use crate::page::Page;
 use crate::request::{Body, Params, blocking, carried_through, id};
 use crate::shape::{EntityRef, entity};
 
@@ -92,14 +93,18 @@ fn algorithm_of(text: &str) -> Result<ChecksumAlgorithm, ApiError> {
 }
 
 /// `POST /api/otaPackage`: makes a package without a file, or changes the additional information of one.
-pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn save(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
     let body: PackageBody = body.json()?;
     let known: Option<OtaPackageId> = body.id.as_ref().map(|known| id(&known.id)).transpose()?;
     let draft = body.into_draft()?;
-    let devices = api.devices.clone();
+    let devices = api.devices.acting_for(caller.actor());
     let saved = carried_through(async move {
         match known {
-            Some(known) => devices.update_ota_package(known, draft).await,
+            Some(known) => devices.update_ota_package(known, draft, now()).await,
             None => devices.create_ota_package(draft, now()).await,
         }
     });
@@ -109,6 +114,7 @@ pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Valu
 /// `POST /api/otaPackage/{id}?checksumAlgorithm&checksum`: the file of a package, as the part `file` of a form.
 pub(crate) async fn upload(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(package): Path<String>,
     params: Params,
     form: Form,
@@ -124,14 +130,14 @@ pub(crate) async fn upload(
         OtaContent::Url { .. } => return Err(DeviceError::from(Rule::PackageFixed("url")).into()),
     }
     let Received { draft, name, content_type } = receive(&api.devices, form).await?;
-    let devices = api.devices.clone();
+    let devices = api.devices.acting_for(caller.actor());
     // Whoever goes away while the checksum is made leaves no file behind that belongs to nobody.
     let saved = carried_through(async move {
         let keeping = move || keep(draft, algorithm, given, name, content_type);
         let kept = tokio::task::spawn_blocking(keeping).await;
         let file = kept.map_err(|broken| DeviceError::NotAccepted(broken.to_string()))??;
         let stored = file.file;
-        let saved = devices.set_ota_file(package, file).await;
+        let saved = devices.set_ota_file(package, file, now()).await;
         if saved.is_err() {
             remove(&devices, stored);
         }
@@ -272,11 +278,15 @@ fn steps(file: Arc<StoredFile>, bytes: u64) -> impl futures_util::Stream<Item = 
 }
 
 /// `DELETE /api/otaPackage/{id}`
-pub(crate) async fn delete(State(api): State<Api>, Path(package): Path<String>) -> Result<(), ApiError> {
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(package): Path<String>,
+) -> Result<(), ApiError> {
     let package: OtaPackageId = id(&package)?;
-    let devices = api.devices.clone();
+    let devices = api.devices.acting_for(caller.actor());
     carried_through(async move {
-        if let Some(file) = devices.delete_ota_package(package).await? {
+        if let Some(file) = devices.delete_ota_package(package, now()).await? {
             remove(&devices, file);
         }
         Ok(())

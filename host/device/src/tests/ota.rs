@@ -3,8 +3,8 @@
 use wireglot_bus::mailbox;
 use wireglot_model::limits::OTA_PUSHES_MAX;
 use wireglot_model::{
-    ChecksumAlgorithm, Downlink, OtaContent, OtaFile, OtaKind, OtaPackage, OtaPackageId, OtaTargets, Scope,
-    SessionId, Timestamp, Value,
+    Actor, AuditAction, AuditEntry, ChecksumAlgorithm, Downlink, OtaContent, OtaFile, OtaKind, OtaPackage,
+    OtaPackageId, OtaTargets, Scope, SessionId, Timestamp, Value,
 };
 
 use super::{NOW, Site, draft, token};
@@ -27,7 +27,7 @@ fn package(kind: OtaKind, version: &str) -> OtaPackageDraft {
 /// A package with a file of these bytes.
 async fn filled(site: &Site, draft: OtaPackageDraft, bytes: &[u8]) -> OtaPackageId {
     let made = site.devices.create_ota_package(draft, NOW).await.unwrap();
-    site.devices.set_ota_file(made.id, file(site, bytes)).await.unwrap();
+    site.devices.set_ota_file(made.id, file(site, bytes), NOW).await.unwrap();
     made.id
 }
 
@@ -99,9 +99,9 @@ async fn packages_keep_their_rules() {
     let made = devices.create_ota_package(package(OtaKind::Firmware, "1"), NOW).await.unwrap();
     check(devices.create_ota_package(package(OtaKind::Software, "1"), NOW).await, &Rule::PackageTaken);
     let other = OtaPackageDraft { tag: Some("x".into()), ..package(OtaKind::Firmware, "1") };
-    check(devices.update_ota_package(made.id, other).await, &Rule::PackageFixed("tag"));
-    devices.set_ota_file(made.id, file(&site, b"one")).await.unwrap();
-    check(devices.set_ota_file(made.id, file(&site, b"two")).await, &Rule::PackageFixed("data"));
+    check(devices.update_ota_package(made.id, other, NOW).await, &Rule::PackageFixed("tag"));
+    devices.set_ota_file(made.id, file(&site, b"one"), NOW).await.unwrap();
+    check(devices.set_ota_file(made.id, file(&site, b"two"), NOW).await, &Rule::PackageFixed("data"));
 }
 
 #[tokio::test]
@@ -121,16 +121,16 @@ async fn only_a_fitting_package_is_assigned() {
     check(assign(of_profile).await, &Rule::PackageOfOtherProfile("firmware"));
     let fitting = DeviceDraft { profile: ProfileChoice::Id(profile), ..with_firmware("d", Some(of_profile)) };
     let device = devices.create_device(fitting, None, NOW).await.unwrap();
-    check(devices.delete_ota_package(of_profile).await, &Rule::PackageUsedByDevices);
+    check(devices.delete_ota_package(of_profile, NOW).await, &Rule::PackageUsedByDevices);
     devices.update_device(device.id(), draft("d"), None, NOW).await.unwrap();
     let ota = OtaTargets { firmware: Some(of_profile), software: None };
     devices
         .update_profile(profile, ProfileDraft { ota, ..ProfileDraft::named("thermo") }, None, NOW)
         .await
         .unwrap();
-    check(devices.delete_ota_package(of_profile).await, &Rule::PackageUsedByProfile);
+    check(devices.delete_ota_package(of_profile, NOW).await, &Rule::PackageUsedByProfile);
     devices.update_profile(profile, ProfileDraft::named("thermo"), None, NOW).await.unwrap();
-    assert!(devices.delete_ota_package(of_profile).await.unwrap().is_some());
+    assert!(devices.delete_ota_package(of_profile, NOW).await.unwrap().is_some());
     assert!(devices.ota_package(of_profile).is_none());
 }
 
@@ -240,4 +240,50 @@ async fn a_package_of_its_own_comes_before_the_profiles() {
     settle(&site, NOW.0 + 2).await;
     assert!(site.devices.ota_target(&device, kind).is_none());
     assert_eq!(shared(&site, "d", "fw_title"), None);
+}
+
+/// Who has made, filled, assigned and deleted packages is told, with names instead of ids.
+#[tokio::test]
+async fn packages_and_who_is_to_have_them_are_in_the_audit_log() {
+    let site = Site::new().await;
+    let who = Actor::User("operator@example.com".into());
+    let devices = site.devices.acting_for(who.clone());
+    let made = devices.create_ota_package(package(OtaKind::Firmware, "1"), NOW).await.unwrap().id;
+    devices.set_ota_file(made, file(&site, b"one"), NOW).await.unwrap();
+    let info = OtaPackageDraft { additional_info: "{}".into(), ..package(OtaKind::Firmware, "1") };
+    devices.update_ota_package(made, info, NOW).await.unwrap();
+    let device = devices.create_device(with_firmware("pump", Some(made)), None, NOW).await.unwrap().id();
+    devices.update_device(device, with_firmware("pump", Some(made)), None, NOW).await.unwrap();
+    devices.update_device(device, with_firmware("pump", None), None, NOW).await.unwrap();
+    let ota = OtaTargets { firmware: Some(made), software: None };
+    let profile = ProfileDraft { ota, ..ProfileDraft::named("pumps") };
+    let profile = devices.create_profile(profile, NOW).await.unwrap().profile.id;
+    devices.update_profile(profile, ProfileDraft::named("pumps"), None, NOW).await.unwrap();
+    devices.delete_ota_package(made, NOW).await.unwrap();
+    drop(devices);
+    let site = site.reopen().await;
+    let is_of_packages = |entry: &AuditEntry| {
+        !matches!(entry.action, AuditAction::ProfileCreated | AuditAction::ProfileChanged)
+    };
+    let mut told = site.devices.audit_log(&is_of_packages).unwrap();
+    told.reverse();
+    let told: Vec<(AuditAction, &str, &str)> = told
+        .iter()
+        .map(|(_, entry)| {
+            assert_eq!(entry.actor, who);
+            (entry.action, entry.target.as_str(), entry.detail.as_str())
+        })
+        .collect();
+    let file = "firmware, version 1, 3 bytes, CRC32 00";
+    let expected = [
+        (AuditAction::PackageCreated, "app", "firmware, version 1"),
+        (AuditAction::PackageUploaded, "app", file),
+        (AuditAction::PackageChanged, "app", file),
+        (AuditAction::PackageAssigned, "pump", "firmware of the device: none → app 1"),
+        (AuditAction::PackageAssigned, "pump", "firmware of the device: app 1 → none"),
+        (AuditAction::PackageAssigned, "pumps", "firmware of the profile: none → app 1"),
+        (AuditAction::PackageAssigned, "pumps", "firmware of the profile: app 1 → none"),
+        (AuditAction::PackageDeleted, "app", file),
+    ];
+    assert_eq!(told, expected);
 }

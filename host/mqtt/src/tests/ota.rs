@@ -31,7 +31,7 @@ fn assign(server: &Server, bytes: &[u8]) {
         name: "app.bin".into(),
         content_type: "application/octet-stream".into(),
     };
-    wait(devices.set_ota_file(package, file)).unwrap();
+    wait(devices.set_ota_file(package, file, NOW)).unwrap();
     let draft = DeviceDraft {
         name: "TOK".into(),
         label: None,
