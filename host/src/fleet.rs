@@ -69,6 +69,11 @@ enum CredentialsEntry {
     },
     #[serde(rename = "MQTT_BASIC", rename_all = "camelCase")]
     MqttBasic { client_id: Option<String>, user_name: Option<String>, password: Option<String> },
+    #[serde(rename = "X509_CERTIFICATE")]
+    X509 {
+        #[serde(rename = "credentialsValue")]
+        certificate: String,
+    },
 }
 
 /// What applying a file did.
@@ -123,7 +128,7 @@ fn parse(text: &str, name: String) -> anyhow::Result<Fleet> {
         }
     }
     let profiles = file.profile.into_iter().map(draft).collect::<anyhow::Result<_>>()?;
-    let devices = file.device.into_iter().map(spec).collect();
+    let devices = file.device.into_iter().map(spec).collect::<anyhow::Result<_>>()?;
     Ok(Fleet { file: name, rate_limits: file.rate_limits, profiles, devices })
 }
 
@@ -156,20 +161,26 @@ fn draft(entry: ProfileEntry) -> anyhow::Result<ProfileDraft> {
     Ok(draft)
 }
 
-fn spec(entry: DeviceEntry) -> DeviceSpec {
+fn spec(entry: DeviceEntry) -> anyhow::Result<DeviceSpec> {
     let credentials = entry.credentials.map(|credentials| match credentials {
         CredentialsEntry::AccessToken { token } => CredentialsDraft::AccessToken(token),
         CredentialsEntry::MqttBasic { client_id, user_name, password } => {
             CredentialsDraft::MqttBasic { client_id, user_name, password }
         }
+        CredentialsEntry::X509 { certificate } => CredentialsDraft::X509 { certificate },
     });
-    DeviceSpec {
+    let checked = credentials.as_ref().map_or(Ok(()), CredentialsDraft::check_certificate);
+    checked.with_context(|| {
+        let is_to_be = "`credentialsValue` is to be an X.509 certificate in PEM, or the base64 of its DER";
+        format!("device `{}`: {is_to_be}", entry.name)
+    })?;
+    Ok(DeviceSpec {
         name: entry.name,
         label: entry.label,
         profile: entry.profile,
         gateway: entry.gateway,
         credentials,
-    }
+    })
 }
 
 fn default_transport() -> String {
@@ -288,6 +299,33 @@ mod tests {
         assert_eq!(wrapping.envelope, wireglot_model::Envelope::Chirpstack);
         assert_eq!(wrapping.create_max, 500);
         assert_eq!(fleet.devices.len(), 1);
+    }
+
+    const PEM: &str = include_str!("../device/src/tests/version-1.pem");
+
+    fn with_certificate(text: &str) -> String {
+        let credentials = format!("credentialsType = \"X509_CERTIFICATE\"\ncredentialsValue = '''{text}'''");
+        format!("[[device]]\nname = \"pump\"\n[device.credentials]\n{credentials}\n")
+    }
+
+    #[test]
+    fn a_device_may_have_a_certificate() {
+        let base64: String = PEM.lines().filter(|line| !line.starts_with("-----")).collect();
+        for text in [PEM, &base64, &format!("Subject: old-device\n{PEM}")] {
+            let fleet = parse(&with_certificate(text), "fleet.toml".into()).expect(text);
+            let device = fleet.devices.first().expect("one device");
+            assert_eq!(device.credentials, Some(CredentialsDraft::X509 { certificate: text.into() }));
+        }
+        let cut: String = PEM.lines().filter(|line| !line.starts_with("MIIC")).collect::<Vec<_>>().join("\n");
+        let key = PEM.replace("CERTIFICATE", "PRIVATE KEY").replace("MIIC", "AAAA");
+        for text in ["", "pump", &cut, &key, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----"] {
+            refused(
+                &with_certificate(text),
+                "device `pump`: `credentialsValue` is to be an X.509 certificate",
+            );
+        }
+        let unnamed = "[[device]]\nname = \"a\"\ncredentials = { credentialsType = \"X509_CERTIFICATE\" }";
+        refused(unnamed, "missing field `credentialsValue`");
     }
 
     #[test]

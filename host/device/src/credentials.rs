@@ -1,5 +1,7 @@
 //! How a device proves who it is: what may be stored, and under which lookup text (device API §3.3).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use wireglot_model::downlink::CloseReason;
 use wireglot_model::limits::CREDENTIALS_BYTES_MAX;
 use wireglot_model::{Credentials, CredentialsId, CredentialsKind, DeviceId, Downlink, Timestamp};
@@ -7,6 +9,7 @@ use wireglot_store::Batch;
 
 use crate::Devices;
 use crate::auth::{basic_lookup, sha3_hex};
+use crate::certificate::{Certificate, InvalidCertificate};
 use crate::error::{DeviceError, Rule};
 use crate::random;
 use crate::registry::{DeviceHandle, Tables};
@@ -30,6 +33,18 @@ impl CredentialsDraft {
     /// A random access token.
     pub(crate) fn random() -> Result<Self, DeviceError> {
         Ok(Self::AccessToken(random::secret()?))
+    }
+
+    /// Whether what stands for a certificate is one. Nobody asks this of a device's own request or of REST, where any text
+    /// may stand for what is sent later; in a file it is a mistake.
+    pub fn check_certificate(&self) -> Result<(), InvalidCertificate> {
+        match self {
+            Self::AccessToken(_) | Self::MqttBasic { .. } => Ok(()),
+            Self::X509 { certificate } => {
+                let der = STANDARD.decode(one_line(certificate)).map_err(|_| InvalidCertificate)?;
+                Certificate::parse(&der).map(drop)
+            }
+        }
     }
 
     /// The stored kind and the lookup text, or the rule that the draft breaks.
