@@ -7,6 +7,7 @@ mod attributes;
 mod client_rpc;
 mod connect;
 mod endings;
+mod fuzzed;
 mod gateway;
 mod harness;
 mod limits;

@@ -3,6 +3,7 @@
 
 pub mod json_conversion;
 pub mod protobuf_payload;
+pub mod provision_body;
 pub mod rpc_body;
 pub mod topic_routing;
 
@@ -18,6 +19,7 @@ pub use codec::native;
 #[cfg(feature = "codec")]
 pub use wireglot_codec::fuzzing;
 
+pub use wireglot_proto as proto;
 pub use wireglot_proto::{ProtoSchemas, attribute_request, claim, client_rpc, provision_request};
 
 // A target names its subject as `crate::…`, which is the same path here and in the crate under test.
