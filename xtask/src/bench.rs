@@ -5,10 +5,12 @@
 //! traffic stays on 127.0.0.1, and every part stops by itself.
 
 mod build;
+mod gateway;
 mod load;
 mod ota;
 mod parts;
 mod rows;
+mod sessions;
 mod steps;
 mod table;
 

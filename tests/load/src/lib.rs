@@ -8,5 +8,7 @@ pub mod account;
 pub mod download;
 pub mod fleet;
 pub mod frame;
+pub mod gateway;
 pub mod latency;
+pub mod listeners;
 pub mod wire;

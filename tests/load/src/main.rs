@@ -16,6 +16,8 @@ use socket2::{Domain, Socket, Type};
 use wireglot_load::account;
 use wireglot_load::download;
 use wireglot_load::fleet::{self, Fleet, Names, Pace, Plan};
+use wireglot_load::gateway;
+use wireglot_load::listeners::{self, Listeners};
 use wireglot_load::wire::{Connect, Version};
 
 /// Addresses that connecting clients come from, so that closed connections do not use up the ports of one.
@@ -59,6 +61,30 @@ enum Shape {
         file: PathBuf,
         #[arg(long, default_value_t = 65_536)]
         chunk: usize,
+    },
+    /// Holds subscribed connections and reads how much memory they take.
+    Listen {
+        #[command(flatten)]
+        common: Common,
+        /// Says `ready`, and waits until every connection was told of one change of a shared attribute.
+        #[arg(long)]
+        hear: bool,
+    },
+    /// One connection that speaks for many devices, or as many connections that say as much.
+    Gateway {
+        #[command(flatten)]
+        common: Common,
+        #[arg(long, default_value_t = 10_000)]
+        children: usize,
+        /// Devices in one publish of telemetry.
+        #[arg(long, default_value_t = 500)]
+        per_publish: usize,
+        /// How often each device is spoken for; 0 only connects them.
+        #[arg(long, default_value_t = 10)]
+        times: usize,
+        /// The devices speak for themselves.
+        #[arg(long)]
+        direct: bool,
     },
 }
 
@@ -105,6 +131,10 @@ fn main() -> Result<()> {
         Shape::Idle(common) => idle(&common),
         Shape::Connect { common, times } => connect(&common, times),
         Shape::Download { common, file, chunk } => fetch(&common, &file, chunk),
+        Shape::Listen { common, hear } => listen(&common, hear),
+        Shape::Gateway { common, children, per_publish, times, direct } => {
+            speak(&common, children, per_publish, times, direct)
+        }
     }?;
     writeln!(stdout(), "{report}")?;
     Ok(())
@@ -227,6 +257,46 @@ fn fetch(common: &Common, file: &Path, chunk_bytes: usize) -> Result<Value> {
         "mb_per_second": bytes / 1e6 / fetched.took.as_secs_f64(),
         "kib_before": fetched.before_kib,
         "extra_kib": fetched.extra_kib(),
+    }))
+}
+
+/// What an ordinary device subscribes to.
+const SUBSCRIPTIONS: [&str; 3] =
+    ["v1/devices/me/attributes", "v1/devices/me/attributes/response/+", "v1/devices/me/rpc/request/+"];
+
+fn listen(common: &Common, hears: bool) -> Result<Value> {
+    let server = *common.watch.first().context("--watch names the server")?;
+    let (address, devices, name) = (common.address, common.connections, &common.user_name);
+    let plan = listeners::Plan { address, devices, name, filters: &SUBSCRIPTIONS, server };
+    let mut listeners = Listeners::connect(&plan)?;
+    let mut peak = listeners.connected_kib;
+    if hears {
+        writeln!(stdout(), "ready")?;
+        stdout().flush()?;
+        peak = listeners.hear()?;
+    }
+    let (before, connected) = (listeners.before_kib, listeners.connected_kib);
+    Ok(json!({
+        "kib_before": before,
+        "kib_each": (connected as f64 - before as f64) / devices as f64,
+        "extra_kib": peak.saturating_sub(connected),
+    }))
+}
+
+fn speak(common: &Common, children: usize, per_publish: usize, times: usize, direct: bool) -> Result<Value> {
+    let server = *common.watch.first().context("--watch names the server")?;
+    let token = &common.user_name;
+    let plan = gateway::Plan { address: common.address, token, children, per_publish, times, server };
+    let served =
+        if direct { gateway::direct(&plan, token, common.connections)? } else { gateway::serve(&plan)? };
+    let sessions = if direct { common.connections } else { children };
+    let (alone, connected) = (served.alone_kib as f64, served.connected_kib as f64);
+    Ok(json!({
+        "kib_each": (connected - alone) / sessions as f64,
+        "connects_s": served.connects.as_secs_f64(),
+        "seconds": served.telemetry.as_secs_f64(),
+        "values_per_second": served.values as f64 / served.telemetry.as_secs_f64(),
+        "cpu_us_per_value": served.cpu.as_secs_f64() * 1e6 / (served.values.max(1) as f64),
     }))
 }
 

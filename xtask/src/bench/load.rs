@@ -29,7 +29,7 @@ pub(super) struct Report(Value);
 impl Report {
     /// A figure by its name.
     pub(super) fn figure(&self, name: &str) -> f64 {
-        self.0.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
+        figure(&self.0, name)
     }
 
     /// Processor time per message of all watched processes, in microseconds.
@@ -42,6 +42,11 @@ impl Report {
     pub(super) fn cpu_us_per_counted(&self) -> f64 {
         self.cpu_us() * self.figure("messages") / self.figure("counted")
     }
+}
+
+/// A figure of a report by its name.
+pub(super) fn figure(report: &Value, name: &str) -> f64 {
+    report.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
 /// Puts `shape` on a contestant.

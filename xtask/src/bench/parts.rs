@@ -133,18 +133,28 @@ pub(super) fn pair(bench: &Bench, label: &str) -> Result<Contestant> {
 impl Server {
     /// A server with a fleet of devices whose frames are decoded by the stamping codec.
     pub(super) fn start(bench: &Bench, label: &str) -> Result<Self> {
+        Self::start_with(bench, label, &stamped_fleet()?)
+    }
+
+    /// A server with what this file declares.
+    pub(super) fn start_with(bench: &Bench, label: &str, fleet: &str) -> Result<Self> {
         let folder = bench.folder.join(format!("wireglot-{label}"));
         let codecs = folder.join("codecs");
         fs::create_dir_all(&codecs)?;
         let [stamp, _] = &bench.tools.stamps;
         fs::copy(stamp, codecs.join("stamp.wasm"))?;
-        write_fleet(&folder.join("fleet.toml"))?;
+        fs::write(folder.join("fleet.toml"), fleet)?;
         let (address, http) = (free_address()?, free_address()?);
         let binary = bench.tools.wireglot.clone();
         let contestant = start(&binary, &folder, address, http)?;
         let server = Self { contestant, http, codecs, binary, folder };
-        wait(|| is_ready(http)).context("the server is not ready")?;
+        server.wait_until_ready()?;
         Ok(server)
+    }
+
+    /// Until what the fleet's file declares is there.
+    pub(super) fn wait_until_ready(&self) -> Result<()> {
+        wait(|| is_ready(self.http)).context("the server is not ready")
     }
 
     /// Kills the process and starts another on the same folders; returns when that one runs, before it is ready.
@@ -175,21 +185,24 @@ fn is_ready(http: SocketAddr) -> bool {
 }
 
 /// The declared fleet: a profile whose frames the stamping codec decodes, and devices whose token is their name.
-fn write_fleet(path: &Path) -> Result<()> {
+fn stamped_fleet() -> Result<String> {
     let mut text = String::from(
         "[[profile]]\nname = \"stamped\"\ntransportType = \"MQTT\"\n\
          [profile.transportConfiguration.transportPayloadTypeConfiguration]\n\
          transportPayloadType = \"CODEC\"\ncodec = \"stamp\"\n",
     );
-    for number in 0..DEVICES {
+    declare(&mut text, DEVICES, "profile = \"stamped\"")?;
+    Ok(text)
+}
+
+/// Devices whose token is their name, with this line in what declares each.
+pub(super) fn declare(text: &mut String, devices: usize, more: &str) -> Result<()> {
+    for number in 0..devices {
         let credentials =
             format!("{{ credentialsType = \"ACCESS_TOKEN\", credentialsId = \"load-{number}\" }}");
-        writeln!(
-            text,
-            "[[device]]\nname = \"load-{number}\"\nprofile = \"stamped\"\ncredentials = {credentials}"
-        )?;
+        writeln!(text, "[[device]]\nname = \"load-{number}\"\n{more}\ncredentials = {credentials}")?;
     }
-    fs::write(path, text).with_context(|| path.display().to_string())
+    Ok(())
 }
 
 fn start(binary: &Path, folder: &Path, address: SocketAddr, http: SocketAddr) -> Result<Contestant> {

@@ -12,9 +12,11 @@ use wireglot_load::fleet::{Fleet, Names, Pace, Plan};
 use wireglot_load::wire::Version;
 
 use super::Bench;
+use super::gateway::gateway;
 use super::load::{Report, Shape, put};
 use super::ota::ota;
 use super::parts::{self, Contestant, DEVICES, Server};
+use super::sessions::{push, session};
 use super::steps::steps;
 use super::table::{Bar, Line, median, short};
 use crate::process::{output_of, say};
@@ -42,6 +44,9 @@ pub(super) const ROWS: &[Row] = &[
     Row { name: "restart", optional: false, measure: restart },
     Row { name: "connect", optional: false, measure: connect },
     Row { name: "idle", optional: false, measure: idle },
+    Row { name: "session", optional: false, measure: session },
+    Row { name: "push", optional: false, measure: push },
+    Row { name: "gateway", optional: false, measure: gateway },
     Row { name: "ota", optional: false, measure: ota },
     Row { name: "mqttwrk", optional: true, measure: mqttwrk },
 ];
