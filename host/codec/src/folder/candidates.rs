@@ -14,8 +14,9 @@ use tracing::info;
 use wireglot_model::limits::CANDIDATES_MAX;
 use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp, Timestamp};
 
+use super::judge::Found;
 use super::scripts::Beside;
-use super::{CANDIDATE_SUFFIX, CodecFolder, Found, Pair, Scan, Seen, UploadError};
+use super::{CANDIDATE_SUFFIX, CodecFolder, Pair, Scan, Seen, UploadError};
 use crate::canary::CanaryState;
 use crate::candidate::{Candidate, CandidateError, RENAMED};
 use crate::error::LoadError;

@@ -1,0 +1,96 @@
+//! Uploads: each writes the file that an operator would have dropped, and judges it at once.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::sync::Arc;
+
+use wireglot_model::{Actor, CodecName, CodecStamp, Timestamp};
+
+use super::{CodecFolder, Role, Scan, Seen, codec_of, scripts};
+use crate::error::LoadError;
+use crate::files::write_whole;
+use crate::load::LoadedCodec;
+
+/// Why an upload did not bring a codec into service.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The component was refused; the version before it serves on.
+    #[error(transparent)]
+    Rejected(LoadError),
+    /// The folder cannot be written.
+    #[error("the codecs folder cannot be written")]
+    Folder(#[source] io::Error),
+}
+
+impl CodecFolder {
+    /// Does what dropping `NAME.wasm` into the folder does, and says how it went.
+    pub fn upload(
+        &self,
+        name: &CodecName,
+        bytes: &[u8],
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<CodecStamp, UploadError> {
+        let mut scan = self.upload_file(format!("{name}.wasm").into(), bytes, by, now)?;
+        scan.outcome(self.table.live(name))
+    }
+
+    /// Does what dropping `NAME.js` into the folder does, and says how it went.
+    pub fn upload_script(
+        &self,
+        name: &CodecName,
+        source: &[u8],
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<CodecStamp, UploadError> {
+        let mut scan = self.upload_file(format!("{name}.js").into(), source, by, now)?;
+        scan.outcome(self.table.live(name))
+    }
+
+    /// Writes a file and judges it.
+    pub(super) fn upload_file(
+        &self,
+        file: OsString,
+        bytes: &[u8],
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<Scan<'_>, UploadError> {
+        scripts::check_upload(self.path(), &file).map_err(UploadError::Rejected)?;
+        let bytes_max = scripts::bytes_max(&file, &self.table.0.config.limits);
+        if bytes.len() > bytes_max {
+            let (bytes, bytes_max) = (bytes.len() as u64, bytes_max as u64);
+            return Err(UploadError::Rejected(LoadError::TooLarge { bytes, bytes_max }));
+        }
+        let mut scan = self.begin(now, Some(by));
+        write_whole(&self.path().join(&file), bytes).map_err(UploadError::Folder)?;
+        if let Ok((name, Role::Live)) = codec_of(&file) {
+            // Whoever uploads a version that was rolled back wants it back.
+            self.table.0.history.lock().release(&name);
+        }
+        scan.uploaded(&file);
+        Ok(scan)
+    }
+}
+
+impl Scan<'_> {
+    /// What an upload has come to; `now` is what there is in its place.
+    pub(super) fn outcome(&mut self, now: Option<Arc<LoadedCodec>>) -> Result<CodecStamp, UploadError> {
+        match (self.report.rejected.pop(), now) {
+            (Some(rejected), _) => Err(UploadError::Rejected(rejected.error)),
+            (None, Some(codec)) => Ok(codec.stamp().clone()),
+            (None, None) => {
+                let reason = "the file was replaced meanwhile".to_owned();
+                Err(UploadError::Rejected(LoadError::Unreadable(reason)))
+            }
+        }
+    }
+
+    fn uploaded(&mut self, file: &OsStr) {
+        let id = self.identify(file);
+        let rejected = self.state.files.get(file).is_some_and(|seen| seen.rejected);
+        self.state
+            .files
+            .insert(file.to_owned(), Seen { id: id.clone(), since: self.now, judged: None, rejected });
+        self.read_and_judge(file, &id);
+    }
+}
