@@ -9,7 +9,7 @@ mod queue;
 mod tester;
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
@@ -237,7 +237,9 @@ pub enum CandidateState {
 #[derive(Debug, thiserror::Error)]
 pub enum CandidateError {
     /// There is none that is loaded.
-    #[error("there is no candidate: NAME.next.wasm is not in the folder, or was rejected")]
+    #[error(
+        "there is no candidate: neither NAME.next.wasm nor NAME.next.js is in the folder, or it was rejected"
+    )]
     None,
     /// No canary is running.
     #[error("no canary is running")]
@@ -517,10 +519,9 @@ impl CodecTable {
         }
     }
 
-    /// The file of a candidate, of one that was rejected as well.
-    pub(crate) fn candidate_file(&self, name: &CodecName) -> Option<OsString> {
-        let tried = self.candidate_of(name).map(|candidate| candidate.file().to_owned());
-        tried.or_else(|| self.0.trials.rejected.lock().get(name).map(|(file, _)| file.into()))
+    /// Whether there is a candidate, one that was rejected among them.
+    pub(crate) fn has_candidate(&self, name: &CodecName) -> bool {
+        self.candidate_of(name).is_some() || self.0.trials.rejected.lock().contains_key(name)
     }
 
     /// Takes a candidate out of its trial: its file is gone, changed, or was refused.

@@ -2,7 +2,7 @@
 //!
 //! A scan looks at everything and may be asked for at any time: whoever watches the folder only says when. The old
 //! version keeps serving until a new one has worked, and also when its file is refused, or gone while in use.
-//! `NAME.next.wasm` goes the same way and becomes a candidate of `NAME` (`folder/candidates.rs`).
+//! `NAME.next.wasm` and `NAME.next.js` go the same way and become candidates of `NAME` (`folder/candidates.rs`).
 //! Nothing here runs on a worker. Not here: what one file becomes (`folder/judge.rs`), codecs whose file is gone or no
 //! good (`folder/missing.rs`), reading a file safely (`folder/file.rs`), kept versions (`history.rs`).
 
@@ -57,6 +57,26 @@ enum Role {
     Live,
     /// It is tried beside the live version first.
     Candidate,
+}
+
+/// What a codec's file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// A component: `NAME.wasm`.
+    Component,
+    /// A vendor's JavaScript: `NAME.js`.
+    Script,
+}
+
+impl FileKind {
+    const ALL: [Self; 2] = [Self::Component, Self::Script];
+
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Component => "wasm",
+            Self::Script => "js",
+        }
+    }
 }
 
 /// What is known of one file.
@@ -187,16 +207,26 @@ fn codec_of(file: &OsStr) -> Result<(CodecName, Role), LoadError> {
         Some(name) => (name, Role::Candidate),
         None => (stem, Role::Live),
     };
-    if role == Role::Candidate && scripts::is_script(file) {
-        return Err(LoadError::Name(
-            "names that end in .next.js are kept for candidates, and a script cannot be one".to_owned(),
-        ));
-    }
     if name.ends_with(CANDIDATE_SUFFIX) {
-        return Err(LoadError::Name(format!("a codec's name does not end in {CANDIDATE_SUFFIX}")));
+        return Err(ends_as_candidates_do());
     }
     let name = CodecName::parse(name).map_err(|error| LoadError::Name(error.to_string()))?;
     Ok((name, role))
+}
+
+fn ends_as_candidates_do() -> LoadError {
+    LoadError::Name(format!(
+        "a codec's name does not end in {CANDIDATE_SUFFIX}, as the files of candidates do"
+    ))
+}
+
+/// The file of a codec, or of its candidate.
+fn file_name(name: &CodecName, role: Role, kind: FileKind) -> OsString {
+    let suffix = match role {
+        Role::Live => "",
+        Role::Candidate => CANDIDATE_SUFFIX,
+    };
+    format!("{name}{suffix}.{}", kind.ending()).into()
 }
 
 /// One scan.

@@ -17,9 +17,10 @@ use super::scripts::{self, Beside};
 use super::{Content, Pair, RejectedFile, Role, Scan, Seen, codec_of};
 use crate::error::LoadError;
 use crate::files::write_whole;
-use crate::history::{Arrival, CodecOutcome, HistoryEvent};
+use crate::history::{Arrival, CodecOutcome, HistoryEvent, read_version};
 use crate::load::{LoadedCodec, hash_of};
 use crate::rollback::held_back;
+use crate::script::split_kept;
 use crate::vectors::VectorFile;
 
 /// A component that is about to be judged, and the vectors beside it.
@@ -119,16 +120,21 @@ impl Scan<'_> {
                 self.table.note(&candidate.name, Some(&shown), None);
                 return Ok(());
             }
-            _ if self.is_held_back(candidate) => {
-                self.table.note(&candidate.name, Some(&shown), Some(self.held_back(candidate)));
-                return Ok(());
+            live => {
+                if let Some(hash) = self.rolled_back_as(candidate, live.as_deref()) {
+                    self.table.note(
+                        &candidate.name,
+                        Some(&shown),
+                        Some(self.held_back(&candidate.name, hash)),
+                    );
+                    return Ok(());
+                }
+                if live.is_none() && self.table.live_count() >= CODECS_MAX {
+                    return Err(LoadError::Name(format!(
+                        "{CODECS_MAX} codecs are live, and more are not allowed"
+                    )));
+                }
             }
-            None if self.table.live_count() >= CODECS_MAX => {
-                return Err(LoadError::Name(format!(
-                    "{CODECS_MAX} codecs are live, and more are not allowed"
-                )));
-            }
-            Some(_) | None => {}
         }
         let loaded = self.table.load(&candidate.name, &candidate.bytes)?;
         self.check_world(&loaded)?;
@@ -164,15 +170,29 @@ impl Scan<'_> {
         self.by.clone().unwrap_or_else(|| Actor::File(file.to_string_lossy().into_owned()))
     }
 
-    fn is_held_back(&self, candidate: &Found) -> bool {
-        self.table.0.history.lock().is_rolled_back(&candidate.name, &candidate.hash)
+    /// The version that was rolled back and has the file's content. Of a script that is its text: on a new engine it is
+    /// another version, but the file has not changed. If the text serves, it was the engine that was rolled back.
+    fn rolled_back_as(&self, found: &Found, live: Option<&LoadedCodec>) -> Option<CodecHash> {
+        let rolled_back = self.table.0.history.lock().rolled_back(&found.name);
+        if rolled_back.contains(&found.hash) {
+            return Some(found.hash);
+        }
+        let (_, source) = split_kept(&found.bytes)?;
+        if live.and_then(LoadedCodec::script_source).is_some_and(|serving| serving.as_bytes() == source) {
+            return None;
+        }
+        let versions = &self.table.0.config.versions_dir;
+        rolled_back.into_iter().find(|hash| {
+            let kept = read_version(versions, hash).unwrap_or_default();
+            split_kept(&kept).is_some_and(|(_, kept)| kept == source)
+        })
     }
 
-    fn held_back(&self, candidate: &Found) -> String {
+    fn held_back(&self, name: &CodecName, hash: CodecHash) -> String {
         let history = self.table.0.history.lock();
-        let entry = history.of(&candidate.name).iter().find(|entry| entry.hash == candidate.hash);
+        let entry = history.of(name).iter().find(|entry| entry.hash == hash);
         let version = entry.map_or("unknown", |entry| entry.version.as_str());
-        held_back(&CodecStamp { name: candidate.name.clone(), version: version.into(), hash: candidate.hash })
+        held_back(&CodecStamp { name: name.clone(), version: version.into(), hash })
     }
 
     fn accepted(&mut self, file: &OsStr) {

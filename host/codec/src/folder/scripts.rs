@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wireglot_model::limits::CODEC_SCRIPT_BYTES_MAX;
 use wireglot_model::{CodecHash, CodecName};
 
-use super::FileId;
+use super::{CANDIDATE_SUFFIX, FileId, FileKind, Role, file_name};
 use crate::CodecLimits;
 use crate::error::LoadError;
 use crate::script::{SCRIPT_ENGINE, engine_file, kept_form};
@@ -26,16 +26,22 @@ pub(super) struct Beside {
 
 impl Beside {
     pub(super) fn find(file: &Path) -> Option<Self> {
-        let stem = file.file_stem()?;
         // A component brings vectors in our own format only; vendors write examples for scripts.
-        let endings = if is_script(file.as_os_str()) { &VECTORS[..] } else { &VECTORS[..1] };
-        endings.iter().find_map(|ending| {
-            let mut name = stem.to_owned();
-            name.push(ending);
-            let path = file.with_file_name(name);
-            FileId::of(&path).ok().map(|id| Self { path, id })
-        })
+        let count = if is_script(file.as_os_str()) { VECTORS.len() } else { 1 };
+        vectors_beside(file)
+            .into_iter()
+            .take(count)
+            .find_map(|path| FileId::of(&path).ok().map(|id| Self { path, id }))
     }
+}
+
+/// Where the vectors of a codec's file may lie; the first one that is there counts.
+pub(super) fn vectors_beside(file: &Path) -> [PathBuf; VECTORS.len()] {
+    VECTORS.map(|ending| {
+        let mut name = file.file_stem().unwrap_or_default().to_owned();
+        name.push(ending);
+        file.with_file_name(name)
+    })
 }
 
 /// What else decides on what a file becomes. When it changes, the file is judged anew.
@@ -64,7 +70,8 @@ impl Company {
 
     /// Whether the file may become a codec in this company.
     pub(super) fn check(&self, file: &OsStr) -> Result<(), LoadError> {
-        if is_script(file) && Path::new(file).file_stem() == Some(OsStr::new(SCRIPT_ENGINE)) {
+        let stem = Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        if is_script(file) && stem.strip_suffix(CANDIDATE_SUFFIX).unwrap_or(stem) == SCRIPT_ENGINE {
             return Err(LoadError::Name(format!("{SCRIPT_ENGINE} is the script engine, {}", engine_file())));
         }
         match self {
@@ -108,5 +115,5 @@ pub(super) fn check_upload(folder: &Path, file: &OsStr) -> Result<(), LoadError>
 
 /// Whether the codec has a file, of either kind.
 pub(super) fn has_file(names: &BTreeSet<OsString>, name: &CodecName) -> bool {
-    ["wasm", "js"].iter().any(|ending| names.contains(OsStr::new(&format!("{name}.{ending}"))))
+    FileKind::ALL.iter().any(|kind| names.contains(&file_name(name, Role::Live, *kind)))
 }

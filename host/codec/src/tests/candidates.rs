@@ -12,6 +12,7 @@ use wireglot_model::{Actor, CodecStamp, ProfileLimits, Timestamp, Value};
 use super::guests::{self, ACCEPTING_NONE, BEGIN, GOOD, REFUSING, SLOWLY, TRAPPING};
 use super::rollback::operator;
 use super::{Fixture, binding, frame, name, now, value, write};
+use crate::folder::FileKind;
 use crate::{
     CanaryPlan, CanaryState, CanaryStatus, CandidateError, CandidateState, CandidateStatus, CodecBinding,
     CodecOutcome, DecodeFailure, Frame, ScanReport, ShadowSide, WorkerCodecs, compare_versions,
@@ -243,8 +244,10 @@ fn an_upload_and_a_discard_do_what_the_files_do() {
     let fixture = Fixture::new();
     let (folder, codec) = (fixture.folder(), name("c"));
     fixture.publish("c", &guests::codec("1.0.0", 7));
-    assert!(folder.upload_candidate(&codec, b"oops", Actor::Server, now()).is_err());
-    let stamp = folder.upload_candidate(&codec, &guests::codec("2.0.0", 8), Actor::Server, now()).unwrap();
+    assert!(folder.upload_candidate(&codec, FileKind::Component, b"oops", Actor::Server, now()).is_err());
+    let component = guests::codec("2.0.0", 8);
+    let stamp =
+        folder.upload_candidate(&codec, FileKind::Component, &component, Actor::Server, now()).unwrap();
     assert_eq!((stamp.version.as_ref(), fixture.path("c.next.wasm").exists()), ("2.0.0", true));
     write(&fixture.path("c.next.vectors.json"), br#"{"vectors":[]}"#);
     fixture.start(quick()).unwrap();

@@ -9,7 +9,7 @@ use wireglot_model::{Actor, CodecName, Timestamp, Value};
 
 use super::guests::{self, GOOD};
 use super::{Fixture, binding, frame, name, now, value, write};
-use crate::folder::UploadError;
+use crate::folder::{FileKind, UploadError};
 use crate::{CodecState, ScanReport};
 
 impl Fixture {
@@ -305,7 +305,8 @@ fn a_damaged_compiled_codec_is_compiled_again() {
 #[test]
 fn an_upload_does_what_dropping_the_file_does() {
     let fixture = Fixture::with(|config| config.limits.module_bytes_max = 100_000);
-    let upload = |bytes: &[u8]| fixture.folder().upload(&name("c"), bytes, Actor::Server, now());
+    let upload =
+        |bytes: &[u8]| fixture.folder().upload(&name("c"), FileKind::Component, bytes, Actor::Server, now());
     assert_eq!(upload(&guests::codec("1.0.0", 7)).unwrap().version.as_ref(), "1.0.0");
     fixture.check_live(Some("1.0.0"));
     assert!(matches!(upload(b"oops"), Err(UploadError::Rejected(_))));
@@ -323,7 +324,13 @@ fn kept_versions_are_bounded() {
     for version in 0..CODEC_VERSIONS_KEPT_MAX + 3 {
         fixture
             .folder()
-            .upload(&name("c"), &guests::codec(&format!("{version}.0.0"), 7), Actor::Server, now())
+            .upload(
+                &name("c"),
+                FileKind::Component,
+                &guests::codec(&format!("{version}.0.0"), 7),
+                Actor::Server,
+                now(),
+            )
             .unwrap();
     }
     let kept = fixture.folder().versions(&name("c"));
