@@ -250,7 +250,8 @@ fn the_time_is_that_of_the_message(server: &Server) {
 
 fn a_new_script_is_tried_before_it_serves(server: &Server) {
     const CANDIDATE: &str = "/api/codecs/probe/candidate";
-    let script = |by: u8| format!("function Decoder(bytes) {{ return {{ kept: 1, level: bytes[0] / {by} }}; }}\n");
+    let script =
+        |by: u8| format!("function Decoder(bytes) {{ return {{ kept: 1, level: bytes[0] / {by} }}; }}\n");
     let (first, second) = (script(10), script(100));
     server.rest().put_script("probe", &first).expect("the script is taken");
     let mut device = device_of(server, "probe", json!({}));

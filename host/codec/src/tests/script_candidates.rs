@@ -89,8 +89,10 @@ fn a_bad_script_is_told_beside_its_file() {
 
 #[test]
 fn a_script_s_own_examples_take_the_place_of_the_codec_s_vectors() {
-    let expecting = |value: u8| format!(r#"{{"vectors":[{{"hex":"00","expected":[{{"values":{{"v":{value}}}}}]}}]}}"#);
-    let example = "uplinkDecoder:\n  examples:\n  - input: {fPort: 1, bytes: [0]}\n    output: {data: {v: 7.0}}\n";
+    let expecting =
+        |value: u8| format!(r#"{{"vectors":[{{"hex":"00","expected":[{{"values":{{"v":{value}}}}}]}}]}}"#);
+    let example =
+        "uplinkDecoder:\n  examples:\n  - input: {fPort: 1, bytes: [0]}\n    output: {data: {v: 7.0}}\n";
     let fixture = Fixture::with_soil();
     write(&fixture.path("soil.vectors.json"), expecting(7).as_bytes());
     fixture.scan();
@@ -111,7 +113,8 @@ fn a_script_s_own_examples_take_the_place_of_the_codec_s_vectors() {
 #[test]
 fn a_component_takes_the_place_of_a_script_and_the_other_way_round() {
     let fixture = Fixture::with_soil();
-    let example = "uplinkDecoder:\n  examples:\n  - input: {fPort: 1, bytes: [0]}\n    output: {data: {v: 7.0}}\n";
+    let example =
+        "uplinkDecoder:\n  examples:\n  - input: {fPort: 1, bytes: [0]}\n    output: {data: {v: 7.0}}\n";
     write(&fixture.path("soil.yaml"), example.as_bytes());
     fixture.scan();
     write(&fixture.path("soil.next.wasm"), &guests::codec("3.0.0", 9));
@@ -221,8 +224,10 @@ fn a_new_engine_does_not_bring_back_a_script_that_was_rolled_back() {
 #[test]
 fn no_upload_becomes_a_candidate_by_its_name() {
     let fixture = Fixture::with_soil();
-    let upload =
-        fixture.folder().upload(&name("soil.next"), FileKind::Script, SECOND, Actor::Server, now()).unwrap_err();
+    let upload = fixture
+        .folder()
+        .upload(&name("soil.next"), FileKind::Script, SECOND, Actor::Server, now())
+        .unwrap_err();
     assert!(upload.to_string().contains("does not end in .next"), "{upload}");
     assert_eq!(fixture.files_of_soil(), ["soil.js"], "nothing was written");
 }
