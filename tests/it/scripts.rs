@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Device, Server, eventually, guest, plugin};
+use crate::harness::{Device, Server, eventually, guest, patiently, plugin};
 
 /// As vendors write for The Things Stack and ChirpStack.
 const SOIL: &str = "\
@@ -70,7 +70,10 @@ fn a_vendor_s_script_is_a_codec() -> Server {
     eventually("the missing engine is told", || {
         fs::read_to_string(&note).ok().filter(|note| note.contains("js.wasm"))
     });
-    server.install_codec("js", &plugin("js"));
+    server.drop_codec("js", &plugin("js"));
+    patiently("the engine is compiled", || {
+        server.rest().codec("js").filter(|codec| codec["state"] == "live")
+    });
     let codec = live(&server, "soil");
     assert_eq!(codec["file"], "soil.js", "{codec}");
     eventually("the note is gone", || (!note.exists()).then_some(()));
@@ -263,7 +266,7 @@ fn a_new_script_is_tried_before_it_serves(server: &Server) {
     });
     assert_eq!(server.rest().get(CANDIDATE).expect("it is told")["state"], "rejected");
     drop_script(server, "probe.next", &second);
-    let candidate = eventually("the candidate is compared", || {
+    let candidate = patiently("the candidate is compared", || {
         device.telemetry([7]);
         let candidate = server.rest().get(CANDIDATE).ok()?;
         (candidate["report"]["frames"].as_u64() >= Some(3)).then_some(candidate)
@@ -282,7 +285,7 @@ fn a_new_script_is_tried_before_it_serves(server: &Server) {
 
     let plan = json!({ "share": 1, "minMessages": 20, "durationS": 0, "maxLatencyRatio": 50 });
     server.rest().post("/api/codecs/probe/canary", &plan).expect("a canary");
-    let canary = eventually("the canary has ended", || {
+    let canary = patiently("the canary has ended", || {
         device.telemetry([8]);
         let canary = server.rest().get("/api/codecs/probe/canary").expect("a canary");
         (canary["state"] != "running").then_some(canary)

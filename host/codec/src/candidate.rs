@@ -289,11 +289,10 @@ impl Trials {
         self.queue.get().cloned()
     }
 
-    /// Starts the thread with the first candidate, and wakes it for a further one.
-    pub(crate) fn wake(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
+    /// Starts the thread with the first candidate.
+    pub(crate) fn start(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
         let mut thread = self.thread.lock();
-        if let Some(thread) = thread.as_ref() {
-            thread.thread().unpark();
+        if thread.is_some() {
             return Ok(());
         }
         let (sender, jobs) = sync_channel(SHADOW_QUEUE_FRAMES_MAX);
@@ -302,6 +301,13 @@ impl Trials {
         let work = move || Tester { shared, queue, jobs, is_stopping, sides: Vec::new() }.run();
         *thread = Some(std::thread::Builder::new().name("codec-candidates".into()).spawn(work)?);
         Ok(())
+    }
+
+    /// Wakes the thread once there is something to try: without a candidate it sleeps until it is woken.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = self.thread.lock().as_ref() {
+            thread.thread().unpark();
+        }
     }
 
     pub(crate) fn reject(&self, name: &CodecName, file: &str, reason: String) {

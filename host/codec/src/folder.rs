@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 use tracing::{info, warn};
-use wireglot_model::limits::CODEC_FILE_STABLE_MS;
+use wireglot_model::limits::{CANDIDATES_MAX, CODEC_FILE_STABLE_MS};
 use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp, Timestamp};
 
 use crate::error::LoadError;
@@ -86,6 +86,8 @@ struct Seen {
     /// What was last judged, and whether the time stamps can be trusted to tell a change.
     judged: Option<(Content, bool)>,
     rejected: bool,
+    /// It was rejected only because there were as many as may be.
+    waits_for_room: bool,
 }
 
 /// A component or a script and the vectors beside it, by their time stamps.
@@ -300,14 +302,24 @@ impl Scan<'_> {
     fn visit(&mut self, file: &OsStr) {
         let id = self.identify(file);
         let now = self.now;
+        let waits = self.state.files.get(file).is_some_and(|seen| seen.waits_for_room);
+        let may_come = waits && self.has_room(file);
         let seen = match self.state.files.get_mut(file) {
-            Some(seen) if seen.id == id => seen,
+            Some(seen) if seen.id == id => {
+                // The clock may have been set back meanwhile.
+                seen.since = seen.since.min(now);
+                if may_come {
+                    seen.judged = None;
+                }
+                seen
+            }
             _ => {
                 let before = self.state.files.get(file);
                 let rejected = before.is_some_and(|seen| seen.rejected);
                 // A change beside the file is none of the file.
-                let since = before.filter(|seen| seen.id.is_same_file(&id)).map_or(now, |seen| seen.since);
-                let fresh = Seen { id: id.clone(), since, judged: None, rejected };
+                let since =
+                    before.filter(|seen| seen.id.is_same_file(&id)).map_or(now, |seen| seen.since.min(now));
+                let fresh = Seen { id: id.clone(), since, judged: None, rejected, waits_for_room: false };
                 self.state.files.insert(file.to_owned(), fresh);
                 if now.0.saturating_sub(since.0) < CODEC_FILE_STABLE_MS && !id.settled(now) {
                     self.report.pending += 1;
@@ -323,6 +335,14 @@ impl Scan<'_> {
                 self.report.pending += 1;
             }
             None => self.read_and_judge(file, &id),
+        }
+    }
+
+    fn has_room(&self, file: &OsStr) -> bool {
+        match codec_of(file) {
+            Ok((_, Role::Live)) => self.table.has_room(),
+            Ok((_, Role::Candidate)) => self.table.candidates().len() < CANDIDATES_MAX,
+            Err(_) => false,
         }
     }
 

@@ -15,7 +15,7 @@ use tracing::info;
 use wireglot_model::limits::CANDIDATES_MAX;
 use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp, Timestamp};
 
-use super::judge::Found;
+use super::judge::{Found, no_room};
 use super::scripts::{Beside, is_script, vectors_beside};
 use super::{CANDIDATE_SUFFIX, CodecFolder, FileKind, Pair, Role, Scan, Seen, file_name};
 use crate::canary::CanaryState;
@@ -40,6 +40,9 @@ impl CodecFolder {
         let stamp = candidate.codec.stamp().clone();
         if hash.is_some_and(|hash| hash != stamp.hash) {
             return Err(CandidateError::Refused(format!("the candidate is {} now", stamp.hash)));
+        }
+        if self.table.live(name).is_none() && !self.table.has_room() {
+            return Err(CandidateError::Refused(no_room().to_string()));
         }
         let next = candidate.file();
         let found = scan.read(next, &scan.identify(next));
@@ -149,7 +152,7 @@ impl Scan<'_> {
             return known.codec.first_failure(beside).map_or(Ok(()), Err);
         }
         if known.is_none() && table.candidates().len() >= CANDIDATES_MAX {
-            return Err(LoadError::Name(format!(
+            return Err(LoadError::NoRoom(format!(
                 "{CANDIDATES_MAX} candidates are tried, and more are not allowed"
             )));
         }
@@ -161,13 +164,15 @@ impl Scan<'_> {
         }
         self.check_world(&loaded)?;
         let proven = loaded.decode_vectors(beside)?;
-        table.0.trials.wake(&table.0).map_err(|error| {
+        table.0.trials.start(&table.0).map_err(|error| {
             LoadError::Unreadable(format!("no thread can be started for candidates: {error}"))
         })?;
         let stamp = proven.codec().stamp().clone();
         table.withdraw_candidate(&found.name, "the candidate's file was changed", self.now);
         let candidate = Arc::new(Candidate::new(Arc::new(proven.0), shown, self.now));
         table.insert_candidate(&found.name, candidate);
+        // Not before, or the thread may find nothing and go to sleep again.
+        table.0.trials.wake();
         info!(codec = %stamp.name, version = %stamp.version, hash = %stamp.hash, "A candidate is tried beside the live version.");
         self.report.candidates.push(stamp);
         Ok(())
@@ -207,7 +212,10 @@ impl Scan<'_> {
         self.state.files.remove(next);
         let id: Pair = self.identify(file);
         let judged = Some((Some((found.hash, found.vectors_hash)), id.settled(self.now)));
-        self.state.files.insert(file.to_owned(), Seen { id, since: self.now, judged, rejected: false });
+        self.state.files.insert(
+            file.to_owned(),
+            Seen { id, since: self.now, judged, rejected: false, waits_for_room: false },
+        );
         self.remove_note(next);
         self.remove_note(file);
         self.state.orphans.remove(&stamp.name);

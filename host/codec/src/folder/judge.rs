@@ -129,10 +129,8 @@ impl Scan<'_> {
                     );
                     return Ok(());
                 }
-                if live.is_none() && self.table.live_count() >= CODECS_MAX {
-                    return Err(LoadError::Name(format!(
-                        "{CODECS_MAX} codecs are live, and more are not allowed"
-                    )));
+                if live.is_none() && !self.table.has_room() {
+                    return Err(no_room());
                 }
             }
         }
@@ -197,7 +195,7 @@ impl Scan<'_> {
 
     fn accepted(&mut self, file: &OsStr) {
         if let Some(seen) = self.state.files.get_mut(file) {
-            seen.rejected = false;
+            (seen.rejected, seen.waits_for_room) = (false, false);
         }
         self.remove_note(file);
     }
@@ -205,6 +203,7 @@ impl Scan<'_> {
     fn rejected(&mut self, file: &OsStr, hash: Option<CodecHash>, error: LoadError) {
         if let Some(seen) = self.state.files.get_mut(file) {
             seen.rejected = true;
+            seen.waits_for_room = matches!(error, LoadError::NoRoom(_));
         }
         let shown = file.to_string_lossy().into_owned();
         let (name, role) = codec_of(file).map_or((None, Role::Live), |(name, role)| (Some(name), role));
@@ -255,6 +254,10 @@ impl Scan<'_> {
             warn!(path = %path.display(), %error, "An outdated reason cannot be removed.");
         }
     }
+}
+
+pub(super) fn no_room() -> LoadError {
+    LoadError::NoRoom(format!("{CODECS_MAX} codecs are live, and more are not allowed"))
 }
 
 fn read_whole(path: &Path, id: &FileId, bytes_max: u64) -> Result<Option<Vec<u8>>, LoadError> {

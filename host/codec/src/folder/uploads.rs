@@ -100,9 +100,10 @@ impl Scan<'_> {
     fn uploaded(&mut self, file: &OsStr) {
         let id = self.identify(file);
         let rejected = self.state.files.get(file).is_some_and(|seen| seen.rejected);
-        self.state
-            .files
-            .insert(file.to_owned(), Seen { id: id.clone(), since: self.now, judged: None, rejected });
+        self.state.files.insert(
+            file.to_owned(),
+            Seen { id: id.clone(), since: self.now, judged: None, rejected, waits_for_room: false },
+        );
         self.read_and_judge(file, &id);
     }
 }

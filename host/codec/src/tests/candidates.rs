@@ -9,13 +9,14 @@ use wireglot_model::limits::{
 };
 use wireglot_model::{Actor, CodecStamp, ProfileLimits, Timestamp, Value};
 
-use super::guests::{self, ACCEPTING_NONE, BEGIN, GOOD, REFUSING, SLOWLY, TRAPPING};
+use super::guests::{self, ACCEPTING_NONE, BEGIN, GOOD, GREEDY, REFUSING, SLOWLY, TRAPPING};
 use super::rollback::operator;
 use super::{Fixture, binding, frame, name, now, value, write};
 use crate::folder::FileKind;
+use crate::shadow::decode_both;
 use crate::{
     CanaryPlan, CanaryState, CanaryStatus, CandidateError, CandidateState, CandidateStatus, CodecBinding,
-    CodecOutcome, DecodeFailure, Frame, ScanReport, ShadowSide, WorkerCodecs, compare_versions,
+    CodecOutcome, DecodeFailure, Frame, RenewingSession, ScanReport, ShadowReport, WorkerCodecs,
 };
 
 impl Fixture {
@@ -272,6 +273,10 @@ fn more_candidates_than_allowed_are_refused() {
     assert_eq!(fixture.table.counters().candidates, CANDIDATES_MAX);
     let of_last = fixture.table.candidate(&name(&format!("c{CANDIDATES_MAX:03}"))).unwrap();
     assert!(of_last.error.unwrap().contains("candidates are tried"));
+    fs::remove_file(fixture.path("c000.next.wasm")).unwrap();
+    (0..2).for_each(|_| drop(fixture.scanned()));
+    let of_last = fixture.table.candidate(&name(&format!("c{CANDIDATES_MAX:03}"))).unwrap();
+    assert_eq!(of_last.state, CandidateState::Shadow, "it is tried as soon as there is room");
 }
 
 #[test]
@@ -475,16 +480,45 @@ fn two_versions_are_compared_without_a_server() {
     let fixture = Fixture::new();
     let side = |component: &[u8]| {
         let loaded = fixture.table.engine().load(&name("c"), component).unwrap();
-        ShadowSide::new(std::sync::Arc::new(loaded), &"{}".into(), &std::sync::Arc::default())
+        RenewingSession::new(std::sync::Arc::new(loaded), &"{}".into(), &std::sync::Arc::default(), false)
     };
     let mut old = side(&guests::codec("1.0.0", 7));
     let mut new = side(&guests::changed("2.0.0", 7, BEGIN, TRAPPING));
     let payloads: [&[u8]; 5] = [&[0, 0], &[0, 9], &[7, 0], &[7, 9], &[0, 0]];
-    let report = compare_versions(&mut old, &mut new, &mut payloads.iter().map(|payload| frame(payload)));
+    let mut report = ShadowReport::default();
+    for (number, payload) in payloads.iter().enumerate() {
+        let frame = frame(payload);
+        let (before, after) = decode_both(&mut old, &mut new, &frame, number % 2 == 1);
+        report.note(&frame, &before, &after);
+    }
+    let report = report.told();
     assert_eq!((report.results.same, report.results.only_old, report.results.neither), (2, 1, 2));
     assert_eq!((report.old.errors.iter().sum::<u64>(), report.new.errors.iter().sum::<u64>()), (2, 3));
     let written = serde_json::to_value(&report).unwrap();
     assert_eq!(written["new"]["errors"], serde_json::json!({"refused": 1, "trapped": 2}));
     assert_eq!(written["examples"][0]["hex"], "0009");
     assert!(written["examples"][0]["new"].as_str().unwrap().starts_with("trapped: "), "{written}");
+}
+
+/// What a worker forgets, a comparison and a replay forget too.
+#[test]
+fn what_is_called_outside_the_workers_is_renewed_as_inside() {
+    let fixture = Fixture::new();
+    let session = |component: &[u8], isolate_messages: bool| {
+        let loaded = fixture.table.engine().load(&name("c"), component).unwrap();
+        RenewingSession::new(
+            std::sync::Arc::new(loaded),
+            &"{}".into(),
+            &std::sync::Arc::default(),
+            isolate_messages,
+        )
+    };
+    let once = format!("{BEGIN} (if (i64.gt_s (global.get $calls) (i64.const 1)) (then unreachable))");
+    let once = guests::changed("1.0.0", 7, BEGIN, &once);
+    let (mut reused, mut isolated) = (session(&once, false), session(&once, true));
+    assert!(reused.decode(&frame(GOOD)).is_ok() && reused.decode(&frame(GOOD)).is_err());
+    assert!((0..5).all(|_| isolated.decode(&frame(GOOD)).is_ok()), "a fresh instance for every message");
+    // Each call takes half of the memory that there is, and gives none back.
+    let mut greedy = session(&guests::codec("1.0.0", 7), false);
+    assert!((0..5).all(|_| greedy.decode(&frame(GREEDY)).is_ok()));
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, SystemTime};
 
 use wireglot_model::limits::{CODEC_FILE_STABLE_MS, CODEC_VERSIONS_KEPT_MAX};
 use wireglot_model::{Actor, CodecName, Timestamp, Value};
@@ -383,4 +384,17 @@ fn a_folder_that_becomes_another_is_followed() {
     std::os::unix::fs::symlink(&other, folder).unwrap();
     fixture.scan();
     fixture.check_live(Some("3.0.0"));
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_nothing() {
+    let fixture = Fixture::new();
+    let path = fixture.path("c.wasm");
+    write(&path, &guests::codec("1.0.0", 7));
+    let (start, hour) = (now(), 3_600_000);
+    let later = SystemTime::now() + Duration::from_millis(hour);
+    fs::File::open(&path).unwrap().set_modified(later).unwrap();
+    let scan = |ms: i64| fixture.folder().scan(Timestamp(start.0 + ms), &|_| true).pending;
+    assert_eq!((scan(3_600_000), scan(0), scan(CODEC_FILE_STABLE_MS)), (1, 1, 0));
+    fixture.check_live(Some("1.0.0"));
 }
