@@ -237,13 +237,11 @@ pub enum CandidateState {
 #[derive(Debug, thiserror::Error)]
 pub enum CandidateError {
     /// There is none that is loaded.
-    #[error(
-        "there is no candidate: neither NAME.next.wasm nor NAME.next.js is in the folder, or it was rejected"
-    )]
-    None,
+    #[error("no candidate of {0} is tried: there is no {0}.next.wasm or {0}.next.js, or it was rejected")]
+    None(CodecName),
     /// No canary is running.
-    #[error("no canary is running")]
-    NoCanary,
+    #[error("no canary of {0} is running")]
+    NoCanary(CodecName),
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -393,7 +391,7 @@ impl CodecTable {
 
     /// Sets which share of the live frames is compared.
     pub fn set_shadow_share(&self, name: &CodecName, share: f64) -> Result<(), CandidateError> {
-        let candidate = self.candidate_of(name).ok_or(CandidateError::None)?;
+        let candidate = self.candidate_of(name).ok_or_else(|| CandidateError::None(name.clone()))?;
         let share = Share::parse(share)
             .ok_or_else(|| CandidateError::Invalid(format!("share must be from 0 to 1, not {share}")))?;
         candidate.shadow_share.store(share.parts(), Ordering::Relaxed);
@@ -410,7 +408,7 @@ impl CodecTable {
         now: Timestamp,
     ) -> Result<CanaryStatus, CandidateError> {
         let share = plan.checked().map_err(CandidateError::Invalid)?;
-        let candidate = self.candidate_of(name).ok_or(CandidateError::None)?;
+        let candidate = self.candidate_of(name).ok_or_else(|| CandidateError::None(name.clone()))?;
         let live = self.live(name).ok_or_else(|| {
             CandidateError::Refused(format!("no version of {name} is live; promote instead"))
         })?;
@@ -479,8 +477,9 @@ impl CodecTable {
         by: Actor,
         now: Timestamp,
     ) -> Result<CanaryStatus, CandidateError> {
-        let candidate = self.candidate_of(name).ok_or(CandidateError::NoCanary)?;
-        self.end_canary(&candidate, CanaryState::Stopped, None, by, now).ok_or(CandidateError::NoCanary)
+        let none = || CandidateError::NoCanary(name.clone());
+        let candidate = self.candidate_of(name).ok_or_else(none)?;
+        self.end_canary(&candidate, CanaryState::Stopped, None, by, now).ok_or_else(none)
     }
 
     /// Ends a candidate's canary, if one is running.

@@ -191,8 +191,9 @@ fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let bytes = name.as_encoded_bytes();
-        if (bytes.ends_with(b".wasm") || scripts::is_script(&name)) && !bytes.starts_with(b".") {
+        // An ending in capitals is taken up to be refused with the reason.
+        let bytes = name.as_encoded_bytes().to_ascii_lowercase();
+        if (bytes.ends_with(b".wasm") || bytes.ends_with(b".js")) && !bytes.starts_with(b".") {
             names.insert(name);
         }
     }
@@ -201,6 +202,9 @@ fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
 
 /// The codec that a file of this name is of, and what it wants to be there.
 fn codec_of(file: &OsStr) -> Result<(CodecName, Role), LoadError> {
+    if !FileKind::ALL.iter().any(|kind| Path::new(file).extension() == Some(OsStr::new(kind.ending()))) {
+        return Err(LoadError::Name("a codec's file ends in .wasm or .js, in small letters".to_owned()));
+    }
     let stem = Path::new(file)
         .file_stem()
         .and_then(OsStr::to_str)

@@ -100,7 +100,7 @@ pub(crate) async fn read_canary(
 ) -> Result<Json<CanaryStatus>, ApiError> {
     let name = codec_name(&name)?;
     let codecs = api.codecs.clone();
-    let found = blocking(move || codecs.canary(&name).ok_or(CandidateError::NoCanary)).await?;
+    let found = blocking(move || codecs.canary(&name).ok_or(CandidateError::NoCanary(name))).await?;
     Ok(Json(found))
 }
 
@@ -130,7 +130,7 @@ pub(crate) async fn stop_canary(
 
 async fn status(api: &Api, name: CodecName) -> Result<Json<CandidateStatus>, ApiError> {
     let codecs = api.codecs.clone();
-    Ok(Json(blocking(move || codecs.candidate(&name).ok_or(CandidateError::None)).await?))
+    Ok(Json(blocking(move || codecs.candidate(&name).ok_or(CandidateError::None(name))).await?))
 }
 
 /// Changes files or waits for the comparison: not on a thread that serves others.
@@ -145,7 +145,7 @@ async fn blocking<T: Send + 'static>(
 
 fn refusal(failure: CandidateError) -> ApiError {
     match failure {
-        CandidateError::None | CandidateError::NoCanary => ApiError::not_found(),
+        CandidateError::None(_) | CandidateError::NoCanary(_) => ApiError::unknown(failure.to_string()),
         CandidateError::Invalid(reason) => ApiError::bad_request(reason),
         CandidateError::Refused(_) | CandidateError::Folder(_) => ApiError::unprocessable(chain(&failure)),
     }

@@ -158,11 +158,8 @@ pub(crate) fn upload(args: &UploadArgs) -> anyhow::Result<()> {
 
 pub(crate) fn download(args: &DownloadArgs) -> anyhow::Result<()> {
     let client = Client::connect(&args.server)?;
-    let version = args.version.as_ref().map(|version| format!("?version={}", escaped(version)));
-    let path = format!("{}{}", path(&args.name, "/component"), version.unwrap_or_default());
-    let bytes = of_codec(&client, &args.name, client.bytes(&path))?;
-    // A version is either a component, which begins so, or a script.
-    let ending = if bytes.starts_with(b"\0asm") { "wasm" } else { "js" };
+    let bytes = component(&client, &args.name, args.version.as_deref())?;
+    let ending = if is_component(&bytes) { "wasm" } else { "js" };
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.{ending}", args.name)));
     std::fs::write(&out, &bytes).with_context(|| format!("{} cannot be written", out.display()))?;
     let (written, length) = (out.display().to_string(), bytes.len());
@@ -170,6 +167,18 @@ pub(crate) fn download(args: &DownloadArgs) -> anyhow::Result<()> {
         return print(format_args!("{}", json!({"file": written, "bytes": length})));
     }
     print(format_args!("{written}: {length} bytes."))
+}
+
+/// The component or the script of a version: of the live one where none is named.
+pub(crate) fn component(client: &Client, name: &str, version: Option<&str>) -> anyhow::Result<Vec<u8>> {
+    let version = version.map(|version| format!("?version={}", escaped(version)));
+    let path = format!("{}{}", path(name, "/component"), version.unwrap_or_default());
+    of_codec(client, name, client.bytes(&path))
+}
+
+/// A version is either a component, which begins so, or a script.
+pub(crate) fn is_component(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm")
 }
 
 fn path(name: &str, rest: &str) -> String {

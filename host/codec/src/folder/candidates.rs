@@ -36,7 +36,7 @@ impl CodecFolder {
         now: Timestamp,
     ) -> Result<CodecStamp, CandidateError> {
         let mut scan = self.begin(now, Some(by.clone()));
-        let candidate = self.table.candidate_of(name).ok_or(CandidateError::None)?;
+        let candidate = self.table.candidate_of(name).ok_or_else(|| CandidateError::None(name.clone()))?;
         let stamp = candidate.codec.stamp().clone();
         if hash.is_some_and(|hash| hash != stamp.hash) {
             return Err(CandidateError::Refused(format!("the candidate is {} now", stamp.hash)));
@@ -73,7 +73,7 @@ impl CodecFolder {
     ) -> Result<(), CandidateError> {
         let mut scan = self.begin(now, None);
         if !self.table.has_candidate(name) {
-            return Err(CandidateError::None);
+            return Err(CandidateError::None(name.clone()));
         }
         for next in FileKind::ALL.map(|kind| file_name(name, Role::Candidate, kind)) {
             let path = self.path().join(&next);

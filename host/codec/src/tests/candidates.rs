@@ -150,7 +150,7 @@ fn the_share_decides_how_much_is_compared() {
     eventually(|| (seen() >= 60).then_some(()));
     assert!(seen() <= 140, "{}", seen());
     assert!(matches!(fixture.table.set_shadow_share(&name("c"), 1.1), Err(CandidateError::Invalid(_))));
-    assert!(matches!(fixture.table.set_shadow_share(&name("x"), 1.0), Err(CandidateError::None)));
+    assert!(matches!(fixture.table.set_shadow_share(&name("x"), 1.0), Err(CandidateError::None(_))));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_rejected_candidate_disturbs_nobody() {
     let live = fixture.table.status(&name("c")).unwrap();
     assert_eq!((live.error, live.file.as_deref()), (None, Some("c.wasm")));
     assert_eq!(decode(&fixture.table.worker(), "d", GOOD).unwrap().0, 7);
-    assert!(matches!(fixture.start(quick()), Err(CandidateError::None)));
+    assert!(matches!(fixture.start(quick()), Err(CandidateError::None(_))));
     fs::remove_file(fixture.path("c.next.wasm")).unwrap();
     fixture.scanned();
     assert!(fixture.table.candidate(&name("c")).is_none() && !fixture.path("c.next.rejected.txt").exists());
@@ -256,10 +256,10 @@ fn an_upload_and_a_discard_do_what_the_files_do() {
     assert!(!fixture.path("c.next.wasm").exists() && !fixture.path("c.next.vectors.json").exists());
     assert_eq!(fixture.canary().state, CanaryState::Stopped);
     assert!(fixture.table.candidate(&codec).is_none());
-    assert!(matches!(folder.discard_candidate(&codec, operator(), now()), Err(CandidateError::None)));
+    assert!(matches!(folder.discard_candidate(&codec, operator(), now()), Err(CandidateError::None(_))));
     assert!(matches!(
         folder.promote(&codec, None, Actor::Server, "asked for", now()),
-        Err(CandidateError::None)
+        Err(CandidateError::None(_))
     ));
 }
 
@@ -400,7 +400,7 @@ fn one_device_never_flips() {
     assert!(served.keys().all(|device| decode(&workers[0], device, GOOD).unwrap().0 == 7));
     assert!(matches!(
         fixture.table.stop_canary(&name("c"), operator(), now()),
-        Err(CandidateError::NoCanary)
+        Err(CandidateError::NoCanary(_))
     ));
 }
 

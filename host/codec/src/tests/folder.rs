@@ -136,6 +136,7 @@ fn whatever_lies_in_the_folder_the_others_are_served() {
     write(&fixture.path("c.next.wasm"), b"x");
     write(&fixture.path("c.next.next.wasm"), b"x");
     write(&fixture.path("empty.wasm"), b"");
+    write(&fixture.path("capitals.WASM"), b"x");
     write(&fixture.path(".hidden.wasm"), b"x");
     write(&fixture.path("readme.txt"), b"x");
     std::os::unix::fs::symlink("nowhere", fixture.path("dangling.wasm")).unwrap();
@@ -144,13 +145,14 @@ fn whatever_lies_in_the_folder_the_others_are_served() {
     let mut rejected: Vec<String> =
         report.rejected.iter().map(|file| format!("{}: {}", file.file, file.error)).collect();
     rejected.sort();
-    assert_eq!(rejected.len(), 9, "{rejected:#?}");
+    assert_eq!(rejected.len(), 10, "{rejected:#?}");
     for part in [
         "209715200 bytes",
         "it is a folder",
         "not a regular file",
         "not UTF-8",
         "does not end in .next",
+        "in small letters",
         "c.next.wasm: this is not a whole",
         "No such file",
     ] {
