@@ -367,8 +367,9 @@ impl Pair {
 
     /// Left alone for so long that nobody is writing it any more.
     fn settled(&self, now: Timestamp) -> bool {
-        let settled = |id: &FileId| now.0.saturating_sub(id.modified_ms()) >= SETTLED_MS;
-        self.component.as_ref().is_ok_and(settled)
-            && self.vectors.as_ref().is_none_or(|beside| settled(&beside.id))
+        let settled = |id: &Result<FileId, String>| {
+            id.as_ref().is_ok_and(|id| now.0.saturating_sub(id.modified_ms()) >= SETTLED_MS)
+        };
+        settled(&self.component) && self.vectors.as_ref().is_none_or(|beside| settled(&beside.id))
     }
 }

@@ -9,11 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
-use wireglot_model::limits::{CODEC_VECTORS_BYTES_MAX, CODECS_MAX};
+use wireglot_model::limits::CODECS_MAX;
 use wireglot_model::{Actor, CodecHash, CodecName, CodecStamp};
 
 use super::file::{FileId, Reading, read_stable};
-use super::scripts::{self, Beside};
+use super::scripts;
 use super::{Content, Pair, RejectedFile, Role, Scan, Seen, codec_of};
 use crate::error::LoadError;
 use crate::files::write_whole;
@@ -84,11 +84,8 @@ impl Scan<'_> {
         let Some(bytes) = read_whole(&path, component, bytes_max)? else { return Ok(None) };
         let vectors = match &id.vectors {
             None => None,
-            Some(Beside { id, .. }) if id.bytes > CODEC_VECTORS_BYTES_MAX as u64 => {
-                return Err(LoadError::Vectors(format!("the file beside it has {} bytes", id.bytes)));
-            }
-            Some(Beside { path, id }) => match read_whole(path, id, CODEC_VECTORS_BYTES_MAX as u64)? {
-                Some(content) => Some((path.clone(), content)),
+            Some(beside) => match beside.read()? {
+                Some(content) => Some((beside.path.clone(), content)),
                 None => return Ok(None),
             },
         };

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use wireglot_model::limits::CODEC_SCRIPT_BYTES_MAX;
+use wireglot_model::limits::{CODEC_SCRIPT_BYTES_MAX, CODEC_VECTORS_BYTES_MAX};
 use wireglot_model::{CodecHash, CodecName};
 
-use super::{CANDIDATE_SUFFIX, FileId, FileKind, Role, file_name};
+use super::file::{FileId, Reading, read_stable};
+use super::{CANDIDATE_SUFFIX, FileKind, Role, file_name};
 use crate::CodecLimits;
 use crate::error::LoadError;
 use crate::script::{SCRIPT_ENGINE, engine_file, kept_form};
@@ -21,7 +22,8 @@ const VECTORS: [&str; 5] = [".vectors.json", ".examples.json", ".yaml", ".yml", 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Beside {
     pub(super) path: PathBuf,
-    pub(super) id: FileId,
+    /// What is there and cannot be read must not pass for nothing: nothing proves anything.
+    pub(super) id: Result<FileId, String>,
 }
 
 impl Beside {
@@ -31,7 +33,28 @@ impl Beside {
         vectors_beside(file)
             .into_iter()
             .take(count)
-            .find_map(|path| FileId::of(&path).ok().map(|id| Self { path, id }))
+            .find(|path| path.symlink_metadata().is_ok())
+            .map(|path| Self { id: FileId::of(&path).map_err(|error| error.to_string()), path })
+    }
+
+    /// Its content; `None` where it is being changed.
+    pub(super) fn read(&self) -> Result<Option<Vec<u8>>, LoadError> {
+        let broken = |problem: String| {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            LoadError::Vectors(format!("{name}: {problem}"))
+        };
+        let id = self.id.as_ref().map_err(|problem| broken(problem.clone()))?;
+        if id.bytes > CODEC_VECTORS_BYTES_MAX as u64 {
+            let bytes = id.bytes;
+            return Err(broken(format!(
+                "it has {bytes} bytes; at most {CODEC_VECTORS_BYTES_MAX} are allowed"
+            )));
+        }
+        match read_stable(&self.path, id, CODEC_VECTORS_BYTES_MAX as u64) {
+            Ok(Reading::Whole(bytes)) => Ok(Some(bytes)),
+            Ok(Reading::Changed) => Ok(None),
+            Err(error) => Err(broken(error.to_string())),
+        }
     }
 }
 

@@ -122,6 +122,20 @@ fn vectors_beside_the_file_must_decode() {
     write(&fixture.path("c.vectors.json"), b"{");
     assert_eq!(fixture.scan().rejected.len(), 1);
     fixture.check_live(Some("1.0.0"));
+    // What cannot be read is not taken for nothing.
+    write(&fixture.path("c.wasm"), &guests::codec("2.0.0", 7));
+    fs::remove_file(fixture.path("c.vectors.json")).unwrap();
+    std::os::unix::fs::symlink("nowhere", fixture.path("c.vectors.json")).unwrap();
+    let error = fixture.scan().rejected[0].error.to_string();
+    assert!(error.contains("c.vectors.json: No such file"), "{error}");
+    fs::remove_file(fixture.path("c.vectors.json")).unwrap();
+    fs::create_dir(fixture.path("c.vectors.json")).unwrap();
+    let error = fixture.scan().rejected[0].error.to_string();
+    assert!(error.contains("c.vectors.json: it is a folder"), "{error}");
+    fixture.check_live(Some("1.0.0"));
+    fs::remove_dir(fixture.path("c.vectors.json")).unwrap();
+    fixture.scan();
+    fixture.check_live(Some("2.0.0"));
 }
 
 #[test]
