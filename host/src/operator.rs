@@ -8,7 +8,6 @@ use std::fmt;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use client::{Client, ServerArgs};
 use serde_json::json;
 
 mod audit;
@@ -20,6 +19,8 @@ mod replay;
 mod table;
 
 pub(crate) use audit::AuditArgs;
+pub(crate) use client::{Client, ServerArgs};
+pub(crate) use codecs::{component, is_component};
 pub(crate) use replay::ReplayArgs;
 
 /// What an operator can do with the codecs of a running server.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wireglot_load::fleet::Pace;
 use wireglot_load::frame::frame;
 
-use crate::harness::{Server, Swarm, eventually, guest};
+use crate::harness::{Server, Swarm, eventually, guest, patiently};
 
 const CANDIDATE: &str = "/api/codecs/stamp/candidate";
 const PROMOTE: &str = "/api/codecs/stamp/candidate/promote";
@@ -22,7 +22,7 @@ fn try_candidate(server: &Server, component: &[u8], version: &str) {
 }
 
 fn ended_canary(server: &Server) -> Value {
-    eventually("the canary has ended", || {
+    patiently("the canary has ended", || {
         let canary = server.rest().get(CANARY).expect("a canary");
         (canary["state"] != "running" && canary["state"] != "held").then_some(canary)
     })
@@ -64,7 +64,7 @@ fn a_candidate_in_the_shadow_tells_what_would_change() {
     assert_eq!(server.rest().get(CANDIDATE).expect_err("none yet").status, 404);
     let swarm = Swarm::start(&server, &profile, 10, 5, Pace::PerSecond(400));
     try_candidate(&server, &guest("stamp-b"), "2.0.0");
-    let candidate = eventually("frames are compared", || {
+    let candidate = patiently("frames are compared", || {
         let candidate = server.rest().get(CANDIDATE).expect("the candidate");
         (candidate["report"]["frames"].as_u64() >= Some(300)).then_some(candidate)
     });
@@ -142,7 +142,7 @@ fn a_canary_promotes_itself_and_no_device_flips() {
     try_candidate(&server, &guest("stamp-b"), "2.0.0");
     let held = json!({ "share": 0.2, "minMessages": 300, "durationS": 0, "onSuccess": "hold" });
     server.rest().post(CANARY, &held).expect("a canary");
-    eventually("the canary is held", || {
+    patiently("the canary is held", || {
         (server.rest().get(CANARY).expect("a canary")["state"] == "held").then_some(())
     });
     assert_eq!(server.rest().codec("stamp").expect("live")["version"], "1.0.0");

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Device, Server, eventually, plugin};
+use crate::harness::{Device, Server, eventually, guest, patiently, plugin};
 
 /// As vendors write for The Things Stack and ChirpStack.
 const SOIL: &str = "\
@@ -59,6 +59,7 @@ fn scripts_are_codecs_like_any_other() {
     a_greedy_script_is_cut_off(&server);
     nothing_of_one_message_meets_the_next(&server);
     the_time_is_that_of_the_message(&server);
+    a_new_script_is_tried_before_it_serves(&server);
 }
 
 fn a_vendor_s_script_is_a_codec() -> Server {
@@ -69,7 +70,10 @@ fn a_vendor_s_script_is_a_codec() -> Server {
     eventually("the missing engine is told", || {
         fs::read_to_string(&note).ok().filter(|note| note.contains("js.wasm"))
     });
-    server.install_codec("js", &plugin("js"));
+    server.drop_codec("js", &plugin("js"));
+    patiently("the engine is compiled", || {
+        server.rest().codec("js").filter(|codec| codec["state"] == "live")
+    });
     let codec = live(&server, "soil");
     assert_eq!(codec["file"], "soil.js", "{codec}");
     eventually("the note is gone", || (!note.exists()).then_some(()));
@@ -245,4 +249,62 @@ fn the_time_is_that_of_the_message(server: &Server) {
     let mut device = device_of(server, "clock", json!({}));
     device.telemetry([1]);
     assert_eq!(json!(server.rest().latest("dev-clock")), json!({ "late": 0, "year": true, "zone": 0 }));
+}
+
+fn a_new_script_is_tried_before_it_serves(server: &Server) {
+    const CANDIDATE: &str = "/api/codecs/probe/candidate";
+    let script =
+        |by: u8| format!("function Decoder(bytes) {{ return {{ kept: 1, level: bytes[0] / {by} }}; }}\n");
+    let (first, second) = (script(10), script(100));
+    server.rest().put_script("probe", &first).expect("the script is taken");
+    let mut device = device_of(server, "probe", json!({}));
+    let beside = |file: &str| server.codecs().join(file);
+
+    drop_script(server, "probe.next", "function Decoder(bytes) {\n  retrun 1;\n}");
+    eventually("the reason lies beside the bad candidate", || {
+        fs::read_to_string(beside("probe.next.rejected.txt")).ok().filter(|note| note.contains("probe.js:2:"))
+    });
+    assert_eq!(server.rest().get(CANDIDATE).expect("it is told")["state"], "rejected");
+    drop_script(server, "probe.next", &second);
+    let candidate = patiently("the candidate is compared", || {
+        device.telemetry([7]);
+        let candidate = server.rest().get(CANDIDATE).ok()?;
+        (candidate["report"]["frames"].as_u64() >= Some(3)).then_some(candidate)
+    });
+    assert!(!beside("probe.next.rejected.txt").exists());
+    assert_eq!((&candidate["state"], &candidate["file"]), (&json!("shadow"), &json!("probe.next.js")));
+    let keys = &candidate["report"]["keys"];
+    let frames = &candidate["report"]["frames"];
+    assert_eq!((&keys["level"]["changed"], &keys["kept"]["same"]), (frames, frames), "{candidate}");
+    let example = &candidate["report"]["examples"][0];
+    assert_eq!(
+        (&example["key"], &example["old"], &example["new"], &example["hex"]),
+        (&json!("level"), &json!("0.7 (DOUBLE)"), &json!("0.07 (DOUBLE)"), &json!("07"))
+    );
+    assert_eq!(server.rest().latest("dev-probe")["level"], 0.7, "the live script serves");
+
+    let plan = json!({ "share": 1, "minMessages": 20, "durationS": 0, "maxLatencyRatio": 50 });
+    server.rest().post("/api/codecs/probe/canary", &plan).expect("a canary");
+    let canary = patiently("the canary has ended", || {
+        device.telemetry([8]);
+        let canary = server.rest().get("/api/codecs/probe/canary").expect("a canary");
+        (canary["state"] != "running").then_some(canary)
+    });
+    assert_eq!(canary["state"], "promoted", "{canary}");
+    assert_eq!(fs::read_to_string(beside("probe.js")).expect("the file"), second);
+    assert!(!beside("probe.next.js").exists());
+    device.telemetry([9]);
+    assert_eq!(server.rest().latest("dev-probe")["level"], 0.09);
+
+    // A component takes the place of the script, and the script's file goes.
+    server.rest().put_codec("probe/candidate", &guest("stamp-a")).expect("a candidate");
+    server.rest().post(&format!("{CANDIDATE}/promote"), &json!({})).expect("promoted");
+    assert_eq!(live(server, "probe")["version"], "1.0.0");
+    assert!(beside("probe.wasm").exists() && !beside("probe.js").exists());
+    // And back, by upload.
+    server.rest().put_script("probe/candidate", &first).expect("a candidate");
+    server.rest().post(&format!("{CANDIDATE}/promote"), &json!({})).expect("promoted");
+    device.telemetry([6]);
+    assert_eq!(server.rest().latest("dev-probe")["level"], 0.6);
+    assert!(!beside("probe.wasm").exists() && beside("probe.js").exists());
 }

@@ -158,6 +158,12 @@ fn the_operator_does_it_all_by_command() {
     assert_eq!(fs::read(server.scratch().join("old.wasm")).expect("written"), guest("stamp-b"));
     let uploaded = operator(&server, &["codec", "upload", "old.wasm", "--name", "stamp"]);
     assert!(uploaded.contains("version 2.0.0"), "{uploaded}");
+    let frame = ["--hex", &"00".repeat(32), "--json"];
+    let decoded = operator(&server, &[&["codec", "run", "stamp@1.0.0"], &frame[..]].concat());
+    assert!(decoded.contains("\"version\": 1"), "{decoded}");
+    fs::write(server.scratch().join("stamp.next.wasm"), guest("stamp-a")).expect("a file");
+    let uploaded = operator(&server, &["codec", "upload", "stamp.next.wasm"]);
+    assert!(uploaded.contains("is tried beside the live one"), "{uploaded}");
     let audit = operator(&server, &["audit", "--target", "stamped"]);
     assert!(audit.contains("PROFILE_CHANGED") && audit.contains("2.0.0"), "{audit}");
 }
@@ -175,6 +181,11 @@ fn a_command_that_cannot_says_what_to_do() {
     refused(&["codec", "rollback", "stamp"], &[], &["no version before 1.0.0"]);
     refused(&["codec", "rollback", "stamp", "9.9.9"], &[], &["no version", "1.0.0 ("]);
     refused(&["codec", "pin", "nowhere", "1.0.0"], &[], &["there is no profile nowhere"]);
+    let token = [("WIREGLOT_TOKEN", server.rest().token())];
+    refused(&["codec", "promote", "stamp"], &token, &["no candidate of stamp", "stamp.next.wasm"]);
+    refused(&["codec", "canary", "stamp"], &token, &["no canary of stamp"]);
+    refused(&["codec", "upload", "x.wasm", "--name", "stamp.next"], &token, &["x.wasm cannot be read"]);
+    refused(&["codec", "run", "stmap", "--hex", "00"], &token, &["there is no codec stmap", "stamp"]);
     refused(&["codec", "list"], &[("WIREGLOT_PASSWORD", "wrong password")], &["401", "WIREGLOT_PASSWORD"]);
     refused(&["codec", "list"], &[("WIREGLOT_URL", "http://127.0.0.1:1")], &["no server answers", "--url"]);
     refused(&["codec", "list", "--url", "https://x"], &[], &["http://"]);

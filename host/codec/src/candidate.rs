@@ -9,7 +9,7 @@ mod queue;
 mod tester;
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
@@ -237,11 +237,11 @@ pub enum CandidateState {
 #[derive(Debug, thiserror::Error)]
 pub enum CandidateError {
     /// There is none that is loaded.
-    #[error("there is no candidate: NAME.next.wasm is not in the folder, or was rejected")]
-    None,
+    #[error("no candidate of {0} is tried: there is no {0}.next.wasm or {0}.next.js, or it was rejected")]
+    None(CodecName),
     /// No canary is running.
-    #[error("no canary is running")]
-    NoCanary,
+    #[error("no canary of {0} is running")]
+    NoCanary(CodecName),
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -287,11 +287,10 @@ impl Trials {
         self.queue.get().cloned()
     }
 
-    /// Starts the thread with the first candidate, and wakes it for a further one.
-    pub(crate) fn wake(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
+    /// Starts the thread with the first candidate.
+    pub(crate) fn start(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
         let mut thread = self.thread.lock();
-        if let Some(thread) = thread.as_ref() {
-            thread.thread().unpark();
+        if thread.is_some() {
             return Ok(());
         }
         let (sender, jobs) = sync_channel(SHADOW_QUEUE_FRAMES_MAX);
@@ -300,6 +299,13 @@ impl Trials {
         let work = move || Tester { shared, queue, jobs, is_stopping, sides: Vec::new() }.run();
         *thread = Some(std::thread::Builder::new().name("codec-candidates".into()).spawn(work)?);
         Ok(())
+    }
+
+    /// Wakes the thread once there is something to try: without a candidate it sleeps until it is woken.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = self.thread.lock().as_ref() {
+            thread.thread().unpark();
+        }
     }
 
     pub(crate) fn reject(&self, name: &CodecName, file: &str, reason: String) {
@@ -385,7 +391,7 @@ impl CodecTable {
 
     /// Sets which share of the live frames is compared.
     pub fn set_shadow_share(&self, name: &CodecName, share: f64) -> Result<(), CandidateError> {
-        let candidate = self.candidate_of(name).ok_or(CandidateError::None)?;
+        let candidate = self.candidate_of(name).ok_or_else(|| CandidateError::None(name.clone()))?;
         let share = Share::parse(share)
             .ok_or_else(|| CandidateError::Invalid(format!("share must be from 0 to 1, not {share}")))?;
         candidate.shadow_share.store(share.parts(), Ordering::Relaxed);
@@ -402,7 +408,7 @@ impl CodecTable {
         now: Timestamp,
     ) -> Result<CanaryStatus, CandidateError> {
         let share = plan.checked().map_err(CandidateError::Invalid)?;
-        let candidate = self.candidate_of(name).ok_or(CandidateError::None)?;
+        let candidate = self.candidate_of(name).ok_or_else(|| CandidateError::None(name.clone()))?;
         let live = self.live(name).ok_or_else(|| {
             CandidateError::Refused(format!("no version of {name} is live; promote instead"))
         })?;
@@ -471,8 +477,9 @@ impl CodecTable {
         by: Actor,
         now: Timestamp,
     ) -> Result<CanaryStatus, CandidateError> {
-        let candidate = self.candidate_of(name).ok_or(CandidateError::NoCanary)?;
-        self.end_canary(&candidate, CanaryState::Stopped, None, by, now).ok_or(CandidateError::NoCanary)
+        let none = || CandidateError::NoCanary(name.clone());
+        let candidate = self.candidate_of(name).ok_or_else(none)?;
+        self.end_canary(&candidate, CanaryState::Stopped, None, by, now).ok_or_else(none)
     }
 
     /// Ends a candidate's canary, if one is running.
@@ -517,10 +524,9 @@ impl CodecTable {
         }
     }
 
-    /// The file of a candidate, of one that was rejected as well.
-    pub(crate) fn candidate_file(&self, name: &CodecName) -> Option<OsString> {
-        let tried = self.candidate_of(name).map(|candidate| candidate.file().to_owned());
-        tried.or_else(|| self.0.trials.rejected.lock().get(name).map(|(file, _)| file.into()))
+    /// Whether there is a candidate, one that was rejected among them.
+    pub(crate) fn has_candidate(&self, name: &CodecName) -> bool {
+        self.candidate_of(name).is_some() || self.0.trials.rejected.lock().contains_key(name)
     }
 
     /// Takes a candidate out of its trial: its file is gone, changed, or was refused.

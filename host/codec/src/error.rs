@@ -109,6 +109,9 @@ pub enum LoadError {
         /// The other.
         script: String,
     },
+    /// As many are live, or are tried, as may be.
+    #[error("{0}")]
+    NoRoom(String),
     /// The file's name cannot name a codec.
     #[error("{0}")]
     Name(String),
@@ -144,6 +147,7 @@ impl LoadError {
             }
             Self::Unreadable(_) => "Make it a regular file that the server may read.",
             Self::Name(_) => "Rename the file.",
+            Self::NoRoom(_) => "Remove another one; the file is taken as soon as there is room.",
             Self::Script(_) => {
                 "Correct the script; `wireglot codec check NAME.js` beside js.wasm takes the same steps."
             }

@@ -12,7 +12,7 @@ pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
 
 /// Writes beside the target, syncs, and renames over it.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = beside(path)?;
+    let temporary = hidden_beside(path, "part")?;
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()
@@ -29,11 +29,12 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A hidden name in the same folder, so that the rename stays within one file system and no scan reads it.
-fn beside(path: &Path) -> io::Result<PathBuf> {
+/// A hidden name in the same folder, so that a rename stays within one file system and no scan reads it.
+pub(crate) fn hidden_beside(path: &Path, ending: &str) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    hidden.push(".part");
+    hidden.push(".");
+    hidden.push(ending);
     Ok(path.with_file_name(hidden))
 }

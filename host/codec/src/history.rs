@@ -181,9 +181,9 @@ impl History {
             .collect()
     }
 
-    /// Whether a file of this content is not to be taken.
-    pub(crate) fn is_rolled_back(&self, name: &CodecName, hash: &CodecHash) -> bool {
-        self.codecs.get(name).is_some_and(|record| record.rolled_back.contains(hash))
+    /// The versions whose content is not to be taken.
+    pub(crate) fn rolled_back(&self, name: &CodecName) -> BTreeSet<CodecHash> {
+        self.codecs.get(name).map(|record| record.rolled_back.clone()).unwrap_or_default()
     }
 
     /// The file has another content than those that were rolled back, or somebody wishes to have it all the same.

@@ -33,6 +33,7 @@ mod instance;
 mod load;
 pub mod native;
 mod pins;
+mod renewing;
 mod rollback;
 mod script;
 mod shadow;
@@ -63,11 +64,10 @@ pub use instance::{CodecBinding, WorkerCodecs};
 pub use load::{
     CodecMetadata, KeyDescription, KeyType, LoadedCodec, ProvenCodec, RESPONDER_WORLD, VECTORS_SECTION, WORLD,
 };
+pub use renewing::RenewingSession;
 pub use rollback::{RollbackError, RolledBack};
 pub use script::SCRIPT_ENGINE;
-pub use shadow::{
-    DifferenceCounts, Example, FrameCounts, ShadowReport, ShadowSide, SideReport, compare as compare_versions,
-};
+pub use shadow::{DifferenceCounts, Example, FrameCounts, ShadowReport, SideReport};
 pub use swap::{CodecConfig, CodecState, CodecStatus, CodecTable, Observer};
 pub use vectors::{Difference, VectorFile, VectorOutcome};
 pub use versions::VersionError;

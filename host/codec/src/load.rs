@@ -420,6 +420,11 @@ impl LoadedCodec {
         self.script.is_some()
     }
 
+    /// Its text, where it is a script.
+    pub(crate) fn script_source(&self) -> Option<&str> {
+        self.script.as_ref().map(Script::source)
+    }
+
     pub(crate) fn start_failure(&self, failure: StartFailure) -> DecodeFailure {
         let (stage, reason) = match failure {
             StartFailure::Settings(reason) => {

@@ -7,26 +7,16 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use wireglot_model::{Decoded, FailureStage, ProfileLimits, Sample, UplinkBody, Value};
+use wireglot_model::{Decoded, Sample, UplinkBody, Value};
 
 use crate::engine::thread_time;
-use crate::load::LoadedCodec;
+use crate::renewing::RenewingSession;
 use crate::vectors::typed;
-use crate::{DecodeFailure, Frame, Session};
+use crate::{DecodeFailure, Frame};
 
 pub use report::{DifferenceCounts, Example, FrameCounts, ShadowReport, SideReport};
-
-/// One version as a comparison calls it: what breaks an instance costs the next frame a fresh one.
-pub struct ShadowSide {
-    codec: Arc<LoadedCodec>,
-    settings: Arc<str>,
-    limits: Arc<ProfileLimits>,
-    session: Option<Session>,
-    calls: u32,
-}
 
 /// What one version made of a frame, and how long that took it.
 pub(crate) struct Outcome {
@@ -35,68 +25,31 @@ pub(crate) struct Outcome {
     pub(crate) time: Option<Duration>,
 }
 
-impl ShadowSide {
-    /// A version under a profile's settings and limits; its instance is made by the first frame.
-    pub fn new(codec: Arc<LoadedCodec>, settings: &Arc<str>, limits: &Arc<ProfileLimits>) -> Self {
-        let (settings, limits) = (Arc::clone(settings), Arc::clone(limits));
-        Self { codec, settings, limits, session: None, calls: 0 }
+fn timed(side: &mut RenewingSession, frame: &Frame<'_>) -> Outcome {
+    if let Err(failure) = side.ready() {
+        return Outcome { result: Err(failure), time: None };
     }
-
-    pub(crate) fn codec(&self) -> &Arc<LoadedCodec> {
-        &self.codec
-    }
-
-    fn decode(&mut self, frame: &Frame<'_>) -> Outcome {
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            None => match self.codec.session_under(&self.settings, &self.limits) {
-                Ok(session) => session,
-                Err(failure) => return Outcome { result: Err(failure), time: None },
-            },
-        };
-        // The thread's own time: on a busy machine it waits for a core more often than it decodes.
-        let started = thread_time();
-        let result = session.decode(frame);
-        let time = thread_time().saturating_sub(started);
-        self.calls = self.calls.saturating_add(1);
-        let unbroken = result.as_ref().err().is_none_or(|failure| failure.stage == FailureStage::Refused);
-        if unbroken
-            && !self.calls.is_multiple_of(self.codec.parts.limits.calls_per_instance_max.max(1))
-            && !session.guest.past_memory_mark()
-        {
-            self.session = Some(session);
-        }
-        Outcome { result, time: Some(time) }
-    }
-}
-
-/// Decodes every frame by both versions and tells how they differ.
-pub fn compare<'a>(
-    old: &mut ShadowSide,
-    new: &mut ShadowSide,
-    frames: &mut dyn Iterator<Item = Frame<'a>>,
-) -> ShadowReport {
-    let mut report = ShadowReport::default();
-    for frame in frames {
-        let (before, after) = decode_both(old, new, &frame, report.frames % 2 == 1);
-        report.note(&frame, &before, &after);
-    }
-    report.told()
+    // The thread's own time: on a busy machine it waits for a core more often than it decodes.
+    let started = thread_time();
+    let result = side.call(frame).flatten();
+    let time = Some(thread_time().saturating_sub(started));
+    side.settle(&result);
+    Outcome { result, time }
 }
 
 /// Whoever goes second finds the frame in the processor's cache, so they take turns.
 pub(crate) fn decode_both(
-    old: &mut ShadowSide,
-    new: &mut ShadowSide,
+    old: &mut RenewingSession,
+    new: &mut RenewingSession,
     frame: &Frame<'_>,
     new_first: bool,
 ) -> (Outcome, Outcome) {
     if new_first {
-        let after = new.decode(frame);
-        (old.decode(frame), after)
+        let after = timed(new, frame);
+        (timed(old, frame), after)
     } else {
-        let before = old.decode(frame);
-        (before, new.decode(frame))
+        let before = timed(old, frame);
+        (before, timed(new, frame))
     }
 }
 

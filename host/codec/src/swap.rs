@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tracing::{info, warn};
+use wireglot_model::limits::CODECS_MAX;
 use wireglot_model::{CodecHash, CodecName, Timestamp};
 
 use crate::cache::CompiledCache;
@@ -236,6 +237,11 @@ impl CodecTable {
     /// How many codecs are live.
     pub fn live_count(&self) -> usize {
         self.0.live.load().codecs.len()
+    }
+
+    /// Whether one more may go live.
+    pub(crate) fn has_room(&self) -> bool {
+        self.live_count() < CODECS_MAX
     }
 
     /// Every codec that is live, was refused, or was retired since the start, by name.

@@ -7,6 +7,7 @@ mod limits;
 mod pins;
 mod profile_limits;
 mod rollback;
+mod script_candidates;
 mod scripts;
 mod swap;
 mod versions;

@@ -46,6 +46,14 @@ impl Timestamp {
         let minutes = (days_since_1970(year, month, day) * 24 + hour) * 60 + minute - offset_minutes;
         Some(Self((minutes * 60 + second) * 1_000 + millis))
     }
+
+    /// Date and time of day in UTC for people, to the second: `2023-11-14 22:13:20Z`.
+    pub fn utc(self) -> String {
+        let (days, seconds) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000) / 1_000);
+        let (year, month, day) = date_of(days);
+        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+    }
 }
 
 /// Numbers of these many digits each, between separators.
@@ -79,6 +87,18 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
+}
+
+/// The other way round: year, month and day of a day counted from 1970, in eras of 400 years that begin in March.
+fn date_of(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day_of_year - (153 * shifted_month + 2) / 5 + 1)
 }
 
 impl fmt::Display for Timestamp {
@@ -140,5 +160,24 @@ mod tests {
         ] {
             check(text, None);
         }
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (ms, expected) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399_999, "2000-02-28 23:59:59Z"),
+            (951_782_400_000, "2000-02-29 00:00:00Z"),
+            (1_709_251_199_000, "2024-02-29 23:59:59Z"),
+            (1_700_000_000_000, "2023-11-14 22:13:20Z"),
+            (-1, "1969-12-31 23:59:59Z"),
+        ] {
+            assert_eq!(Timestamp(ms).utc(), expected);
+        }
+        for day in (-800_000..800_000).step_by(17) {
+            let (year, month, date) = date_of(day);
+            assert_eq!(days_since_1970(year, month, date), day);
+        }
+        assert!(!Timestamp(i64::MAX).utc().is_empty() && !Timestamp(i64::MIN).utc().is_empty());
     }
 }

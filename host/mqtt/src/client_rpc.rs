@@ -180,7 +180,8 @@ pub(crate) fn answer(session: &Rc<Session>, family: Family, calls: Vec<Call>) {
     }
 }
 
-/// The methods that the server itself knows.
+/// The methods that the server itself knows. Not among them: `getSessionLimits`, which is answered before anything is
+/// counted (`session_limits.rs`).
 fn built_in(call: &Call) -> Option<String> {
     match call.method.as_str() {
         "getCurrentTime" => Some(format!("{{\"currentTime\":{}}}", now().0)),

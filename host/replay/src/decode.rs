@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use wireglot_codec::{CodecTable, Frame, LoadedCodec, Session, envelope};
+use wireglot_codec::{CodecTable, Frame, RenewingSession, envelope};
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{CodecStamp, Decoded, Envelope, FailureStage, PayloadKind, ProfileLimits, Timestamp};
+use wireglot_model::{CodecStamp, Decoded, Envelope, PayloadKind, Timestamp};
 use wireglot_route::{ProfileTopics, facts};
 
 use crate::order::{CodecChoice, ReplayOrder, StartError};
@@ -14,13 +14,9 @@ const CANDIDATE: &str = "next";
 
 /// The codec of a replay.
 pub(crate) struct Decoder {
-    codec: Arc<LoadedCodec>,
-    settings: String,
-    limits: ProfileLimits,
+    session: RenewingSession,
     profile: Arc<str>,
     topics: ProfileTopics,
-    /// Gone after any failure but a refusal.
-    session: Option<Session>,
 }
 
 /// One kept frame.
@@ -36,12 +32,12 @@ impl Decoder {
     pub(crate) fn open(codecs: &CodecTable, order: &ReplayOrder) -> Result<Self, StartError> {
         let mqtt = order.profile.profile.mqtt().unwrap_or_else(MqttTransport::json);
         let topics = ProfileTopics::new(&mqtt);
-        let (of_profile, settings) = match mqtt.payload {
-            PayloadKind::Codec { codec, pin, settings, .. } => {
+        let (of_profile, settings, isolate_messages) = match mqtt.payload {
+            PayloadKind::Codec { codec, pin, settings, isolate_messages, .. } => {
                 let version = pin.and_then(|pin| pin.hash).map(|hash| hash.to_string());
-                (Some(CodecChoice { name: codec, version }), settings)
+                (Some(CodecChoice { name: codec, version }), settings, isolate_messages)
             }
-            PayloadKind::Json | PayloadKind::Protobuf(_) => (None, "{}".to_owned()),
+            PayloadKind::Json | PayloadKind::Protobuf(_) => (None, "{}".to_owned(), false),
         };
         let choice = order.codec.clone().or(of_profile).ok_or(StartError::NoCodecNamed)?;
         let codec = match &choice.version {
@@ -52,13 +48,14 @@ impl Decoder {
             Some(version) => codecs.version(&choice.name, version)?,
             None => codecs.live(&choice.name).ok_or(StartError::NotLive(choice.name))?,
         };
-        let session = codec.session_under(&settings, &mqtt.limits).map_err(StartError::Settings)?;
-        let (limits, profile) = (mqtt.limits, order.profile.name.clone());
-        Ok(Self { codec, settings, limits, profile, topics, session: Some(session) })
+        let (settings, limits) = (Arc::from(settings), Arc::new(mqtt.limits));
+        let mut session = RenewingSession::new(codec, &settings, &limits, isolate_messages);
+        session.ready().map_err(StartError::Settings)?;
+        Ok(Self { session, profile: order.profile.name.clone(), topics })
     }
 
     pub(crate) fn stamp(&self) -> &CodecStamp {
-        self.codec.stamp()
+        self.session.stamp()
     }
 
     /// What the frame says, or why it says nothing, in words.
@@ -81,26 +78,14 @@ impl Decoder {
         received: Timestamp,
         metadata: &[(String, String)],
     ) -> Result<Decoded, String> {
-        let session = match &mut self.session {
-            Some(session) => session,
-            gone => {
-                let opened = self.codec.session_under(&self.settings, &self.limits);
-                gone.insert(opened.map_err(|failure| failure.reason)?)
-            }
-        };
-        let decoded = session.decode(&Frame {
+        let frame = Frame {
             payload,
             topic: kept.topic,
             received,
             device: kept.device,
             profile: &self.profile,
             metadata,
-        });
-        decoded.map_err(|failure| {
-            if failure.stage != FailureStage::Refused {
-                self.session = None;
-            }
-            failure.reason
-        })
+        };
+        self.session.decode(&frame).map_err(|failure| failure.reason)
     }
 }

@@ -1,6 +1,7 @@
 //! Candidates of codecs: the version that is tried beside the live one, its report, its canary, its promotion.
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use wireglot_model::CodecName;
 
 use crate::Api;
 use crate::access::Caller;
-use crate::codecs::{codec_name, find, write};
+use crate::codecs::{codec_name, file_kind, find, write};
 use crate::error::{ApiError, chain};
 use crate::request::{Body, Params};
 use wireglot_device::now;
@@ -23,17 +24,20 @@ pub(crate) async fn read(
     status(&api, codec_name(&name)?).await
 }
 
-/// `PUT /api/codecs/{name}/candidate`: does what dropping `NAME.next.wasm` into the codecs folder does.
+/// `PUT /api/codecs/{name}/candidate`: does what dropping `NAME.next.wasm` into the codecs folder does, `NAME.next.js`
+/// where the body is JavaScript.
 pub(crate) async fn upload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<CandidateStatus>, ApiError> {
     let name = codec_name(&name)?;
     let (folder, target, by) = (api.folder.clone(), name.clone(), caller.actor());
-    let uploaded =
-        tokio::task::spawn_blocking(move || folder.upload_candidate(&target, &body.0, by, now())).await;
+    let kind = file_kind(&headers);
+    let upload = move || folder.upload_candidate(&target, kind, &body.0, by, now());
+    let uploaded = tokio::task::spawn_blocking(upload).await;
     match uploaded.map_err(|broken| ApiError::internal(&broken))? {
         Ok(_stamp) => status(&api, name).await,
         Err(UploadError::Rejected(reason)) => Err(ApiError::unprocessable(chain(&reason))),
@@ -96,7 +100,7 @@ pub(crate) async fn read_canary(
 ) -> Result<Json<CanaryStatus>, ApiError> {
     let name = codec_name(&name)?;
     let codecs = api.codecs.clone();
-    let found = blocking(move || codecs.canary(&name).ok_or(CandidateError::NoCanary)).await?;
+    let found = blocking(move || codecs.canary(&name).ok_or(CandidateError::NoCanary(name))).await?;
     Ok(Json(found))
 }
 
@@ -126,7 +130,7 @@ pub(crate) async fn stop_canary(
 
 async fn status(api: &Api, name: CodecName) -> Result<Json<CandidateStatus>, ApiError> {
     let codecs = api.codecs.clone();
-    Ok(Json(blocking(move || codecs.candidate(&name).ok_or(CandidateError::None)).await?))
+    Ok(Json(blocking(move || codecs.candidate(&name).ok_or(CandidateError::None(name))).await?))
 }
 
 /// Changes files or waits for the comparison: not on a thread that serves others.
@@ -141,7 +145,7 @@ async fn blocking<T: Send + 'static>(
 
 fn refusal(failure: CandidateError) -> ApiError {
     match failure {
-        CandidateError::None | CandidateError::NoCanary => ApiError::not_found(),
+        CandidateError::None(_) | CandidateError::NoCanary(_) => ApiError::unknown(failure.to_string()),
         CandidateError::Invalid(reason) => ApiError::bad_request(reason),
         CandidateError::Refused(_) | CandidateError::Folder(_) => ApiError::unprocessable(chain(&failure)),
     }

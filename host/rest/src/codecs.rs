@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wireglot_codec::folder::UploadError;
+use wireglot_codec::folder::{FileKind, UploadError};
 use wireglot_codec::{CodecStatus, HistoryEntry, HistoryEvent, RollbackError, RolledBack, VersionError};
 use wireglot_model::{CodecName, CodecStamp};
 
@@ -39,12 +39,9 @@ pub(crate) async fn upload(
 ) -> Result<Json<Value>, ApiError> {
     let name = codec_name(&name)?;
     let (folder, target, by) = (api.folder.clone(), name.clone(), caller.actor());
-    let is_script = is_script(&headers);
-    let upload = move || match is_script {
-        true => folder.upload_script(&target, &body.0, by, now()),
-        false => folder.upload(&target, &body.0, by, now()),
-    };
-    let uploaded = tokio::task::spawn_blocking(upload).await;
+    let kind = file_kind(&headers);
+    let uploaded =
+        tokio::task::spawn_blocking(move || folder.upload(&target, kind, &body.0, by, now())).await;
     match uploaded.map_err(|broken| ApiError::internal(&broken))? {
         Ok(_stamp) => Ok(Json(write(&find(&api, &name)?))),
         Err(UploadError::Rejected(reason)) => Err(ApiError::unprocessable(crate::error::chain(&reason))),
@@ -52,10 +49,13 @@ pub(crate) async fn upload(
     }
 }
 
-fn is_script(headers: &HeaderMap) -> bool {
+/// What a body is, by its content type: JavaScript, or else a component.
+pub(crate) fn file_kind(headers: &HeaderMap) -> FileKind {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    ["text/javascript", "application/javascript"].iter().any(|script| kind.eq_ignore_ascii_case(script))
+    let scripts = ["text/javascript", "application/javascript"];
+    let is_script = scripts.iter().any(|script| kind.eq_ignore_ascii_case(script));
+    if is_script { FileKind::Script } else { FileKind::Component }
 }
 
 /// `GET /api/codecs/{name}/component?version`: the bytes of the live version, or of a kept one: a component or a script.

@@ -10,6 +10,7 @@ use wireglot_model::CodecName;
 
 use super::inspect::type_name;
 use super::vectors;
+use crate::operator::{Client, ServerArgs, component, is_component};
 
 /// Validates a component as the server would.
 #[derive(clap::Args, Debug)]
@@ -83,11 +84,35 @@ fn load_script(file: &Path, name: &CodecName, source: &[u8]) -> anyhow::Result<L
         );
     };
     let component = std::fs::read(place).with_context(|| format!("{} cannot be read", place.display()))?;
+    load_script_on(&component, &place.display().to_string(), name, source)
+}
+
+fn load_script_on(
+    component: &[u8],
+    place: &str,
+    name: &CodecName,
+    source: &[u8],
+) -> anyhow::Result<LoadedCodec> {
     let engine_name = CodecName::parse(SCRIPT_ENGINE)?;
     let codecs = CodecEngine::open(CodecLimits::default())?;
-    let engine = codecs.load(&engine_name, &component).map_err(|error| told(&error));
-    let engine = engine.with_context(|| place.display().to_string())?;
+    let engine = codecs.load(&engine_name, component).map_err(|error| told(&error));
+    let engine = engine.with_context(|| place.to_owned())?;
     codecs.load_js(name, &Arc::new(engine), source).map_err(|error| told(&error))
+}
+
+/// A version that a running server keeps; a script runs on the engine that is live there.
+pub(super) fn load_served(
+    server: &ServerArgs,
+    name: &CodecName,
+    version: Option<&str>,
+) -> anyhow::Result<LoadedCodec> {
+    let client = Client::connect(server)?;
+    let bytes = component(&client, name.as_str(), version)?;
+    if is_component(&bytes) {
+        return load(name, &bytes);
+    }
+    let engine = component(&client, SCRIPT_ENGINE, None)?;
+    load_script_on(&engine, "the server's script engine", name, &bytes)
 }
 
 pub(super) fn load(name: &CodecName, bytes: &[u8]) -> anyhow::Result<LoadedCodec> {

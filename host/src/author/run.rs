@@ -1,7 +1,7 @@
 //! `wireglot codec run`: decodes one frame and shows what it means.
 
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -9,16 +9,17 @@ use base64::Engine as _;
 use serde_json::{Map, Value as Json, json};
 use wireglot_codec::Frame;
 use wireglot_model::profile::TELEMETRY_TOPIC;
-use wireglot_model::{Decoded, Measurement, Sample, Timestamp, Uplink, UplinkBody, Value};
+use wireglot_model::{CodecName, Decoded, Measurement, Sample, Timestamp, Uplink, UplinkBody, Value};
 
 use super::check;
 use super::table::aligned;
+use crate::operator::ServerArgs;
 
 /// Decodes one frame and shows what it means.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("payload").required(true))]
 pub(crate) struct RunArgs {
-    /// The component.
+    /// The component or script; or a codec of a running server, NAME or NAME@VERSION.
     pub(crate) file: PathBuf,
     /// The frame in hexadecimal digits; spaces do not matter.
     #[arg(long, group = "payload")]
@@ -50,12 +51,12 @@ pub(crate) struct RunArgs {
     /// A further fact, NAME=VALUE; may be given again.
     #[arg(long, value_name = "NAME=VALUE", value_parser = fact)]
     pub(crate) metadata: Vec<(String, String)>,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
     /// When it was received, in milliseconds since 1970. Default: now.
     #[arg(long)]
     pub(crate) received_ms: Option<i64>,
+    /// Where the codec is that is no file; and how it is printed.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 impl RunArgs {
@@ -98,15 +99,32 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
         profile: &args.profile,
         metadata: &metadata,
     };
-    let codec = check::load_file(&args.file)?;
+    let codec = match served(&args.file) {
+        Some((name, version)) => check::load_served(&args.server, &name, version)?,
+        None => check::load_file(&args.file)?,
+    };
     let mut session = codec.session(&args.settings).map_err(|failure| anyhow!(failure.reason))?;
     let decoded = session.decode(&frame).map_err(|failure| anyhow!(failure.reason))?;
-    let text = if args.json {
+    let text = if args.server.json {
         serde_json::to_string_pretty(&for_machines(decoded)?)? + "\n"
     } else {
         for_people(&decoded)
     };
     std::io::stdout().lock().write_all(text.as_bytes()).context("standard output is closed")
+}
+
+/// The codec that is meant where there is no such file; with the version that is asked for.
+fn served(file: &Path) -> Option<(CodecName, Option<&str>)> {
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    if file.is_file() || matches!(ending, Some("wasm" | "js")) {
+        return None;
+    }
+    let text = file.to_str()?;
+    let (name, version) = match text.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (text, None),
+    };
+    CodecName::parse(name).ok().map(|name| (name, version))
 }
 
 fn fact(text: &str) -> Result<(String, String), String> {

@@ -44,7 +44,8 @@ pub(crate) struct UploadArgs {
     /// The codec's name. Default: the file's name without its ending.
     #[arg(long)]
     name: Option<String>,
-    /// Try it beside the live version first, as dropping it as `NAME.next.wasm` does.
+    /// Try it beside the live version first, as dropping it as `NAME.next.wasm` or `NAME.next.js` does. A file that is
+    /// called so is always tried first.
     #[arg(long)]
     candidate: bool,
     #[command(flatten)]
@@ -57,7 +58,7 @@ pub(crate) struct DownloadArgs {
     name: String,
     /// The version: as it calls itself, or the first 8 or more digits of its hash. Default: the live one.
     version: Option<String>,
-    /// Where to write it. Default: `NAME.wasm`.
+    /// Where to write it. Default: `NAME.wasm`, or `NAME.js` if it is a script.
     #[arg(long, short)]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -136,39 +137,48 @@ pub(crate) fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) fn upload(args: &UploadArgs) -> anyhow::Result<()> {
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => {
-            let stem = args.file.file_stem().and_then(|stem| stem.to_str());
-            stem.with_context(|| format!("{} names no codec; use --name", args.file.display()))?.to_owned()
-        }
-    };
+    let stem = args.file.file_stem().and_then(|stem| stem.to_str());
+    let named_so = stem.and_then(|stem| stem.strip_suffix(".next"));
+    let name = args.name.as_deref().or(named_so).or(stem);
+    let name = name.with_context(|| format!("{} names no codec; use --name", args.file.display()))?;
+    let is_candidate = args.candidate || named_so.is_some();
     let bytes =
         std::fs::read(&args.file).with_context(|| format!("{} cannot be read", args.file.display()))?;
     let client = Client::connect(&args.server)?;
     let is_script = args.file.extension().is_some_and(|extension| extension == "js");
     let kind = if is_script { "text/javascript" } else { "application/wasm" };
-    let place = if args.candidate { "/candidate" } else { "" };
-    let codec = client.put(&path(&name, place), kind, &bytes)?;
+    let place = if is_candidate { "/candidate" } else { "" };
+    let codec = client.put(&path(name, place), kind, &bytes)?;
     if args.server.json {
         return print(format_args!("{codec}"));
     }
-    let what = if args.candidate { "is tried beside the live one" } else { "is live" };
+    let what = if is_candidate { "is tried beside the live one" } else { "is live" };
     print(format_args!("{name}: version {} ({}) {what}.", cell(&codec, "version"), hash(&codec)))
 }
 
 pub(crate) fn download(args: &DownloadArgs) -> anyhow::Result<()> {
     let client = Client::connect(&args.server)?;
-    let version = args.version.as_ref().map(|version| format!("?version={}", escaped(version)));
-    let path = format!("{}{}", path(&args.name, "/component"), version.unwrap_or_default());
-    let bytes = of_codec(&client, &args.name, client.bytes(&path))?;
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.wasm", args.name)));
+    let bytes = component(&client, &args.name, args.version.as_deref())?;
+    let ending = if is_component(&bytes) { "wasm" } else { "js" };
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.{ending}", args.name)));
     std::fs::write(&out, &bytes).with_context(|| format!("{} cannot be written", out.display()))?;
     let (written, length) = (out.display().to_string(), bytes.len());
     if args.server.json {
         return print(format_args!("{}", json!({"file": written, "bytes": length})));
     }
     print(format_args!("{written}: {length} bytes."))
+}
+
+/// The component or the script of a version: of the live one where none is named.
+pub(crate) fn component(client: &Client, name: &str, version: Option<&str>) -> anyhow::Result<Vec<u8>> {
+    let version = version.map(|version| format!("?version={}", escaped(version)));
+    let path = format!("{}{}", path(name, "/component"), version.unwrap_or_default());
+    of_codec(client, name, client.bytes(&path))
+}
+
+/// A version is either a component, which begins so, or a script.
+pub(crate) fn is_component(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm")
 }
 
 fn path(name: &str, rest: &str) -> String {

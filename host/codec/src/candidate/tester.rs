@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tracing::debug;
 use wireglot_model::limits::SHADOW_PROFILES_MAX;
@@ -14,9 +14,11 @@ use super::{Canary, Candidate, RENAMED, told};
 use crate::CodecBinding;
 use crate::canary::{CanaryState, OnSuccess, Verdict, judge};
 use crate::counters::Shard;
+use crate::engine::thread_time;
 use crate::folder::CodecFolder;
 use crate::load::LoadedCodec;
-use crate::shadow::{ShadowReport, ShadowSide, decode_both};
+use crate::renewing::RenewingSession;
+use crate::shadow::{ShadowReport, decode_both};
 use crate::swap::{CodecTable, Shared};
 
 /// How long the thread decodes before it looks at its canaries again.
@@ -41,8 +43,8 @@ pub(super) struct Tester {
 /// Both versions for one profile.
 pub(super) struct Sides {
     binding: CodecBinding,
-    old: ShadowSide,
-    new: ShadowSide,
+    old: RenewingSession,
+    new: RenewingSession,
     shard: Arc<Shard>,
 }
 
@@ -55,7 +57,7 @@ impl Tester {
         while !self.is_stopping.load(Ordering::Relaxed) {
             let Some(shared) = self.shared.upgrade() else { return };
             let table = CodecTable(shared);
-            let started = Instant::now();
+            let started = thread_time();
             self.decode_waiting(&table, started);
             let candidates = table.candidates();
             candidates.iter().for_each(|candidate| watch(&table, candidate));
@@ -64,13 +66,15 @@ impl Tester {
                 self.sides.clear();
                 std::thread::park();
             } else {
-                std::thread::park_timeout(TURN.max(started.elapsed() * PAUSE_PER_WORK));
+                // Of its own time: while it waits for a core it keeps nobody from anything.
+                let work = thread_time().saturating_sub(started);
+                std::thread::park_timeout(TURN.max(work * PAUSE_PER_WORK));
             }
         }
     }
 
-    fn decode_waiting(&mut self, table: &CodecTable, started: Instant) {
-        while started.elapsed() < SLICE
+    fn decode_waiting(&mut self, table: &CodecTable, started: Duration) {
+        while thread_time().saturating_sub(started) < SLICE
             && let Ok(job) = self.jobs.try_recv()
         {
             self.queue.taken(&job);
@@ -126,11 +130,14 @@ impl Tester {
             if self.sides.len() >= SHADOW_PROFILES_MAX {
                 self.sides.remove(0);
             }
-            let (settings, limits) = (&link.binding.settings, &link.binding.limits);
+            let CodecBinding { settings, limits, isolate_messages, .. } = &link.binding;
+            let side = |codec: &Arc<LoadedCodec>| {
+                RenewingSession::new(Arc::clone(codec), settings, limits, *isolate_messages)
+            };
             Sides {
                 binding: link.binding.clone(),
-                old: ShadowSide::new(Arc::clone(&link.live), settings, limits),
-                new: ShadowSide::new(Arc::clone(&link.candidate.codec), settings, limits),
+                old: side(&link.live),
+                new: side(&link.candidate.codec),
                 shard: table.0.counters.shard(link.candidate.codec.stamp()),
             }
         });

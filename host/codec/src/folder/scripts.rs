@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use wireglot_model::limits::CODEC_SCRIPT_BYTES_MAX;
+use wireglot_model::limits::{CODEC_SCRIPT_BYTES_MAX, CODEC_VECTORS_BYTES_MAX};
 use wireglot_model::{CodecHash, CodecName};
 
-use super::FileId;
+use super::file::{FileId, Reading, read_stable};
+use super::{CANDIDATE_SUFFIX, FileKind, Role, file_name};
 use crate::CodecLimits;
 use crate::error::LoadError;
 use crate::script::{SCRIPT_ENGINE, engine_file, kept_form};
@@ -21,21 +22,49 @@ const VECTORS: [&str; 5] = [".vectors.json", ".examples.json", ".yaml", ".yml", 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Beside {
     pub(super) path: PathBuf,
-    pub(super) id: FileId,
+    /// What is there and cannot be read must not pass for nothing: nothing proves anything.
+    pub(super) id: Result<FileId, String>,
 }
 
 impl Beside {
     pub(super) fn find(file: &Path) -> Option<Self> {
-        let stem = file.file_stem()?;
         // A component brings vectors in our own format only; vendors write examples for scripts.
-        let endings = if is_script(file.as_os_str()) { &VECTORS[..] } else { &VECTORS[..1] };
-        endings.iter().find_map(|ending| {
-            let mut name = stem.to_owned();
-            name.push(ending);
-            let path = file.with_file_name(name);
-            FileId::of(&path).ok().map(|id| Self { path, id })
-        })
+        let count = if is_script(file.as_os_str()) { VECTORS.len() } else { 1 };
+        vectors_beside(file)
+            .into_iter()
+            .take(count)
+            .find(|path| path.symlink_metadata().is_ok())
+            .map(|path| Self { id: FileId::of(&path).map_err(|error| error.to_string()), path })
     }
+
+    /// Its content; `None` where it is being changed.
+    pub(super) fn read(&self) -> Result<Option<Vec<u8>>, LoadError> {
+        let broken = |problem: String| {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            LoadError::Vectors(format!("{name}: {problem}"))
+        };
+        let id = self.id.as_ref().map_err(|problem| broken(problem.clone()))?;
+        if id.bytes > CODEC_VECTORS_BYTES_MAX as u64 {
+            let bytes = id.bytes;
+            return Err(broken(format!(
+                "it has {bytes} bytes; at most {CODEC_VECTORS_BYTES_MAX} are allowed"
+            )));
+        }
+        match read_stable(&self.path, id, CODEC_VECTORS_BYTES_MAX as u64) {
+            Ok(Reading::Whole(bytes)) => Ok(Some(bytes)),
+            Ok(Reading::Changed) => Ok(None),
+            Err(error) => Err(broken(error.to_string())),
+        }
+    }
+}
+
+/// Where the vectors of a codec's file may lie; the first one that is there counts.
+pub(super) fn vectors_beside(file: &Path) -> [PathBuf; VECTORS.len()] {
+    VECTORS.map(|ending| {
+        let mut name = file.file_stem().unwrap_or_default().to_owned();
+        name.push(ending);
+        file.with_file_name(name)
+    })
 }
 
 /// What else decides on what a file becomes. When it changes, the file is judged anew.
@@ -64,7 +93,8 @@ impl Company {
 
     /// Whether the file may become a codec in this company.
     pub(super) fn check(&self, file: &OsStr) -> Result<(), LoadError> {
-        if is_script(file) && Path::new(file).file_stem() == Some(OsStr::new(SCRIPT_ENGINE)) {
+        let stem = Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        if is_script(file) && stem.strip_suffix(CANDIDATE_SUFFIX).unwrap_or(stem) == SCRIPT_ENGINE {
             return Err(LoadError::Name(format!("{SCRIPT_ENGINE} is the script engine, {}", engine_file())));
         }
         match self {
@@ -108,5 +138,5 @@ pub(super) fn check_upload(folder: &Path, file: &OsStr) -> Result<(), LoadError>
 
 /// Whether the codec has a file, of either kind.
 pub(super) fn has_file(names: &BTreeSet<OsString>, name: &CodecName) -> bool {
-    ["wasm", "js"].iter().any(|ending| names.contains(OsStr::new(&format!("{name}.{ending}"))))
+    FileKind::ALL.iter().any(|kind| names.contains(&file_name(name, Role::Live, *kind)))
 }

@@ -9,12 +9,14 @@ use wireglot_model::limits::{
 };
 use wireglot_model::{Actor, CodecStamp, ProfileLimits, Timestamp, Value};
 
-use super::guests::{self, ACCEPTING_NONE, BEGIN, GOOD, REFUSING, SLOWLY, TRAPPING};
+use super::guests::{self, ACCEPTING_NONE, BEGIN, GOOD, GREEDY, REFUSING, SLOWLY, TRAPPING};
 use super::rollback::operator;
 use super::{Fixture, binding, frame, name, now, value, write};
+use crate::folder::FileKind;
+use crate::shadow::decode_both;
 use crate::{
     CanaryPlan, CanaryState, CanaryStatus, CandidateError, CandidateState, CandidateStatus, CodecBinding,
-    CodecOutcome, DecodeFailure, Frame, ScanReport, ShadowSide, WorkerCodecs, compare_versions,
+    CodecOutcome, DecodeFailure, Frame, RenewingSession, ScanReport, ShadowReport, WorkerCodecs,
 };
 
 impl Fixture {
@@ -148,7 +150,7 @@ fn the_share_decides_how_much_is_compared() {
     eventually(|| (seen() >= 60).then_some(()));
     assert!(seen() <= 140, "{}", seen());
     assert!(matches!(fixture.table.set_shadow_share(&name("c"), 1.1), Err(CandidateError::Invalid(_))));
-    assert!(matches!(fixture.table.set_shadow_share(&name("x"), 1.0), Err(CandidateError::None)));
+    assert!(matches!(fixture.table.set_shadow_share(&name("x"), 1.0), Err(CandidateError::None(_))));
 }
 
 #[test]
@@ -194,7 +196,7 @@ fn a_rejected_candidate_disturbs_nobody() {
     let live = fixture.table.status(&name("c")).unwrap();
     assert_eq!((live.error, live.file.as_deref()), (None, Some("c.wasm")));
     assert_eq!(decode(&fixture.table.worker(), "d", GOOD).unwrap().0, 7);
-    assert!(matches!(fixture.start(quick()), Err(CandidateError::None)));
+    assert!(matches!(fixture.start(quick()), Err(CandidateError::None(_))));
     fs::remove_file(fixture.path("c.next.wasm")).unwrap();
     fixture.scanned();
     assert!(fixture.table.candidate(&name("c")).is_none() && !fixture.path("c.next.rejected.txt").exists());
@@ -243,8 +245,10 @@ fn an_upload_and_a_discard_do_what_the_files_do() {
     let fixture = Fixture::new();
     let (folder, codec) = (fixture.folder(), name("c"));
     fixture.publish("c", &guests::codec("1.0.0", 7));
-    assert!(folder.upload_candidate(&codec, b"oops", Actor::Server, now()).is_err());
-    let stamp = folder.upload_candidate(&codec, &guests::codec("2.0.0", 8), Actor::Server, now()).unwrap();
+    assert!(folder.upload_candidate(&codec, FileKind::Component, b"oops", Actor::Server, now()).is_err());
+    let component = guests::codec("2.0.0", 8);
+    let stamp =
+        folder.upload_candidate(&codec, FileKind::Component, &component, Actor::Server, now()).unwrap();
     assert_eq!((stamp.version.as_ref(), fixture.path("c.next.wasm").exists()), ("2.0.0", true));
     write(&fixture.path("c.next.vectors.json"), br#"{"vectors":[]}"#);
     fixture.start(quick()).unwrap();
@@ -252,10 +256,10 @@ fn an_upload_and_a_discard_do_what_the_files_do() {
     assert!(!fixture.path("c.next.wasm").exists() && !fixture.path("c.next.vectors.json").exists());
     assert_eq!(fixture.canary().state, CanaryState::Stopped);
     assert!(fixture.table.candidate(&codec).is_none());
-    assert!(matches!(folder.discard_candidate(&codec, operator(), now()), Err(CandidateError::None)));
+    assert!(matches!(folder.discard_candidate(&codec, operator(), now()), Err(CandidateError::None(_))));
     assert!(matches!(
         folder.promote(&codec, None, Actor::Server, "asked for", now()),
-        Err(CandidateError::None)
+        Err(CandidateError::None(_))
     ));
 }
 
@@ -269,6 +273,10 @@ fn more_candidates_than_allowed_are_refused() {
     assert_eq!(fixture.table.counters().candidates, CANDIDATES_MAX);
     let of_last = fixture.table.candidate(&name(&format!("c{CANDIDATES_MAX:03}"))).unwrap();
     assert!(of_last.error.unwrap().contains("candidates are tried"));
+    fs::remove_file(fixture.path("c000.next.wasm")).unwrap();
+    (0..2).for_each(|_| drop(fixture.scanned()));
+    let of_last = fixture.table.candidate(&name(&format!("c{CANDIDATES_MAX:03}"))).unwrap();
+    assert_eq!(of_last.state, CandidateState::Shadow, "it is tried as soon as there is room");
 }
 
 #[test]
@@ -392,7 +400,7 @@ fn one_device_never_flips() {
     assert!(served.keys().all(|device| decode(&workers[0], device, GOOD).unwrap().0 == 7));
     assert!(matches!(
         fixture.table.stop_canary(&name("c"), operator(), now()),
-        Err(CandidateError::NoCanary)
+        Err(CandidateError::NoCanary(_))
     ));
 }
 
@@ -472,16 +480,45 @@ fn two_versions_are_compared_without_a_server() {
     let fixture = Fixture::new();
     let side = |component: &[u8]| {
         let loaded = fixture.table.engine().load(&name("c"), component).unwrap();
-        ShadowSide::new(std::sync::Arc::new(loaded), &"{}".into(), &std::sync::Arc::default())
+        RenewingSession::new(std::sync::Arc::new(loaded), &"{}".into(), &std::sync::Arc::default(), false)
     };
     let mut old = side(&guests::codec("1.0.0", 7));
     let mut new = side(&guests::changed("2.0.0", 7, BEGIN, TRAPPING));
     let payloads: [&[u8]; 5] = [&[0, 0], &[0, 9], &[7, 0], &[7, 9], &[0, 0]];
-    let report = compare_versions(&mut old, &mut new, &mut payloads.iter().map(|payload| frame(payload)));
+    let mut report = ShadowReport::default();
+    for (number, payload) in payloads.iter().enumerate() {
+        let frame = frame(payload);
+        let (before, after) = decode_both(&mut old, &mut new, &frame, number % 2 == 1);
+        report.note(&frame, &before, &after);
+    }
+    let report = report.told();
     assert_eq!((report.results.same, report.results.only_old, report.results.neither), (2, 1, 2));
     assert_eq!((report.old.errors.iter().sum::<u64>(), report.new.errors.iter().sum::<u64>()), (2, 3));
     let written = serde_json::to_value(&report).unwrap();
     assert_eq!(written["new"]["errors"], serde_json::json!({"refused": 1, "trapped": 2}));
     assert_eq!(written["examples"][0]["hex"], "0009");
     assert!(written["examples"][0]["new"].as_str().unwrap().starts_with("trapped: "), "{written}");
+}
+
+/// What a worker forgets, a comparison and a replay forget too.
+#[test]
+fn what_is_called_outside_the_workers_is_renewed_as_inside() {
+    let fixture = Fixture::new();
+    let session = |component: &[u8], isolate_messages: bool| {
+        let loaded = fixture.table.engine().load(&name("c"), component).unwrap();
+        RenewingSession::new(
+            std::sync::Arc::new(loaded),
+            &"{}".into(),
+            &std::sync::Arc::default(),
+            isolate_messages,
+        )
+    };
+    let once = format!("{BEGIN} (if (i64.gt_s (global.get $calls) (i64.const 1)) (then unreachable))");
+    let once = guests::changed("1.0.0", 7, BEGIN, &once);
+    let (mut reused, mut isolated) = (session(&once, false), session(&once, true));
+    assert!(reused.decode(&frame(GOOD)).is_ok() && reused.decode(&frame(GOOD)).is_err());
+    assert!((0..5).all(|_| isolated.decode(&frame(GOOD)).is_ok()), "a fresh instance for every message");
+    // Each call takes half of the memory that there is, and gives none back.
+    let mut greedy = session(&guests::codec("1.0.0", 7), false);
+    assert!((0..5).all(|_| greedy.decode(&frame(GREEDY)).is_ok()));
 }

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, SystemTime};
 
 use wireglot_model::limits::{CODEC_FILE_STABLE_MS, CODEC_VERSIONS_KEPT_MAX};
 use wireglot_model::{Actor, CodecName, Timestamp, Value};
 
 use super::guests::{self, GOOD};
 use super::{Fixture, binding, frame, name, now, value, write};
-use crate::folder::UploadError;
+use crate::folder::{FileKind, UploadError};
 use crate::{CodecState, ScanReport};
 
 impl Fixture {
@@ -121,6 +122,20 @@ fn vectors_beside_the_file_must_decode() {
     write(&fixture.path("c.vectors.json"), b"{");
     assert_eq!(fixture.scan().rejected.len(), 1);
     fixture.check_live(Some("1.0.0"));
+    // What cannot be read is not taken for nothing.
+    write(&fixture.path("c.wasm"), &guests::codec("2.0.0", 7));
+    fs::remove_file(fixture.path("c.vectors.json")).unwrap();
+    std::os::unix::fs::symlink("nowhere", fixture.path("c.vectors.json")).unwrap();
+    let error = fixture.scan().rejected[0].error.to_string();
+    assert!(error.contains("c.vectors.json: No such file"), "{error}");
+    fs::remove_file(fixture.path("c.vectors.json")).unwrap();
+    fs::create_dir(fixture.path("c.vectors.json")).unwrap();
+    let error = fixture.scan().rejected[0].error.to_string();
+    assert!(error.contains("c.vectors.json: it is a folder"), "{error}");
+    fixture.check_live(Some("1.0.0"));
+    fs::remove_dir(fixture.path("c.vectors.json")).unwrap();
+    fixture.scan();
+    fixture.check_live(Some("2.0.0"));
 }
 
 #[test]
@@ -135,6 +150,7 @@ fn whatever_lies_in_the_folder_the_others_are_served() {
     write(&fixture.path("c.next.wasm"), b"x");
     write(&fixture.path("c.next.next.wasm"), b"x");
     write(&fixture.path("empty.wasm"), b"");
+    write(&fixture.path("capitals.WASM"), b"x");
     write(&fixture.path(".hidden.wasm"), b"x");
     write(&fixture.path("readme.txt"), b"x");
     std::os::unix::fs::symlink("nowhere", fixture.path("dangling.wasm")).unwrap();
@@ -143,13 +159,14 @@ fn whatever_lies_in_the_folder_the_others_are_served() {
     let mut rejected: Vec<String> =
         report.rejected.iter().map(|file| format!("{}: {}", file.file, file.error)).collect();
     rejected.sort();
-    assert_eq!(rejected.len(), 9, "{rejected:#?}");
+    assert_eq!(rejected.len(), 10, "{rejected:#?}");
     for part in [
         "209715200 bytes",
         "it is a folder",
         "not a regular file",
         "not UTF-8",
         "does not end in .next",
+        "in small letters",
         "c.next.wasm: this is not a whole",
         "No such file",
     ] {
@@ -305,7 +322,8 @@ fn a_damaged_compiled_codec_is_compiled_again() {
 #[test]
 fn an_upload_does_what_dropping_the_file_does() {
     let fixture = Fixture::with(|config| config.limits.module_bytes_max = 100_000);
-    let upload = |bytes: &[u8]| fixture.folder().upload(&name("c"), bytes, Actor::Server, now());
+    let upload =
+        |bytes: &[u8]| fixture.folder().upload(&name("c"), FileKind::Component, bytes, Actor::Server, now());
     assert_eq!(upload(&guests::codec("1.0.0", 7)).unwrap().version.as_ref(), "1.0.0");
     fixture.check_live(Some("1.0.0"));
     assert!(matches!(upload(b"oops"), Err(UploadError::Rejected(_))));
@@ -323,7 +341,13 @@ fn kept_versions_are_bounded() {
     for version in 0..CODEC_VERSIONS_KEPT_MAX + 3 {
         fixture
             .folder()
-            .upload(&name("c"), &guests::codec(&format!("{version}.0.0"), 7), Actor::Server, now())
+            .upload(
+                &name("c"),
+                FileKind::Component,
+                &guests::codec(&format!("{version}.0.0"), 7),
+                Actor::Server,
+                now(),
+            )
             .unwrap();
     }
     let kept = fixture.folder().versions(&name("c"));
@@ -376,4 +400,17 @@ fn a_folder_that_becomes_another_is_followed() {
     std::os::unix::fs::symlink(&other, folder).unwrap();
     fixture.scan();
     fixture.check_live(Some("3.0.0"));
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_nothing() {
+    let fixture = Fixture::new();
+    let path = fixture.path("c.wasm");
+    write(&path, &guests::codec("1.0.0", 7));
+    let (start, hour) = (now(), 3_600_000);
+    let later = SystemTime::now() + Duration::from_millis(hour);
+    fs::File::open(&path).unwrap().set_modified(later).unwrap();
+    let scan = |ms: i64| fixture.folder().scan(Timestamp(start.0 + ms), &|_| true).pending;
+    assert_eq!((scan(3_600_000), scan(0), scan(CODEC_FILE_STABLE_MS)), (1, 1, 0));
+    fixture.check_live(Some("1.0.0"));
 }

@@ -7,6 +7,7 @@ use wireglot_model::{Actor, CodecHash, FailureStage, ProfileId, Value};
 
 use super::guests::{self, GOOD};
 use super::{Fixture, binding, check_stage, frame, name, now, value, write};
+use crate::folder::FileKind;
 use crate::{CodecBinding, VersionError, WorkerCodecs};
 
 /// A profile of its own that is pinned to this version.
@@ -50,7 +51,7 @@ fn a_pinned_version_survives_everything() {
     fixture.table.keep_pins([(name("c"), hash)]);
     for version in 2..CODEC_VERSIONS_KEPT_MAX + 6 {
         let component = guests::codec(&format!("{version}.0.0"), 7);
-        fixture.folder().upload(&name("c"), &component, Actor::Server, now()).unwrap();
+        fixture.folder().upload(&name("c"), FileKind::Component, &component, Actor::Server, now()).unwrap();
     }
     let kept = fixture.folder().versions(&name("c"));
     assert!(kept.iter().any(|entry| entry.hash == hash), "it is the oldest of all");

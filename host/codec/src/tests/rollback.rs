@@ -9,6 +9,7 @@ use wireglot_model::{Actor, Timestamp, Value};
 
 use super::guests::{self, GOOD};
 use super::{Fixture, binding, frame, name, now, value, write};
+use crate::folder::FileKind;
 use crate::history::History;
 use crate::{CodecOutcome, HistoryEvent, RollbackError, RolledBack, VersionError};
 
@@ -167,7 +168,10 @@ fn the_history_tells_who_did_what() {
     fixture.settle();
     write(&fixture.path("c.wasm"), b"oops");
     fixture.settle();
-    fixture.folder().upload(&name("c"), &guests::codec("2.0.0", 2), operator(), now()).unwrap();
+    fixture
+        .folder()
+        .upload(&name("c"), FileKind::Component, &guests::codec("2.0.0", 2), operator(), now())
+        .unwrap();
     fixture.roll_back(None).unwrap();
     let file = Actor::File("c.wasm".into());
     let expected = [

@@ -4,34 +4,34 @@
 use std::fs;
 
 use wireglot_model::limits::CODEC_SCRIPT_BYTES_MAX;
-use wireglot_model::{FailureStage, Value};
+use wireglot_model::{Actor, FailureStage, Value};
 
 use super::guests::{self, GOOD, MEMORY_BOMB};
 use super::{Fixture, binding, check_stage, frame, name, value, write};
-use crate::folder::UploadError;
+use crate::folder::{FileKind, UploadError};
 use crate::{CodecState, LoadError, VectorFile};
 
 const SCRIPT: &[u8] = b"function Decoder(bytes, port) { return {v: 1}; }\n";
 
 impl Fixture {
-    fn with_engine(version: &str, value: i64) -> Self {
+    pub(super) fn with_engine(version: &str, value: i64) -> Self {
         let fixture = Self::new();
         fixture.put_engine(version, value);
         fixture
     }
 
-    fn put_engine(&self, version: &str, value: i64) {
+    pub(super) fn put_engine(&self, version: &str, value: i64) {
         write(&self.path("js.wasm"), &guests::codec(version, value));
     }
 
     /// What the codec gives, if a version of it is live.
-    fn answers(&self, codec: &str) -> Option<Value> {
+    pub(super) fn answers(&self, codec: &str) -> Option<Value> {
         self.table.live(&name(codec))?;
         let (decoded, _) = self.table.worker().decode(&binding(codec, "{}"), &frame(GOOD)).unwrap();
         Some(value(&decoded).clone())
     }
 
-    fn shown_version(&self, codec: &str) -> String {
+    pub(super) fn shown_version(&self, codec: &str) -> String {
         self.table.live(&name(codec)).unwrap().stamp().version.to_string()
     }
 
@@ -155,7 +155,7 @@ fn a_component_and_a_script_of_one_name_are_both_refused() {
     assert!(fixture.reason("soil").contains("soil.wasm and soil.js both"));
     assert_eq!(fixture.answers("soil"), Some(Value::Long(7)), "what served before serves on");
     let upload = |codec: &str| {
-        fixture.folder().upload(&name(codec), b"\0asm", wireglot_model::Actor::Server, super::now())
+        fixture.folder().upload(&name(codec), FileKind::Component, b"\0asm", Actor::Server, super::now())
     };
     assert!(matches!(upload("soil"), Err(UploadError::Rejected(LoadError::Twins { .. }))));
     fs::remove_file(fixture.path("soil.js")).unwrap();
@@ -163,7 +163,7 @@ fn a_component_and_a_script_of_one_name_are_both_refused() {
     assert_eq!(fixture.answers("soil"), Some(Value::Long(9)));
     assert!(!fixture.path("soil.rejected.txt").exists());
     let script =
-        fixture.folder().upload_script(&name("soil"), SCRIPT, wireglot_model::Actor::Server, super::now());
+        fixture.folder().upload(&name("soil"), FileKind::Script, SCRIPT, Actor::Server, super::now());
     assert!(matches!(script, Err(UploadError::Rejected(LoadError::Twins { .. }))));
     assert!(!fixture.path("soil.js").exists(), "nothing was written");
 }
@@ -182,20 +182,20 @@ fn what_is_no_script_is_refused() {
     check("latin.js", b"// w\xe4rme", "UTF-8");
     check("large.js", &vec![b' '; CODEC_SCRIPT_BYTES_MAX + 1], "at most 1048576");
     check("Upper.js", SCRIPT, "codec name");
-    check("soil.next.js", SCRIPT, "candidates");
     fs::remove_file(fixture.path("js.wasm")).unwrap();
     check("js.js", SCRIPT, "js is the script engine");
     fixture.put_engine("1.0.0", 7);
     fixture.scan();
     let uploaded = fixture
         .folder()
-        .upload_script(&name("soil"), SCRIPT, wireglot_model::Actor::Server, super::now())
+        .upload(&name("soil"), FileKind::Script, SCRIPT, Actor::Server, super::now())
         .unwrap();
     assert!(uploaded.version.starts_with("1.0.0+"));
-    let large = fixture.folder().upload_script(
+    let large = fixture.folder().upload(
         &name("l"),
+        FileKind::Script,
         &vec![b' '; CODEC_SCRIPT_BYTES_MAX + 1],
-        wireglot_model::Actor::Server,
+        Actor::Server,
         super::now(),
     );
     assert!(matches!(large, Err(UploadError::Rejected(LoadError::TooLarge { .. }))));

@@ -7,12 +7,21 @@ use wireglot_model::Actor;
 use super::guests::{self, GOOD};
 use super::{Fixture, frame, name, now, value};
 use crate::VersionError;
+use crate::folder::FileKind;
 
 impl Fixture {
     /// Makes these versions live, one after the other.
     pub(super) fn versions(&self, versions: &[(&str, i64)]) {
         for (version, value) in versions {
-            self.folder().upload(&name("c"), &guests::codec(version, *value), Actor::Server, now()).unwrap();
+            self.folder()
+                .upload(
+                    &name("c"),
+                    FileKind::Component,
+                    &guests::codec(version, *value),
+                    Actor::Server,
+                    now(),
+                )
+                .unwrap();
         }
     }
 

@@ -21,7 +21,7 @@ async fn where_there_is_no_candidate_nothing_can_be_done_with_one() {
         (Method::POST, format!("{CANDIDATE}/promote")),
         (Method::POST, format!("{CANDIDATE}/discard")),
     ] {
-        site.refused(method, &path, Body::empty(), 404, 32, "").await;
+        site.refused(method, &path, Body::empty(), 404, 32, " of c ").await;
     }
     site.refused(Method::GET, "/api/codecs/No%20Name/candidate", Body::empty(), 400, 31, "a codec name")
         .await;

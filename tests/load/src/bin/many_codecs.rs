@@ -19,6 +19,11 @@ use wireglot_model::{CodecName, ProfileId, Timestamp};
 
 /// A file that has been left alone for so long is taken at the first look.
 const AGE: Duration = Duration::from_secs(60);
+/// Turns in one round. The two sides take turns of a few milliseconds, because what else a shared machine does lasts longer
+/// and meets both alike.
+const TURNS: u32 = 50;
+/// Decodes before a turn, so that the other side's is not in the caches.
+const WARM_UP: u32 = 200;
 
 #[derive(Parser)]
 struct Flags {
@@ -30,7 +35,7 @@ struct Flags {
     codecs: u32,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Decodes in one round.
+    /// Decodes in one round, by each side.
     #[arg(long, default_value_t = 100_000)]
     calls: u32,
     /// Fill the folder and compile everything, instead of measuring.
@@ -94,17 +99,33 @@ fn measure(flags: &Flags) -> Result<Value> {
     // Further profiles of one codec share its code: what is left is the instance.
     let same_kib = kib_each(flags.codecs, |number| decode(&crowded, &binding(flags.codecs + number, 0)?, 1))?;
     let (mut with_one, mut with_many, mut in_turn) = (Vec::new(), Vec::new(), Vec::new());
+    let calls = (flags.calls / TURNS).max(1);
+    let bindings: Vec<CodecBinding> =
+        (0..flags.codecs).map(|number| binding(number, number)).collect::<Result<_>>()?;
+    let lone = binding(0, 0)?;
     // The first round warms up.
     for round in 0..=flags.rounds {
-        let figures = (
-            nanoseconds_each(|| decode(&alone, &binding(0, 0)?, flags.calls), flags.calls)?,
-            nanoseconds_each(|| decode(&crowded, &binding(0, 0)?, flags.calls), flags.calls)?,
-            nanoseconds_each(|| all_in_turn(&crowded, flags.codecs), flags.codecs * 10)?,
-        );
+        for turn in 0..TURNS {
+            // Another of the thousand each time: what one of them owes to where its code and memory lie evens out.
+            let of_many =
+                bindings.get(turn as usize * 7 % bindings.len()).context("there is at least one")?;
+            let one = || timed(&alone, &lone, calls);
+            let many = || timed(&crowded, of_many, calls);
+            let (one, many) = if turn % 2 == 0 {
+                let one = one()?;
+                (one, many()?)
+            } else {
+                let many = many()?;
+                (one()?, many)
+            };
+            if round > 0 {
+                with_one.push(one);
+                with_many.push(many);
+            }
+        }
+        let figure = nanoseconds_each(|| all_in_turn(&crowded, &bindings), flags.codecs * 10)?;
         if round > 0 {
-            with_one.push(figures.0);
-            with_many.push(figures.1);
-            in_turn.push(figures.2);
+            in_turn.push(figure);
         }
     }
     let ratios = with_one.iter().zip(&with_many).map(|(one, many)| many / one).collect();
@@ -144,11 +165,15 @@ fn decode(codecs: &WorkerCodecs, binding: &CodecBinding, calls: u32) -> Result<(
     Ok(())
 }
 
-fn all_in_turn(codecs: &WorkerCodecs, count: u32) -> Result<()> {
+/// What a decode takes by a codec that is in use.
+fn timed(codecs: &WorkerCodecs, binding: &CodecBinding, calls: u32) -> Result<f64> {
+    decode(codecs, binding, WARM_UP)?;
+    nanoseconds_each(|| decode(codecs, binding, calls), calls)
+}
+
+fn all_in_turn(codecs: &WorkerCodecs, bindings: &[CodecBinding]) -> Result<()> {
     for _ in 0..10 {
-        for number in 0..count {
-            decode(codecs, &binding(number, number)?, 1)?;
-        }
+        bindings.iter().try_for_each(|binding| decode(codecs, binding, 1))?;
     }
     Ok(())
 }
