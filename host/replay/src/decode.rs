@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wireglot_codec::{CodecTable, Frame, RenewingSession, envelope};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{CodecStamp, Decoded, Envelope, PayloadKind, Timestamp};
-use wireglot_route::{ProfileTopics, facts};
+use wireglot_route::{GatewayUplink, ProfileTopics, facts, gateway_uplink};
 
 use crate::order::{CodecChoice, ReplayOrder, StartError};
 
@@ -61,8 +61,15 @@ impl Decoder {
     /// What the frame says, or why it says nothing, in words.
     pub(crate) fn decode(&mut self, kept: &Kept<'_>) -> Result<Decoded, String> {
         let Some(envelope) = kept.envelope else {
-            let facts = facts(&self.topics, kept.topic);
-            let metadata: Vec<_> = facts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let metadata = match gateway_uplink(kept.topic) {
+                None => facts(&self.topics, kept.topic)
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+                Some(GatewayUplink::Raw(_)) => Vec::new(),
+                Some(GatewayUplink::Call(_)) => {
+                    return Err("it is a message of a gateway, which no codec reads".to_owned());
+                }
+            };
             return self.call(kept, kept.payload, kept.received, &metadata);
         };
         let carried = envelope::unwrap(envelope, kept.topic, kept.payload, kept.received);
