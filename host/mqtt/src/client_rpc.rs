@@ -64,7 +64,7 @@ pub struct Reply {
     id: i32,
     ticket: u64,
     /// Free again when the question is answered or given up.
-    _place: CallPlace,
+    place: CallPlace,
 }
 
 /// What a device calls.
@@ -101,11 +101,12 @@ impl ClientRpcConfig {
 impl Reply {
     /// Answers with JSON text.
     pub fn answer(self, payload: String) {
-        let Self { mailbox, session, id, ticket, _place } = self;
+        let Self { mailbox, session, id, ticket, place } = self;
         let answer = Downlink::ClientRpcAnswer { id, ticket, payload };
         if let Err(undelivered) = mailbox.put(session, answer) {
             tracing::debug!(?undelivered, "The answer to a call cannot be delivered.");
         }
+        drop(place);
     }
 
     /// Answers with an error.
@@ -257,7 +258,7 @@ fn ask_webhook(session: &Rc<Session>, family: Family, call: &Call, webhook: &Arc
     let config = session.worker.client_rpc();
     let place = config.places.take(session.device.id());
     let begun = place.and_then(|place| Some((place, session.calls.borrow_mut().begin(call.id, family)?)));
-    let Some((_place, ticket)) = begun else {
+    let Some((place, ticket)) = begun else {
         session.worker.counters.client_calls_unanswered.count();
         let reason = format!("{CLIENT_RPC_WAITING_MAX} calls of this device wait for an answer already");
         return Some(write_error(&reason));
@@ -275,7 +276,7 @@ fn ask_webhook(session: &Rc<Session>, family: Family, call: &Call, webhook: &Arc
     });
     session.calls.borrow_mut().set_timer(ticket, timer);
     let mailbox = session.worker.mailbox.clone();
-    let reply = Reply { mailbox, session: session.id, id: call.id, ticket, _place };
+    let reply = Reply { mailbox, session: session.id, id: call.id, ticket, place };
     let body = question(session, call);
     let ends = Instant::now() + config.timeout;
     (config.ask)(WebhookCall { webhook: webhook.clone(), body, ends, reply });
