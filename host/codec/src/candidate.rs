@@ -492,7 +492,11 @@ impl CodecTable {
         now: Timestamp,
     ) -> Option<CanaryStatus> {
         let mut trial = candidate.trial.lock();
-        candidate.canary_share.store(0, Ordering::Relaxed);
+        // A worker may have begun a message before it could see the promotion. The candidate serves on there: with the
+        // version before, the device would go back for one message.
+        if state != CanaryState::Promoted {
+            candidate.canary_share.store(0, Ordering::Relaxed);
+        }
         let canary = trial.canary.take()?;
         let mut status = told(&canary, candidate.counted());
         (status.state, status.reason, status.ended_at) = (state, reason, Some(now));

@@ -522,3 +522,19 @@ fn what_is_called_outside_the_workers_is_renewed_as_inside() {
     let mut greedy = session(&guests::codec("1.0.0", 7), false);
     assert!((0..5).all(|_| greedy.decode(&frame(GREEDY)).is_ok()));
 }
+
+/// A worker that took the table before a promotion asks the candidate after it.
+#[test]
+fn no_device_goes_back_while_its_candidate_is_promoted() {
+    let fixture = Fixture::trying(&guests::codec("2.0.0", 8));
+    fixture.start(CanaryPlan { share: 1.0, ..CanaryPlan::default() }).unwrap();
+    let candidate = fixture.table.candidate_of(&name("c")).unwrap();
+    fixture.folder().promote(&name("c"), None, Actor::Server, "asked for", now()).unwrap();
+    assert_eq!(fixture.canary().state, CanaryState::Promoted);
+    assert!(candidate.serves("d"), "it is what the worker would meet in the table now");
+    let fixture = Fixture::trying(&guests::codec("2.0.0", 8));
+    fixture.start(CanaryPlan { share: 1.0, ..CanaryPlan::default() }).unwrap();
+    let candidate = fixture.table.candidate_of(&name("c")).unwrap();
+    fixture.table.stop_canary(&name("c"), operator(), now()).unwrap();
+    assert!(!candidate.serves("d"));
+}
