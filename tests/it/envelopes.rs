@@ -284,7 +284,9 @@ fn what_is_no_envelope_is_kept_and_answered_as_the_profile_says() {
     let of_json = chirpstack("json", "0101010101010101", 1, &[1]);
     assert_eq!(refusing.publish_qos1(topic, of_json), 0x99);
     assert_eq!(refusing.publish_qos1(topic, &asking), 0x99);
-    for (name, words) in [("json", "names no codec"), ("a", "attribute requests of devices behind")] {
+    for (name, words) in
+        [("json", "names no codec"), ("a", "attribute requests in frames that another device brings")]
+    {
         let letters = server.rest().dead_letters(name);
         assert!(letters[0]["reason"].as_str().is_some_and(|reason| reason.contains(words)), "{letters:?}");
     }

@@ -6,7 +6,7 @@ use std::thread;
 use serde_json::{Value, json};
 use wireglot_load::wire::{self, Version};
 
-use crate::harness::{Closed, Device, Server, eventually};
+use crate::harness::{Closed, Device, Server, document, eventually, shell};
 use crate::telemetry::unhex;
 
 pub(crate) const CONNECT: &str = "v1/gateway/connect";
@@ -329,4 +329,22 @@ fn thousands_of_devices_come_with_one_connection_and_go_with_it() {
         });
     }
     assert_eq!(server.rest().device(&names[1]).expect("it stays")["type"], "default");
+}
+
+#[test]
+fn the_lines_of_the_page_run() {
+    let server = Server::spawn();
+    server.rest().create_gateway("site", None);
+    let page = document("gateway-api.md");
+    let lines = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its lines");
+    let printed = shell(&server, "site", &format!("set -e\n{lines}"));
+    let shown = r#"{"id":1,"device":"Boiler 1","value":"B-1"}"#;
+    assert!(page.contains(shown));
+    assert_eq!(printed.trim(), shown);
+    assert_eq!(server.rest().device("Boiler 1").expect("it is made")["type"], "Thermometer");
+    let expected = [(1_483_228_800_000, json!(20))];
+    assert_eq!(server.rest().history("Boiler 1", "temperature")["temperature"][..1], expected);
+    assert_eq!(server.rest().latest("Boiler 1")["temperature"], 21.5);
+    assert_eq!(server.rest().latest("Meter 2")["power"], 1_200);
+    assert_eq!(server.rest().attributes("Meter 2", "CLIENT_SCOPE")["serial"], "M-2");
 }

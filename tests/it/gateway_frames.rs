@@ -116,25 +116,28 @@ fn a_codec_of_the_gateway_speaks_of_devices_that_can_then_be_reached() {
 
 #[test]
 fn frames_for_a_codec_that_is_not_there_wait_for_it() {
+    const THEN: i64 = 1_700_000_000_000;
     let server = Server::spawn();
     let profile = server.codec_profile("late", "cayenne-lpp");
     let mut site = gateway(&server, "site", Version::V5);
     let sensor = "Sensor 1";
     accepted(&mut site, CONNECT, &json!({ "device": sensor, "type": profile }));
-    let raw = STANDARD.encode(unhex("03670110"));
-    accepted(&mut site, TELEMETRY, &json!({ sensor: [{ "raw": raw }], "other": [{ "t": 1 }] }));
+    let (raw, older) = (STANDARD.encode(unhex("03670110")), STANDARD.encode(unhex("03670111")));
+    let frames = json!([{ "raw": raw }, { "ts": THEN, "raw": older }]);
+    accepted(&mut site, TELEMETRY, &json!({ sensor: frames, "other": [{ "t": 1 }] }));
     assert_eq!(site.publish_qos1(&format!("v1/gateway/raw/{sensor}"), unhex("056700ff")), 0);
     let server = server.kill_9().restart();
     assert_eq!(server.rest().latest("other")["t"], 1);
     let letters = server.rest().dead_letters(sensor);
-    assert_eq!(letters.len(), 2, "{letters:?}");
+    assert_eq!(letters.len(), 3, "{letters:?}");
     assert!(letters.iter().all(|letter| letter["stage"] == "no-codec"), "{letters:?}");
-    let [second, first] = [0, 1].map(|index| letters[index]["receivedTs"].as_i64().expect("a time"));
+    let [second, first] = [0, 2].map(|index| letters[index]["receivedTs"].as_i64().expect("a time"));
     server.install_codec("cayenne-lpp", &plugin("cayenne-lpp"));
     let report = replay(&server, &json!({ "deviceProfileName": profile }));
-    assert_eq!(report["report"]["decoded"], 2, "{report}");
+    assert_eq!(report["report"]["decoded"], 3, "{report}");
     let history = server.rest().history(sensor, "temperature_3,temperature_5");
-    assert_eq!(history["temperature_3"], [(first, json!(27.2))]);
+    let expected = [(THEN, json!(27.3)), (first, json!(27.2))];
+    assert_eq!(history["temperature_3"], expected, "where the gateway says when, that counts");
     assert_eq!(history["temperature_5"], [(second, json!(25.5))]);
     assert!(server.rest().dead_letters(sensor).is_empty());
 }

@@ -72,13 +72,13 @@ fn devices_that_provision_themselves_are_known_after_a_kill() {
     // Each was durable when it was answered.
     let server = server.kill_9().restart();
     let rest = server.rest();
-    let gateway = rest.get(&format!("/api/device/{}", rest.device_id("Test%20Provision%20device")));
+    let gateway = rest.get(&format!("/api/device/{}", rest.device_id("Test Provision device")));
     let gateway = gateway.expect("the device is there");
     assert_eq!(
         (&gateway["additionalInfo"]["gateway"], &gateway["type"]),
         (&json!(true), &json!("self-made"))
     );
-    for name in ["Test%20Provision%20device", "basic", "chosen"] {
+    for name in ["Test Provision device", "basic", "chosen"] {
         assert_eq!(rest.attributes(name, "SERVER_SCOPE")["provisionState"], "provisioned", "{name}");
     }
     server.connect(&token).telemetry(r#"{"t":1}"#);

@@ -49,18 +49,35 @@ pub(super) const ROWS: &[Row] = &[
         );
         is_answered(c, &mut client, json!({ "client": false, "key": "clientAttr" }), json!({}));
     }),
-    both(363, "a request without `client`, or with lists", |c| {
+    both(363, "a request without `client`; the documents' form with lists is answered", |c| {
         let request = |members: &str| format!(r#"{{"id":1,"device":"Device A",{members}}}"#);
         misshapen(
             c,
             &[
                 (ATTRIBUTES_REQUEST, &request(r#""key":"a""#)),
-                (ATTRIBUTES_REQUEST, &request(r#""client":["a"],"shared":["b"]"#)),
                 (ATTRIBUTES_REQUEST, &request(r#""client":true"#)),
                 (ATTRIBUTES_REQUEST, r#"{"device":"Device A","client":true,"key":"a"}"#),
                 (ATTRIBUTES_REQUEST, r#"{"id":1,"client":true,"key":"a"}"#),
+                (ATTRIBUTES_REQUEST, &request(r#""client":["a"],"shared":"b""#)),
+                (ATTRIBUTES_REQUEST, &request(r#""client":[{}]"#)),
             ],
         );
+        // Upstream refuses this form, which its newer documents show as the only one.
+        let mut client = c.connect(&c.name());
+        client.accepted(BEHIND_ATTRIBUTES, json!({ a(c): { "mine": 1, "same": "own" } }).to_string());
+        c.rest().write_attributes(&a(c), "SHARED_SCOPE", &json!({ "yours": 2, "same": "shared" }));
+        client.json_on(BEHIND_ATTRIBUTES);
+        for (request, expected) in [
+            (
+                json!({ "client": ["mine"], "shared": ["yours", "none"] }),
+                json!({ "values": { "mine": 1, "yours": 2 } }),
+            ),
+            (json!({ "client": ["mine"] }), json!({ "value": 1 })),
+            (json!({ "shared": ["yours"] }), json!({ "value": 2 })),
+            (json!({ "shared": ["mine"] }), json!({})),
+        ] {
+            is_answered(c, &mut client, request, expected);
+        }
     }),
     both(364, "a shared attribute is saved, and deleted", |c| {
         let mut client = gateway(c);
