@@ -1,3 +1,5 @@
+//! Every type of metric, both ways.
+
 use super::wire::metric::Value as Wire;
 use super::*;
 
