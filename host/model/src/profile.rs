@@ -122,6 +122,9 @@ pub struct Sparkplug {
     /// Metrics that are shared attributes, by their name or, with a `*` at the end, by how it begins. `None`: as good as
     /// none, and said so.
     pub attribute_metrics: Option<Vec<String>>,
+    /// A will of QoS 0 is let in too: some widespread clients send no other.
+    #[serde(default)]
+    pub will_qos_0: bool,
 }
 
 impl Sparkplug {
@@ -259,7 +262,7 @@ mod tests {
     #[test]
     fn metrics_are_attributes_by_name_or_by_beginning() {
         let names = ["Properties/*", "Node Control/Rebirth", "a*b"].map(str::to_owned).to_vec();
-        let sparkplug = Sparkplug { is_on: true, attribute_metrics: Some(names) };
+        let sparkplug = Sparkplug { is_on: true, attribute_metrics: Some(names), will_qos_0: false };
         for name in ["Properties/", "Properties/x", "Node Control/Rebirth", "a*b"] {
             assert!(sparkplug.is_attribute(name), "{name}");
         }

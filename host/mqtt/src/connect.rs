@@ -63,7 +63,7 @@ async fn log_in(
     };
     let sparkplug = match &device.profile().profile.transport {
         TransportKind::Mqtt(mqtt) if mqtt.sparkplug.is_on => {
-            let identity = opening.identity();
+            let identity = opening.identity(mqtt.sparkplug.will_qos_0);
             Some(identity.inspect_err(|error| {
                 tracing::warn!(device = %device.id(), %error, "The CONNECT is none of a Sparkplug edge node; refused.");
             })?)

@@ -44,6 +44,8 @@ pub(crate) struct Node {
     born: Cell<Option<Option<i64>>>,
     /// It was asked for its births since the last of them.
     is_asked_again: Cell<bool>,
+    /// It was seen to write small negative integers as wide as their field.
+    fills_fields: Cell<bool>,
     /// The devices behind it that were heard and have not died, by their short names.
     alive: RefCell<BTreeMap<Box<str>, DeviceHandle>>,
 }
@@ -57,6 +59,7 @@ impl Node {
             sequence: RefCell::default(),
             born: Cell::new(None),
             is_asked_again: Cell::new(false),
+            fills_fields: Cell::new(false),
             alive: RefCell::default(),
         }
     }

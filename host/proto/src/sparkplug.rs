@@ -167,6 +167,12 @@ impl SparkplugMetric {
         self.0.datatype.unwrap_or_default()
     }
 
+    /// Whether it is a small negative integer that fills its field, which is wider than its type.
+    pub fn fills_field(&self, kind: DataType) -> bool {
+        let is_small = matches!(kind, DataType::Int8 | DataType::Int16);
+        is_small && matches!(self.0.value, Some(wire::metric::Value::Int(value)) if value >> 31 == 1)
+    }
+
     /// What it is; `None` where it is null or has no value.
     pub fn value(&self, kind: DataType, values: &mut SparkplugValues) -> Result<Option<Value>, ProtoRefusal> {
         let refused = |problem: String| {

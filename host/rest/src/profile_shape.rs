@@ -57,7 +57,7 @@ const MODELLED_PAYLOAD: [&str; 16] = [
     "enableCompatibilityWithJsonPayloadFormat",
     "useJsonPayloadFormatForDefaultDownlinkTopics",
 ];
-const MODELLED_TRANSPORT: [&str; 7] = [
+const MODELLED_TRANSPORT: [&str; 8] = [
     "type",
     "deviceTelemetryTopic",
     "deviceAttributesTopic",
@@ -65,6 +65,7 @@ const MODELLED_TRANSPORT: [&str; 7] = [
     "sendAckOnValidationException",
     sparkplug_shape::SPARKPLUG,
     sparkplug_shape::ATTRIBUTE_METRICS,
+    sparkplug_shape::WILL_QOS_0,
 ];
 /// Our own members: telemetry older than so many days is removed;
 const RETENTION: &str = "retentionDays";
@@ -473,6 +474,7 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
         "transportPayloadTypeConfiguration": payload,
         sparkplug_shape::SPARKPLUG: mqtt.sparkplug.is_on,
         sparkplug_shape::ATTRIBUTE_METRICS: mqtt.sparkplug.attribute_metrics,
+        sparkplug_shape::WILL_QOS_0: mqtt.sparkplug.will_qos_0,
     })
 }
 

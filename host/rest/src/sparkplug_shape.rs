@@ -9,13 +9,17 @@ use crate::profile_shape::{InvalidShape, invalid};
 pub(crate) const SPARKPLUG: &str = "sparkplug";
 pub(crate) const ATTRIBUTE_METRICS: &str = "sparkplugAttributesMetricNames";
 
+/// Our own member: whether a will of QoS 0 will do.
+pub(crate) const WILL_QOS_0: &str = "sparkplugWillQos0";
+
 pub(crate) fn read(transport: &Json) -> Result<Sparkplug, InvalidShape> {
-    let is_on = match transport.get(SPARKPLUG) {
-        None | Some(Json::Null) => false,
+    let flag = |name: &str| match transport.get(name) {
+        None | Some(Json::Null) => Ok(false),
         Some(value) => value
             .as_bool()
-            .ok_or_else(|| invalid(format!("[Transport Configuration] '{SPARKPLUG}' is true or false")))?,
+            .ok_or_else(|| invalid(format!("[Transport Configuration] '{name}' is true or false"))),
     };
+    let (is_on, will_qos_0) = (flag(SPARKPLUG)?, flag(WILL_QOS_0)?);
     let wrong = || {
         invalid(format!(
             "[Transport Configuration] '{ATTRIBUTE_METRICS}' is a list of up to {SPARKPLUG_ATTRIBUTE_METRICS_MAX} \
@@ -31,7 +35,7 @@ pub(crate) fn read(transport: &Json) -> Result<Sparkplug, InvalidShape> {
         }
         Some(_) => return Err(wrong()),
     };
-    Ok(Sparkplug { is_on, attribute_metrics })
+    Ok(Sparkplug { is_on, attribute_metrics, will_qos_0 })
 }
 
 #[cfg(test)]
@@ -51,9 +55,10 @@ mod tests {
         assert_eq!(read(&json!({})).unwrap(), Sparkplug::default());
         let names = vec!["x"; SPARKPLUG_ATTRIBUTE_METRICS_MAX];
         let sparkplug = read(&json!({SPARKPLUG: true, ATTRIBUTE_METRICS: names})).unwrap();
-        assert!(sparkplug.is_on && sparkplug.is_attribute("x"));
+        assert!(sparkplug.is_on && sparkplug.is_attribute("x") && !sparkplug.will_qos_0);
         assert_eq!(read(&json!({ATTRIBUTE_METRICS: []})).unwrap().attribute_metrics, Some(Vec::new()));
         refused(json!({SPARKPLUG: 1}), "'sparkplug' is true or false");
+        refused(json!({WILL_QOS_0: "yes"}), "'sparkplugWillQos0' is true or false");
         refused(json!({ATTRIBUTE_METRICS: "x"}), "'sparkplugAttributesMetricNames' is a list of up to");
         refused(json!({ATTRIBUTE_METRICS: [""]}), "with 1 to");
         refused(json!({ATTRIBUTE_METRICS: [1]}), "with 1 to");

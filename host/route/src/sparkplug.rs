@@ -137,6 +137,8 @@ pub fn is_sparkplug_filter(filter: &str) -> bool {
         [] => is_open,
         [STATE, rest @ ..] => rest.len() <= 1 && is_enough(2),
         [_] => is_open,
+        // One client asks for the state of hosts below its group.
+        [_, STATE, rest @ ..] => rest.len() <= 1 && is_enough(3),
         [_, word, rest @ ..] => {
             let (names_min, names_max) = match SparkplugType::parse(word) {
                 Some(SparkplugType::Node(_)) => (1, 1),
@@ -245,6 +247,7 @@ mod tests {
             "spBv1.0/STATE/#",
             "STATE/host",
             "STATE/+",
+            "spBv1.0/G/STATE/+",
             "$sparkplug/certificates/spBv1.0/G/NBIRTH/N",
         ] {
             assert!(is_sparkplug_filter(filter), "{filter}");

@@ -167,8 +167,14 @@ mod tests {
     /// A metric, by its name or by its alias.
     fn metric(name: &str, alias: Option<u64>) -> SparkplugMetric {
         let value = Value::Long(1);
-        let command =
-            SparkplugCommand { name, alias, kind: DataType::Int32, value: &value, ts: Timestamp(1) };
+        let command = SparkplugCommand {
+            name,
+            alias,
+            kind: DataType::Int32,
+            value: &value,
+            fills_field: false,
+            ts: Timestamp(1),
+        };
         SparkplugPayload::read(&command.write().unwrap()).unwrap().metrics.remove(0)
     }
 

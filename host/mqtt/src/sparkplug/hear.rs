@@ -169,6 +169,9 @@ impl<'a> Message<'a> {
                 continue;
             };
             let Some(value) = metric.value(kind, &mut values)? else { continue };
+            if metric.fills_field(kind) {
+                self.node.fills_fields.set(true);
+            }
             if name == BD_SEQ && heard.topic.device.is_none() {
                 let key = format!("{} {BD_SEQ}", heard.topic.kind());
                 heard.facts.push(measurement(metric.ts(), &key, value));

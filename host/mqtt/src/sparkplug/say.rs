@@ -126,7 +126,14 @@ fn compose(
     let births = node.births.borrow();
     let born = births.of(device).and_then(|birth| birth.metric(name));
     let born = born.ok_or_else(|| NoCommand::UnknownMetric(name.to_owned()))?;
-    let command = SparkplugCommand { name, alias: born.alias, kind: born.kind, value, ts };
+    let command = SparkplugCommand {
+        name,
+        alias: born.alias,
+        kind: born.kind,
+        value,
+        fills_field: node.fills_fields.get(),
+        ts,
+    };
     let payload = command.write().map_err(NoCommand::Unfit)?;
     let topic = sparkplug_command_topic(&node.identity.group, &node.identity.node, device);
     Ok((topic.into(), payload.into()))

@@ -35,7 +35,9 @@ pub(crate) struct Identity {
 pub(crate) enum InvalidWill {
     #[error("an edge node connects with a will on spBv1.0/GROUP/NDEATH/NODE")]
     Missing,
-    #[error("the will of an edge node has QoS 1 and is not retained")]
+    #[error(
+        "the will of an edge node has QoS 1, or QoS 0 where its profile has sparkplugWillQos0, and is not retained"
+    )]
     Delivery,
     #[error("the will of an edge node is a Sparkplug payload with the metric bdSeq")]
     Payload,
@@ -44,8 +46,8 @@ pub(crate) enum InvalidWill {
 }
 
 impl Opening<'_> {
-    /// Whose CONNECT it is.
-    pub(crate) fn identity(&self) -> Result<Identity, InvalidWill> {
+    /// Whose CONNECT it is. `qos_0` lets a will of that QoS in, which Sparkplug does not.
+    pub(crate) fn identity(&self, qos_0: bool) -> Result<Identity, InvalidWill> {
         let will = self.will.ok_or(InvalidWill::Missing)?;
         let (group, node) = match sparkplug(will.topic) {
             Ok(SparkplugRoute::Message(SparkplugTopic { group, node, device: None, verb: Verb::Death })) => {
@@ -53,7 +55,8 @@ impl Opening<'_> {
             }
             Ok(_) | Err(_) => return Err(InvalidWill::Missing),
         };
-        if will.qos != QoS::AtLeastOnce || will.is_retained {
+        let is_allowed = will.qos == QoS::AtLeastOnce || qos_0 && will.qos == QoS::AtMostOnce;
+        if !is_allowed || will.is_retained {
             return Err(InvalidWill::Delivery);
         }
         let payload = SparkplugPayload::read(will.payload).ok();
@@ -78,7 +81,7 @@ mod tests {
     fn check(will: Will<'_>, is_clean: bool, expected: Result<(), InvalidWill>) {
         let opening = Opening { will: Some(will), is_clean };
         let identity = Identity { group: "G".into(), node: "N".into(), bd_seq: 3 };
-        assert_eq!(opening.identity(), expected.map(|()| identity), "{opening:?}");
+        assert_eq!(opening.identity(false), expected.map(|()| identity), "{opening:?}");
     }
 
     // 389, 390, 391
@@ -95,6 +98,9 @@ mod tests {
         check(Will { payload: b"", ..GOOD }, true, Err(InvalidWill::Payload));
         check(Will { payload: b"offline", ..GOOD }, true, Err(InvalidWill::Payload));
         check(GOOD, false, Err(InvalidWill::Session));
-        assert_eq!(Opening { will: None, is_clean: true }.identity(), Err(InvalidWill::Missing));
+        assert_eq!(Opening { will: None, is_clean: true }.identity(false), Err(InvalidWill::Missing));
+        let qos_0 = |will| Opening { will: Some(will), is_clean: true }.identity(true).is_ok();
+        assert!(qos_0(GOOD) && qos_0(Will { qos: QoS::AtMostOnce, ..GOOD }));
+        assert!(!qos_0(Will { qos: QoS::ExactlyOnce, ..GOOD }));
     }
 }

@@ -19,6 +19,8 @@ pub struct SparkplugCommand<'a> {
     pub kind: DataType,
     /// What it is to be.
     pub value: &'a Value,
+    /// A negative integer fills its field, as the node writes them itself. Clients read only one or the other.
+    pub fills_field: bool,
     /// When that was said.
     pub ts: Timestamp,
 }
@@ -26,9 +28,18 @@ pub struct SparkplugCommand<'a> {
 impl SparkplugCommand<'_> {
     /// The payload. The error says why the value is none of this type.
     pub fn write(&self) -> Result<Vec<u8>, String> {
-        let Self { name, alias, kind, value, ts } = *self;
+        let Self { name, alias, kind, value, fills_field, ts } = *self;
         let value = convert(kind, value)
             .map_err(|problem| format!("the metric '{name}' is {}: {problem}", kind.name()))?;
+        let value = match (value, kind) {
+            (wire::metric::Value::Int(small), DataType::Int8) if fills_field => {
+                wire::metric::Value::Int(filled(small, 8))
+            }
+            (wire::metric::Value::Int(small), DataType::Int16) if fills_field => {
+                wire::metric::Value::Int(filled(small, 16))
+            }
+            (value, _) => value,
+        };
         let timestamp = u64::try_from(ts.0).ok();
         let metric = wire::Metric {
             name: alias.is_none().then(|| name.to_owned()),
@@ -55,6 +66,12 @@ pub fn sparkplug_wrapped(json: &str) -> Option<(String, Value)> {
     let mut members = members.into_iter();
     let (name, value) = members.next()?;
     members.next().is_none().then(|| (name, of_json(value)))
+}
+
+/// The lowest `bits` of `small` as two's complement in 32.
+fn filled(small: u32, bits: u32) -> u32 {
+    let unused = 32 - bits;
+    ((small << unused).cast_signed() >> unused).cast_unsigned()
 }
 
 fn convert(kind: DataType, value: &Value) -> Result<wire::metric::Value, String> {

@@ -5,6 +5,10 @@ use super::*;
 
 use wireglot_model::limits::PROTO_JSON_BYTES_MAX;
 
+#[path = "../../../../tests/fuzz/src/sparkplug_payload.rs"]
+#[allow(unreachable_pub, reason = "public for the fuzz target, which includes it too")]
+mod sparkplug_payload;
+
 fn metric(datatype: u32, value: Option<Wire>) -> wire::Metric {
     wire::Metric { name: Some("m".into()), datatype: Some(datatype), value, ..wire::Metric::default() }
 }
@@ -210,7 +214,8 @@ fn a_payload_has_its_own_facts() {
 }
 
 fn command(kind: DataType, value: &Value) -> Result<Wire, String> {
-    let command = SparkplugCommand { name: "m", alias: None, kind, value, ts: Timestamp(9) };
+    let command =
+        SparkplugCommand { name: "m", alias: None, kind, value, fills_field: false, ts: Timestamp(9) };
     let mut payload = wire::Payload::decode(command.write()?.as_slice()).unwrap();
     assert_eq!((payload.timestamp, payload.seq, payload.metrics.len()), (Some(9), None, 1));
     let metric = payload.metrics.remove(0);
@@ -296,6 +301,32 @@ fn an_array_that_is_commanded_reads_as_it_was_written() {
 }
 
 #[test]
+fn a_negative_integer_is_written_as_the_node_writes_it() {
+    for (kind, field, width) in [
+        (DataType::Int8, 0xFFFF_FFFB, Some(0xFB)),
+        (DataType::Int16, 0xFFFF_FFFB, Some(0xFFFB)),
+        (DataType::Int32, 0xFFFF_FFFB, None),
+    ] {
+        let number = kind.number();
+        assert_eq!(sent(metric(number, Some(Wire::Int(field)))).fills_field(kind), width.is_some());
+        for (fills_field, expected) in [(true, field), (false, width.unwrap_or(field))] {
+            let value = Value::Long(-5);
+            let command = SparkplugCommand {
+                name: "m",
+                alias: None,
+                kind,
+                value: &value,
+                fills_field,
+                ts: Timestamp(0),
+            };
+            let payload = wire::Payload::decode(command.write().unwrap().as_slice()).unwrap();
+            assert_eq!(payload.metrics[0].value, Some(Wire::Int(expected)), "{kind:?}");
+        }
+        assert!(!sent(metric(number, Some(Wire::Int(5)))).fills_field(kind));
+    }
+}
+
+#[test]
 fn a_command_names_one_metric() {
     let named = |value: Value| Some(("a/b".to_owned(), value));
     assert_eq!(sparkplug_params(r#"{"metricName":"a/b","value":true}"#), named(Value::Bool(true)));
@@ -321,9 +352,31 @@ fn an_alias_takes_the_place_of_the_name() {
         alias: Some(4),
         kind: DataType::Boolean,
         value: &value,
+        fills_field: false,
         ts: Timestamp(0),
     };
     let payload = SparkplugPayload::read(&command.write().unwrap()).unwrap();
     let metric = payload.metrics.first().unwrap();
     assert_eq!((metric.name(), metric.alias()), (None, Some(4)));
+}
+
+/// The seeds as they are, cut short, and with bytes changed, which is what a fuzzer would do first.
+#[test]
+fn the_corpus_of_the_fuzz_target_holds() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/sparkplug_payload");
+    let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(inputs.len() >= 14, "the corpus is there");
+    for input in inputs {
+        let mut input = std::fs::read(input).unwrap();
+        sparkplug_payload::check(&input);
+        for index in 0..input.len().min(400) {
+            sparkplug_payload::check(&input[..index]);
+            let before = input[index];
+            for changed in [before ^ 1, before ^ 0x80, 0xFF] {
+                input[index] = changed;
+                sparkplug_payload::check(&input);
+            }
+            input[index] = before;
+        }
+    }
 }
