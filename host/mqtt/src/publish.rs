@@ -506,3 +506,30 @@ pub(crate) fn bury(
         fail(&owed);
     }
 }
+
+/// The same for what cannot be used of a message, beside the parts that can.
+pub(crate) fn bury_beside(
+    session: &Session,
+    mut parts: Parts,
+    sender: &Sender<'_>,
+    incoming: &Incoming<'_>,
+    received: Timestamp,
+    unread: Unread,
+    mut owed: Owed,
+) {
+    let fault = unread.fault;
+    if fault == Fault::Host {
+        return fail(&owed);
+    }
+    let letter = sender.letter(incoming.topic, incoming.payload, received, unread);
+    let ingest = &session.worker.ingest;
+    if sender.keeps_raw(&letter) {
+        let raw = incoming.raw(sender.view, sender.envelope);
+        ingest.add_raw(&mut parts, sender.device, sender.frame_received, letter.codec.as_ref(), raw);
+    }
+    ingest.add_letter(&mut parts, letter, sender.view.dead_letters);
+    owed.debt = Debt::DeadLetter(fault, sender.on_failure);
+    if let Err((_, owed)) = ingest.accept_parts(parts, owed) {
+        fail(&owed);
+    }
+}

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use wireglot_codec::Frame;
-use wireglot_device::{Charge, ChildProfile, DeviceHandle, Parts, RateExceeded, Raw, Speaker};
+use wireglot_device::{Charge, ChildProfile, DeviceHandle, Parts, RateExceeded, Speaker};
 use wireglot_model::value::write_json_string;
 use wireglot_model::{
     CodecStamp, Decoded, FailureStage, Fault, Measurement, Sample, Sparkplug, Timestamp, Uplink, UplinkBody,
@@ -21,7 +21,9 @@ use crate::carried::unanswerable;
 use crate::children::{self, Child, Unmet};
 use crate::gateway::{Verdict, points_of};
 use crate::profile::{ProfileView, Unread};
-use crate::publish::{Incoming, Owed, Sender, bury, refuse, take_farewell, take_parts, take_unknown};
+use crate::publish::{
+    Incoming, Owed, Sender, bury, bury_beside, refuse, take_farewell, take_parts, take_unknown,
+};
 use crate::session::Session;
 use crate::trace::{Seen, Told, Watch};
 use crate::{limit, rpc};
@@ -220,7 +222,7 @@ impl<'a> Message<'a> {
         let own = self.session.worker.view(device.profile());
         let frame = own.codec.is_some().then(|| write_frame(&heard)).filter(|_| !heard.points.is_empty());
         let mut facts = Decoded::default();
-        let Message { session, node, received, .. } = self;
+        let Message { session, node, .. } = self;
         let is_death = heard.topic.verb == Verb::Death;
         let Heard { topic, payload, birth, points, attributes, facts: said, warnings } = heard;
         facts.warnings = warnings;
@@ -233,21 +235,17 @@ impl<'a> Message<'a> {
         if !telemetry.is_empty() {
             say(UplinkBody::Telemetry(telemetry));
         }
-        let taken = self.keep(&device, &own, facts, frame.as_deref(), owed);
-        if taken.is_none() {
-            return;
-        }
-        let at = payload.timestamp.unwrap_or(received);
+        // In force whatever the codec says of its metrics: later messages refer to it.
         match (birth, topic.device) {
             (Some(birth), None) => node.be_born(session, birth, payload.bd_seq()),
             (Some(birth), Some(short)) => node.births.borrow_mut().insert(Some(short), birth),
-            (None, Some(short)) if is_death => {
-                tracing::debug!(device = %device.id(), %at, "A device behind a Sparkplug node has died.");
-                node.births.borrow_mut().remove(short);
-                node.alive.borrow_mut().remove(short);
-                children::leave(session, &node.full(short));
-            }
             (None, _) => {}
+        }
+        self.keep(&device, &own, facts, frame.as_deref(), owed);
+        if let Some(short) = topic.device.filter(|_| is_death) {
+            node.births.borrow_mut().remove(short);
+            node.alive.borrow_mut().remove(short);
+            children::leave(session, &node.full(short));
         }
     }
 
@@ -264,72 +262,52 @@ impl<'a> Message<'a> {
         Ok(child)
     }
 
-    /// Takes responsibility for what was said; `None` where it is not taken.
-    fn keep(
-        self,
-        device: &DeviceHandle,
-        own: &ProfileView,
-        facts: Decoded,
-        frame: Option<&str>,
-        owed: Owed,
-    ) -> Option<()> {
+    /// Takes responsibility for what was said. What the codec cannot use is a dead letter beside the facts.
+    fn keep(self, device: &DeviceHandle, own: &ProfileView, facts: Decoded, frame: Option<&str>, owed: Owed) {
         let (session, incoming, received) = (self.session, self.incoming, self.received);
         let (ingest, bus) = (&session.worker.ingest, session.worker.ingest.bus());
-        let told_payload = frame.map_or(incoming.payload, str::as_bytes);
-        let shown = Incoming { payload: told_payload, ..*incoming };
+        let payload = frame.map_or(incoming.payload, str::as_bytes);
+        let shown = Incoming { payload, ..*incoming };
         let told = Told { device, view: own, incoming: &shown, received };
-        let read = match frame {
-            None => Ok(None),
-            Some(_) => decode(session, own, device, &shown, received).map(Some),
+        let decoded = frame.map(|_| decode(session, own, device, &shown, received));
+        let counted = match &decoded {
+            Some(Ok((decoded, _))) => decoded,
+            Some(Err(_)) | None => &facts,
         };
-        let sender = Sender {
-            device,
-            view: own,
-            envelope: None,
-            frame_received: received,
-            on_failure: self.view.on_failure(incoming.qos),
-        };
-        let unread = match read {
-            Err(unread) => unread,
-            Ok(decoded) => {
-                let (decoded, stamp) = decoded.unzip();
-                let shown = decoded.as_ref().unwrap_or(&facts);
-                if charge(session, device, shown, received).is_err() {
-                    refuse(session, owed);
-                    return None;
-                }
-                let seen = self.watch.and_then(|watch| watch.decoded(bus, &told, shown, stamp.as_ref()));
-                let mut parts = Parts::default();
-                let added = ingest.add(&mut parts, device, received, None, facts, None);
-                let added = added.and_then(|()| match decoded {
-                    None => Ok(()),
-                    Some(decoded) => {
-                        let raw = Raw {
-                            profile: own.id(),
-                            topic: incoming.topic,
-                            payload: told_payload,
-                            envelope: None,
-                        };
-                        let raw = own.keeps_raw.then_some(raw);
-                        ingest.add(&mut parts, device, received, stamp.as_ref(), decoded, raw)
-                    }
-                });
-                match added {
-                    Ok(()) => {
-                        ingest.add_device(&mut parts, device);
-                        take_parts(session, parts, Verdict::Taken, sender.on_failure, None, owed);
-                        Seen::tell(seen, bus);
-                        return Some(());
-                    }
-                    Err(error) => Unread::not_accepted(&error, stamp),
-                }
+        if charge(session, device, counted, received).is_err() {
+            return refuse(session, owed);
+        }
+        let stamp = decoded.as_ref().and_then(|decoded| decoded.as_ref().ok()).map(|(_, stamp)| stamp);
+        let seen = self.watch.and_then(|watch| watch.decoded(bus, &told, counted, stamp));
+        let mut parts = Parts::default();
+        if let Err(error) = ingest.add(&mut parts, device, received, None, facts, None) {
+            return self.refuse(Unread::not_accepted(&error, None), owed);
+        }
+        ingest.add_device(&mut parts, device);
+        let added = match decoded {
+            None => Ok(()),
+            Some(Err(unread)) => Err(unread),
+            Some(Ok((decoded, stamp))) => {
+                let raw = own.keeps_raw.then(|| shown.raw(own, None));
+                let added = ingest.add(&mut parts, device, received, Some(&stamp), decoded, raw);
+                added.map_err(|error| Unread::not_accepted(&error, Some(stamp)))
             }
         };
-        if let Some(watch) = self.watch {
-            watch.failed(bus, &told, &unread);
+        let on_failure = self.view.on_failure(incoming.qos);
+        match added {
+            Ok(()) => {
+                take_parts(session, parts, Verdict::Taken, on_failure, None, owed);
+                Seen::tell(seen, bus);
+            }
+            Err(unread) => {
+                if let Some(watch) = self.watch {
+                    watch.failed(bus, &told, &unread);
+                }
+                let sender =
+                    Sender { device, view: own, envelope: None, frame_received: received, on_failure };
+                bury_beside(session, parts, &sender, &shown, received, unread, owed);
+            }
         }
-        bury(session, &sender, &shown, received, unread, owed);
-        None
     }
 
     /// Nothing of it can be used.

@@ -1,7 +1,7 @@
 //! Edge nodes: what a gap in their numbers leads to, and what is asked of them without disturbing them.
 
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{Sparkplug, Value};
+use wireglot_model::{CodecName, FailureStage, PayloadKind, Sparkplug, Value};
 
 use super::harness::*;
 
@@ -153,4 +153,33 @@ fn a_node_speaks_for_itself_alone() {
     }
     assert_eq!(server.dead_letters().len(), 3);
     assert!(server.dead_letters().iter().any(|letter| letter.reason.contains("cannot speak for 'M' in 'G'")));
+}
+
+#[test]
+fn a_birth_counts_whatever_the_codec_says_of_it() {
+    let server = Server::start();
+    let codec = CodecName::parse("not-there").unwrap();
+    let payload = PayloadKind::Codec {
+        codec,
+        pin: None,
+        settings: "{}".into(),
+        isolate_messages: false,
+        wrapping: None,
+    };
+    let sparkplug = Sparkplug { is_on: true, ..Sparkplug::default() };
+    wait(profile(&server.devices, "strict", MqttTransport { sparkplug, payload, ..MqttTransport::json() }));
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.say("NBIRTH", Some(0), &birth());
+    edge.taken();
+    assert_eq!(server.latest("strict", "sparkplugConnectionState"), Some(Value::Text("ONLINE".into())));
+    assert_eq!(server.latest("strict", "x"), None);
+    let letters = server.dead_letters();
+    let [letter] = letters.as_slice() else { panic!("one dead letter: {letters:?}") };
+    assert_eq!(letter.stage, FailureStage::NoCodec);
+    let frame = String::from_utf8(letter.payload.clone()).unwrap();
+    let expected = r#"{"type":"NBIRTH","group":"G","node":"N","device":null,"timestamp":null,"seq":0,"metrics":[{"name":"Node Control/Rebirth","type":"Boolean","timestamp":null,"value":false},{"name":"x","type":"Int32","timestamp":null,"value":1}]}"#;
+    assert_eq!(frame, expected);
+    server.write_shared("strict", "x", 7);
+    let (kind, body) = edge.client.packet();
+    assert_eq!((kind, &body[body.len() - 2..]), (0x32, &[0x50, 7][..]), "the birth is known: {body:02x?}");
 }
