@@ -104,6 +104,11 @@ fn write_calls(page: &mut MetricsText, mqtt: &MqttCounters) {
         "Publishes to devices given up.",
         mqtt.downlinks_dropped,
     );
+    counter(
+        "wireglot_sparkplug_gaps_total",
+        "Gaps in the numbers of the messages of Sparkplug nodes.",
+        mqtt.sparkplug_gaps,
+    );
     counter("wireglot_ota_parts_total", "Parts of packages sent to devices.", mqtt.ota_parts);
     counter("wireglot_ota_bytes_total", "Bytes of them.", mqtt.ota_bytes);
     counter("wireglot_ota_refusals_total", "Requests of parts answered with an error.", mqtt.ota_refusals);

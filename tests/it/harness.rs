@@ -22,6 +22,8 @@ pub(crate) use rest::{Refusal, Rest};
 pub(crate) use server::Server;
 pub(crate) use site::Site;
 pub(crate) use swarm::Swarm;
-pub(crate) use tools::{documented, node, operator, python, sdk, shell, wireglot};
+pub(crate) use tools::{
+    documented, node, operator, python, sdk, shell, sparkplug_node, sparkplug_python, wireglot,
+};
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};
 pub(crate) use webhook::{Question, Reply, Webhook};

@@ -16,6 +16,8 @@ const SDK: [&str; 2] = ["tb-mqtt-client==1.13.14", "mmh3==5.3.1"];
 const GATEWAY: [&str; 3] =
     ["thingsboard-gateway==3.8.5", "tb-mqtt-client==1.13.13", "tb-paho-mqtt-client==2.1.2"];
 const MQTT_JS: &str = "mqtt@5.10.1";
+const PYSPARKPLUG: &str = "pysparkplug==0.6.1";
+const SPARKPLUG_CLIENT: &str = "sparkplug-client@3.2.4";
 
 /// A thing that must be there, how to tell, and the Debian packages that bring it.
 struct Need {
@@ -47,7 +49,9 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     python_client("venv", &[PAHO], "paho.mqtt.client")?;
     python_client("sdk", &SDK, "tb_device_mqtt")?;
     python_client("gateway", &GATEWAY, "thingsboard_gateway.tb_gateway")?;
-    node_client()
+    python_client("sparkplug", &[PYSPARKPLUG], "pysparkplug")?;
+    node_client("node", MQTT_JS, "mqtt")?;
+    node_client("sparkplug-node", SPARKPLUG_CLIENT, "sparkplug-client")
 }
 
 fn system_packages() -> anyhow::Result<()> {
@@ -101,17 +105,18 @@ fn python_client(folder: &str, packages: &[&str], module: &str) -> anyhow::Resul
     remember(&venv, &shown)
 }
 
-fn node_client() -> anyhow::Result<()> {
-    let folder = target().join("tools/node");
-    if up_to_date(&folder, MQTT_JS)? && folder.join("node_modules/mqtt").is_dir() {
+/// A folder of its own for each, because a library brings its own version of MQTT.js under the same name.
+fn node_client(folder: &str, package: &str, module: &str) -> anyhow::Result<()> {
+    let folder = target().join("tools").join(folder);
+    if up_to_date(&folder, package)? && folder.join("node_modules").join(module).is_dir() {
         return Ok(());
     }
-    say(format_args!("Installing {MQTT_JS} into {} …", folder.display()))?;
+    say(format_args!("Installing {package} into {} …", folder.display()))?;
     run(program("npm")
         .args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error", "--prefix"])
         .arg(&folder)
-        .arg(MQTT_JS))?;
-    remember(&folder, MQTT_JS)
+        .arg(package))?;
+    remember(&folder, package)
 }
 
 /// Whether a folder holds this version, as `remember` noted.

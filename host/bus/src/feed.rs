@@ -194,7 +194,7 @@ fn uplink_bytes(uplink: &Uplink) -> usize {
             .iter()
             .map(|measurement| size_of_val(measurement) + samples_bytes(&measurement.samples))
             .sum(),
-        UplinkBody::Attributes(samples) => samples_bytes(samples),
+        UplinkBody::Attributes(samples) | UplinkBody::SharedAttributes(samples) => samples_bytes(samples),
         UplinkBody::RpcResponse { payload, .. } => payload.len(),
         UplinkBody::AttributeRequest { client_keys, shared_keys, .. } => {
             client_keys.iter().chain(shared_keys).map(|key| size_of_val(key) + key.len()).sum()

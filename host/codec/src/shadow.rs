@@ -169,8 +169,8 @@ fn places(decoded: &Decoded) -> BTreeMap<Place<'_>, Said<'_>> {
                 let place = Place { child, kind: PlaceKind::ClientRpc, at: Some((*id).into()), key: "" };
                 places.insert(place, Said::Text(format!("{method} {params}")));
             }
-            // The contract of codecs has no claims.
-            UplinkBody::Claim { .. } => {}
+            // The contract of codecs has neither.
+            UplinkBody::SharedAttributes(_) | UplinkBody::Claim { .. } => {}
         }
     }
     places

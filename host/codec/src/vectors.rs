@@ -303,7 +303,8 @@ fn compare(
         match uplink.body {
             UplinkBody::Telemetry(more) => measurements.extend(more),
             UplinkBody::Attributes(more) => client_attributes.extend(more),
-            UplinkBody::RpcResponse { .. }
+            UplinkBody::SharedAttributes(_)
+            | UplinkBody::RpcResponse { .. }
             | UplinkBody::AttributeRequest { .. }
             | UplinkBody::ClientRpc { .. }
             | UplinkBody::Claim { .. } => {}

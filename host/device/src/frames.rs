@@ -242,7 +242,9 @@ impl Devices {
                         held.write_changes(target.id(), Scope::Client, &samples, frame.received, &mut side);
                         afters.push((target.clone(), samples));
                     }
-                    UplinkBody::RpcResponse { .. }
+                    // What is decoded again comes from a codec, whose contract has none.
+                    UplinkBody::SharedAttributes(_)
+                    | UplinkBody::RpcResponse { .. }
                     | UplinkBody::AttributeRequest { .. }
                     | UplinkBody::ClientRpc { .. }
                     | UplinkBody::Claim { .. } => {}

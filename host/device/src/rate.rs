@@ -380,7 +380,7 @@ fn points(body: &UplinkBody) -> Option<u64> {
         UplinkBody::Telemetry(measurements) => {
             Some(measurements.iter().map(|measurement| measurement.samples.len() as u64).sum())
         }
-        UplinkBody::Attributes(samples) => Some(samples.len() as u64),
+        UplinkBody::Attributes(samples) | UplinkBody::SharedAttributes(samples) => Some(samples.len() as u64),
         UplinkBody::AttributeRequest { .. }
         | UplinkBody::RpcResponse { .. }
         | UplinkBody::ClientRpc { .. }

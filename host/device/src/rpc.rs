@@ -383,6 +383,20 @@ impl Devices {
         self.step(device, now, |_| {}, |queue, rules, out| queue.fail(id, &refusal(&error), rules, out));
     }
 
+    /// The RPC is answered on the device's behalf, which has no answers of its own.
+    pub fn rpc_answered(&self, device: DeviceId, id: i32, response: &str, now: Timestamp) {
+        let respond = |queue: &mut queue::Queue, rules: &RpcRules, out: &mut queue::Effects| {
+            // It is among the changes that are written a moment later.
+            let _record = queue.respond(id, response, rules, out);
+        };
+        self.step(device, now, |_| {}, respond);
+    }
+
+    /// The RPC is none that the device could be asked: answered on its behalf.
+    pub fn rpc_refused(&self, device: DeviceId, id: i32, response: &str, now: Timestamp) {
+        self.step(device, now, |_| {}, |queue, rules, out| queue.fail(id, response, rules, out));
+    }
+
     /// The bytes of the RPC cannot be written: the device takes none of that length.
     pub fn rpc_unsendable(&self, device: DeviceId, id: i32, now: Timestamp) {
         self.step(

@@ -275,7 +275,7 @@ impl Devices {
             if let UplinkBody::RpcResponse { id, payload } = &uplink.body {
                 self.0.rpcs.respond(target.id(), *id, payload, received, batch);
             }
-            is_followed |= matches!(uplink.body, UplinkBody::Attributes(_));
+            is_followed |= matches!(uplink.body, UplinkBody::Attributes(_) | UplinkBody::SharedAttributes(_));
             targets.push(Target { device: target, unsettled: None });
         }
         let is_empty = batch.len() == before;
@@ -318,9 +318,15 @@ impl Devices {
                     }
                 }
                 UplinkBody::Attributes(samples) => match &uplink.child {
-                    None => check_attributes(Some(device), samples)?,
-                    Some(name) => check_attributes(self.device_by_name(name).as_ref(), samples)?,
+                    None => check_attributes(Some(device), Scope::Client, samples)?,
+                    Some(name) => {
+                        check_attributes(self.device_by_name(name).as_ref(), Scope::Client, samples)?;
+                    }
                 },
+                // No codec says so of a device behind it.
+                UplinkBody::SharedAttributes(samples) => {
+                    check_attributes(Some(device), Scope::Shared, samples)?;
+                }
                 UplinkBody::AttributeRequest { .. } => {
                     if uplink.child.is_some() {
                         let what = "attribute requests of devices behind a gateway";
@@ -367,17 +373,10 @@ impl After {
                     announce(bus, device, received, codec.as_ref(), measurements);
                 }
                 UplinkBody::Attributes(samples) => {
-                    device.state.attributes.lock().settle(Scope::Client, &samples);
-                    if bus.wants(Kinds::ATTRIBUTES) {
-                        bus.announce(Event::Attributes {
-                            device: device.id(),
-                            device_name: device.name(),
-                            profile: device.profile().name.clone(),
-                            ts: received,
-                            scope: Scope::Client,
-                            samples,
-                        });
-                    }
+                    settle_attributes(bus, device, received, Scope::Client, samples);
+                }
+                UplinkBody::SharedAttributes(samples) => {
+                    settle_attributes(bus, device, received, Scope::Shared, samples);
                 }
                 UplinkBody::RpcResponse { .. }
                 | UplinkBody::AttributeRequest { .. }
@@ -405,13 +404,37 @@ fn unsettled(device: &DeviceHandle, batch: &mut Batch) -> Option<After> {
     })
 }
 
-fn check_attributes(known: Option<&DeviceHandle>, samples: &[Sample]) -> Result<(), AcceptError> {
+fn settle_attributes(
+    bus: &Bus,
+    device: &DeviceHandle,
+    received: Timestamp,
+    scope: Scope,
+    samples: Vec<Sample>,
+) {
+    device.state.attributes.lock().settle(scope, &samples);
+    if bus.wants(Kinds::ATTRIBUTES) {
+        bus.announce(Event::Attributes {
+            device: device.id(),
+            device_name: device.name(),
+            profile: device.profile().name.clone(),
+            ts: received,
+            scope,
+            samples,
+        });
+    }
+}
+
+fn check_attributes(
+    known: Option<&DeviceHandle>,
+    scope: Scope,
+    samples: &[Sample],
+) -> Result<(), AcceptError> {
     if !samples.iter().all(|sample| is_valid_key(&sample.key)) {
         return Err(AcceptError::InvalidKey);
     }
     let has_room = match known {
-        Some(device) => device.state.attributes.lock().has_room(Scope::Client, samples),
-        None => attributes::Attributes::default().has_room(Scope::Client, samples),
+        Some(device) => device.state.attributes.lock().has_room(scope, samples),
+        None => attributes::Attributes::default().has_room(scope, samples),
     };
     if has_room { Ok(()) } else { Err(AcceptError::TooManyAttributes) }
 }
@@ -441,6 +464,10 @@ fn keep(
         UplinkBody::Attributes(samples) => {
             let mut held = device.state.attributes.lock();
             held.write_changes(device.id(), Scope::Client, samples, received, batch);
+        }
+        UplinkBody::SharedAttributes(samples) => {
+            let mut held = device.state.attributes.lock();
+            held.write_changes(device.id(), Scope::Shared, samples, received, batch);
         }
         UplinkBody::AttributeRequest { id, client_keys, shared_keys } => {
             answers.push(attributes::answer(device, *id, client_keys, shared_keys));

@@ -42,8 +42,8 @@ pub use id::{
 };
 pub use ota::{ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaTargets, OtaUpdate};
 pub use profile::{
-    CarriedNames, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, TransportKind, VersionPin,
-    Wrapping,
+    CarriedNames, DeadLetterBounds, Envelope, OnFailure, PayloadKind, Profile, Sparkplug, TransportKind,
+    VersionPin, Wrapping,
 };
 pub use profile_limits::{InvalidLimit, ProfileLimits};
 pub use protobuf::{JsonCompatibility, SchemaTexts};

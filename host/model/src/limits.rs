@@ -100,6 +100,11 @@ pub const JSON_DEPTH_MAX: usize = 255;
 /// Largest exponent magnitude of a JSON number that is expanded (device API §8.3).
 pub const JSON_EXPONENT_MAX: u32 = 400;
 
+/// Names of metrics that a profile may have stored as attributes.
+pub const SPARKPLUG_ATTRIBUTE_METRICS_MAX: usize = 256;
+/// What the births of one Sparkplug connection may take in memory together: the names and types of their metrics.
+pub const SPARKPLUG_BIRTH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Longest protobuf schema.
 pub const PROTO_SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// Nesting of blocks in a protobuf schema.

@@ -109,6 +109,33 @@ pub struct MqttTransport {
     /// How protobuf is read: on the `/p` topics, and on the others where `payload` is protobuf.
     #[serde(default, skip_serializing_if = "SchemaTexts::is_empty")]
     pub schemas: SchemaTexts,
+    /// Whether its devices are edge nodes of Sparkplug.
+    #[serde(default)]
+    pub sparkplug: Sparkplug,
+}
+
+/// The part of a profile that concerns Sparkplug B.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Sparkplug {
+    /// Its devices are edge nodes: they speak Sparkplug and nothing else.
+    pub is_on: bool,
+    /// Metrics that are shared attributes, by their name or, with a `*` at the end, by how it begins. `None`: as good as
+    /// none, and said so.
+    pub attribute_metrics: Option<Vec<String>>,
+    /// A will of QoS 0 is let in too: some widespread clients send no other.
+    #[serde(default)]
+    pub will_qos_0: bool,
+}
+
+impl Sparkplug {
+    /// Whether a metric of this name is a shared attribute.
+    pub fn is_attribute(&self, metric: &str) -> bool {
+        let names = self.attribute_metrics.iter().flatten();
+        names.map(String::as_str).any(|name| match name.strip_suffix('*') {
+            Some(beginning) => metric.starts_with(beginning),
+            None => metric == name,
+        })
+    }
 }
 
 /// How the payloads of a profile are read.
@@ -202,6 +229,7 @@ impl MqttTransport {
             acks_refused: false,
             limits: ProfileLimits::default(),
             schemas: SchemaTexts::default(),
+            sparkplug: Sparkplug::default(),
         }
     }
 }
@@ -228,5 +256,19 @@ mod tests {
             panic!("no codec")
         };
         assert_eq!(wrapping, None);
+    }
+
+    // 399: which metrics are attributes.
+    #[test]
+    fn metrics_are_attributes_by_name_or_by_beginning() {
+        let names = ["Properties/*", "Node Control/Rebirth", "a*b"].map(str::to_owned).to_vec();
+        let sparkplug = Sparkplug { is_on: true, attribute_metrics: Some(names), will_qos_0: false };
+        for name in ["Properties/", "Properties/x", "Node Control/Rebirth", "a*b"] {
+            assert!(sparkplug.is_attribute(name), "{name}");
+        }
+        for name in ["Properties", "properties/x", "Node Control/Rebirth2", "axb", ""] {
+            assert!(!sparkplug.is_attribute(name), "{name}");
+        }
+        assert!(!Sparkplug::default().is_attribute("x"));
     }
 }

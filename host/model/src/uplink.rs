@@ -30,6 +30,8 @@ pub enum UplinkBody {
     Telemetry(Vec<Measurement>),
     /// Client attributes.
     Attributes(Vec<Sample>),
+    /// Shared attributes, which a Sparkplug node reports and the server may write. They are not told back to it.
+    SharedAttributes(Vec<Sample>),
     /// The answer to a server-side RPC, as JSON text.
     RpcResponse {
         /// As it came with the request.

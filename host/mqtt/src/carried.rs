@@ -124,6 +124,7 @@ pub(crate) fn unanswerable(decoded: &Decoded) -> Option<AcceptError> {
         UplinkBody::ClientRpc { .. } => Some("client-side RPCs in frames that another device brings"),
         UplinkBody::Telemetry(_)
         | UplinkBody::Attributes(_)
+        | UplinkBody::SharedAttributes(_)
         | UplinkBody::RpcResponse { .. }
         | UplinkBody::Claim { .. } => None,
     });

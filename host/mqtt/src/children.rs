@@ -26,6 +26,7 @@ use crate::deliver;
 use crate::limit;
 use crate::rpc::{self, Asked};
 use crate::session::Session;
+use crate::sparkplug;
 use crate::worker::Worker;
 pub(crate) use latency::Latencies;
 
@@ -201,7 +202,8 @@ pub(crate) fn end_interest(session: &Session) {
 
 /// The connected device has shown a sign of life that counts for those behind it.
 pub(crate) fn hear_all(session: &Session) {
-    if let Some(children) = session.children.get().filter(|_| session.device.pings_for_children()) {
+    let counts = || session.sparkplug.is_some() || session.device.pings_for_children();
+    if let Some(children) = session.children.get().filter(|_| counts()) {
         let at = now();
         children.all().iter().for_each(|child| child.hear(&session.worker, at));
     }
@@ -231,12 +233,18 @@ pub(crate) fn downlink(worker: &Worker, id: SessionId, downlink: &Downlink) -> b
             let asked = Asked { device: child.device.id(), id: *id };
             if !child.is_listening.get() || session.is_closing() {
                 worker.devices.rpc_undelivered(asked.device, asked.id, now());
+            } else if let Some(node) = &session.sparkplug {
+                sparkplug::tell(&session, node, Some(&name), asked.device, downlink);
             } else {
                 rpc::publish(&session, asked, compose(&session, &child, downlink));
             }
         }
         Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) => {
-            if child.is_listening.get() && !session.is_closing() {
+            if !child.is_listening.get() || session.is_closing() {
+                // Lost by contract: whoever connects asks for the state.
+            } else if let Some(node) = &session.sparkplug {
+                sparkplug::tell(&session, node, Some(&name), child.device.id(), downlink);
+            } else {
                 match compose(&session, &child, downlink) {
                     Ok(publishes) => deliver::push(&session, publishes, None),
                     Err(reason) => deliver::give_up(&session, &reason),

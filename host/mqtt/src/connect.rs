@@ -9,11 +9,12 @@ use std::time::Duration;
 use ntex_mqtt::v3::codec::ConnectAckReason as V3Reason;
 use ntex_mqtt::v5::codec::ConnectAckReason as V5Reason;
 use wireglot_device::{AuthRefusal, CertificateRefusal, ConnectClaim, DeviceHandle, RateExceeded, Revoked};
-use wireglot_model::SessionId;
 use wireglot_model::limits::PACKET_BYTES_MAX;
+use wireglot_model::{SessionId, TransportKind};
 
 use crate::entrance::Visitor;
 use crate::limit;
+use crate::sparkplug::{Identity, InvalidWill, Opening};
 use crate::worker::Worker;
 use wireglot_device::now;
 
@@ -27,6 +28,8 @@ pub(crate) struct Admitted {
     pub(crate) session: SessionId,
     /// From where, as far as somebody asks.
     pub(crate) address: Option<IpAddr>,
+    /// As an edge node of Sparkplug.
+    pub(crate) sparkplug: Option<Identity>,
 }
 
 /// Checks the claim and makes the session the device's one session.
@@ -34,8 +37,9 @@ pub(crate) async fn admit(
     worker: &Rc<Worker>,
     visitor: &Visitor,
     claim: &ConnectClaim<'_>,
+    opening: &Opening<'_>,
 ) -> Result<Admitted, Refusal> {
-    let admitted = log_in(worker, visitor, claim).await;
+    let admitted = log_in(worker, visitor, claim, opening).await;
     match &admitted {
         Ok(_) => worker.entrance().welcomed(visitor.address),
         Err(refusal) => worker.entrance().refused(visitor.address, *refusal),
@@ -47,6 +51,7 @@ async fn log_in(
     worker: &Rc<Worker>,
     visitor: &Visitor,
     claim: &ConnectClaim<'_>,
+    opening: &Opening<'_>,
 ) -> Result<Admitted, Refusal> {
     let device = if visitor.certificates.is_empty() {
         worker.devices.authenticate(claim)?
@@ -56,10 +61,19 @@ async fn log_in(
         // Boxed, so that logins without one are not as large.
         Box::pin(worker.devices.authenticate_certificate(&chain, visitor.dates, now())).await?
     };
+    let sparkplug = match &device.profile().profile.transport {
+        TransportKind::Mqtt(mqtt) if mqtt.sparkplug.is_on => {
+            let identity = opening.identity(mqtt.sparkplug.will_qos_0);
+            Some(identity.inspect_err(|error| {
+                tracing::warn!(device = %device.id(), %error, "The CONNECT is none of a Sparkplug edge node; refused.");
+            })?)
+        }
+        TransportKind::Default | TransportKind::Mqtt(_) | TransportKind::Other(_) => None,
+    };
     limit::open(worker, &device)?;
     let session = worker.next_session();
     worker.devices.open_session(&device, session, &worker.mailbox, now())?;
-    Ok(Admitted { device, session, address: visitor.address })
+    Ok(Admitted { device, session, address: visitor.address, sparkplug })
 }
 
 /// A connection that ended before its CONNECT was whole and understood.
@@ -80,6 +94,14 @@ pub(crate) enum Refusal {
     AuthenticationMethod,
     /// As many sessions provision as may at a time.
     TooManyProvision,
+    /// The profile is one of Sparkplug, and this is not how an edge node connects.
+    Sparkplug(InvalidWill),
+}
+
+impl From<InvalidWill> for Refusal {
+    fn from(invalid: InvalidWill) -> Self {
+        Refusal::Sparkplug(invalid)
+    }
 }
 
 impl From<AuthRefusal> for Refusal {
@@ -120,6 +142,7 @@ impl Refusal {
             Refusal::Login(AuthRefusal::OtherTransport)
             | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
             | Refusal::TooManyProvision
+            | Refusal::Sparkplug(_)
             | Refusal::RateLimited => V3Reason::ServiceUnavailable,
         }
     }
@@ -139,6 +162,7 @@ impl Refusal {
             | Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => {
                 V5Reason::ServerUnavailable
             }
+            Refusal::Sparkplug(_) => V5Reason::ServerUnavailable,
             Refusal::RateLimited => V5Reason::ConnectionRateExceeded,
             Refusal::AuthenticationMethod => V5Reason::BadAuthenticationMethod,
             Refusal::TooManyProvision => V5Reason::QuotaExceeded,
@@ -150,7 +174,8 @@ impl Refusal {
     pub(crate) fn v5_disconnect(self) -> u8 {
         match self {
             Refusal::Login(AuthRefusal::OtherTransport) => 0x89,
-            Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored) => 0x83,
+            Refusal::Certificate(CertificateRefusal::OtherTransport | CertificateRefusal::NotStored)
+            | Refusal::Sparkplug(_) => 0x83,
             Refusal::RateLimited => 0x96,
             Refusal::Login(
                 AuthRefusal::UnknownUser
@@ -162,6 +187,19 @@ impl Refusal {
             | Refusal::Revoked
             | Refusal::AuthenticationMethod
             | Refusal::TooManyProvision => u8::from(self.v5_reason()),
+        }
+    }
+
+    /// What an MQTT 5 client is told in words, where its code does not say it all.
+    pub(crate) fn reason_string(self) -> Option<String> {
+        match self {
+            Refusal::Sparkplug(invalid) => Some(invalid.to_string()),
+            Refusal::Login(_)
+            | Refusal::Certificate(_)
+            | Refusal::Revoked
+            | Refusal::RateLimited
+            | Refusal::AuthenticationMethod
+            | Refusal::TooManyProvision => None,
         }
     }
 
@@ -180,6 +218,7 @@ impl Refusal {
             | Refusal::Revoked
             | Refusal::AuthenticationMethod
             | Refusal::RateLimited
+            | Refusal::Sparkplug(_)
             | Refusal::TooManyProvision => false,
         }
     }
@@ -237,6 +276,7 @@ mod tests {
         check(Refusal::AuthenticationMethod, 5, 0x8C, 0x8C);
         check(Refusal::TooManyProvision, 3, 0x97, 0x97);
         check(Refusal::RateLimited, 3, 0x9F, 0x96);
+        check(Refusal::Sparkplug(InvalidWill::Missing), 3, 0x88, 0x83);
     }
 
     #[test]

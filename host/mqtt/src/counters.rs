@@ -67,6 +67,8 @@ counters! {
     publishes_repeated,
     /// Publishes that could not be stored.
     publishes_failed,
+    /// Gaps in the numbers of what Sparkplug nodes say.
+    sparkplug_gaps,
     /// Client-side RPCs.
     client_calls,
     /// Client-side RPCs that nobody answers, or not in time.

@@ -20,7 +20,7 @@ use crate::ack::Close;
 use crate::protobuf;
 use crate::rpc::Asked;
 use crate::session::{Publication, Session};
-use crate::{children, client_rpc, rpc};
+use crate::{children, client_rpc, rpc, sparkplug};
 use wireglot_device::now;
 
 /// Delivers what came through the mailbox.
@@ -38,7 +38,10 @@ pub(crate) fn downlink(session: &Session, downlink: Downlink) {
     };
     // Only a subscription makes the interest (device API §2.6).
     if let Some(family) = family {
-        send(session, family, &downlink);
+        match &session.sparkplug {
+            None => send(session, family, &downlink),
+            Some(node) => sparkplug::tell(session, node, None, session.device.id(), &downlink),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use wireglot_model::limits::CONNECT_TIMEOUT_S;
 
 use crate::addresses::{Addresses, WrongLogins};
 use crate::connect::{Broken, Refusal};
-use crate::preface::{FirstPacket, Version};
+use crate::preface::{Beginning, FirstPacket, Version};
 use crate::proxy::{ProxyHeader, Source};
 use crate::tls::Tls;
 use crate::worker::Worker;
@@ -33,6 +33,8 @@ pub(crate) struct Visitor {
     /// The chain of certificates that the client has shown, its own first.
     pub(crate) certificates: Vec<CertificateDer<'static>>,
     pub(crate) dates: Dates,
+    /// Its CONNECT asks for no session beyond the connection; as far as there is a will in it.
+    pub(crate) is_clean: bool,
 }
 
 impl Entrance {
@@ -104,8 +106,8 @@ async fn said_by_proxy(io: &Io) -> Result<Source, Broken> {
 pub(crate) async fn serve(worker: &std::rc::Rc<Worker>, io: &Io) -> Result<(), Broken> {
     let arrival = async {
         let address = worker.entrance().greet(worker, io).await?;
-        let version = first_packet(io).await?;
-        Ok((Visitor { address, certificates: Vec::new(), dates: Dates::Count }, version))
+        let Beginning { version, is_clean } = first_packet(io).await?;
+        Ok((Visitor { address, certificates: Vec::new(), dates: Dates::Count, is_clean }, version))
     };
     let (visitor, version) = timeout(Seconds(CONNECT_TIMEOUT_S), arrival).await.map_err(|()| Broken)??;
     match version {
@@ -126,10 +128,10 @@ pub(crate) async fn serve_tls(worker: &std::rc::Rc<Worker>, io: Io, tls: Tls) ->
                 return Err(Broken);
             }
         };
-        let version = first_packet(&io).await?;
+        let Beginning { version, is_clean } = first_packet(&io).await?;
         let shown = io.query::<PeerCertChain<'static>>();
         let certificates = shown.as_ref().map(|PeerCertChain(chain)| chain.clone()).unwrap_or_default();
-        Ok((io, Visitor { address, certificates, dates: tls.client_dates }, version))
+        Ok((io, Visitor { address, certificates, dates: tls.client_dates, is_clean }, version))
     };
     // Of its own, so that a session does not carry the memory of its handshake.
     let arrival = Box::pin(timeout(Seconds(CONNECT_TIMEOUT_S), arrival));
@@ -140,9 +142,9 @@ pub(crate) async fn serve_tls(worker: &std::rc::Rc<Worker>, io: Io, tls: Tls) ->
     }
 }
 
-async fn first_packet<F>(io: &Io<F>) -> Result<Version, Broken> {
+async fn first_packet<F>(io: &Io<F>) -> Result<Beginning, Broken> {
     match io.recv(&FirstPacket).await {
-        Ok(Some(version)) => Ok(version),
+        Ok(Some(beginning)) => Ok(beginning),
         Ok(None) | Err(_) => Err(Broken),
     }
 }

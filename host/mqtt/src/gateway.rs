@@ -26,6 +26,7 @@ use crate::publish::{Incoming, Owed, of_server, take_unknown};
 use crate::session::{Line, Session};
 use crate::{deliver, limit};
 use parts::Publish;
+pub(crate) use parts::points_of;
 
 /// `reason` of a device that was let go because a rate limit was passed (gateway API §4.4).
 const RATE_EXCEEDED: u8 = 150;

@@ -35,6 +35,7 @@ mod reactor;
 mod rpc;
 mod session;
 mod session_limits;
+mod sparkplug;
 mod subscribe;
 mod tls;
 mod trace;

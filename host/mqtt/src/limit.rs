@@ -7,7 +7,7 @@ use std::time::Instant;
 use ntex_mqtt::QoS;
 use wireglot_device::{Charge, DeviceHandle, RateExceeded, Speaker, now};
 use wireglot_model::{Decoded, Timestamp};
-use wireglot_route::{ProfileTopics, Subscription, subscription};
+use wireglot_route::{ProfileTopics, Subscription, is_sparkplug_filter, subscription};
 
 use crate::session::Session;
 use crate::subscribe::{Grant, Subscriptions};
@@ -66,6 +66,12 @@ pub(crate) fn subscribe(
     filter: &str,
     requested: QoS,
 ) -> Grant {
+    if session.sparkplug.is_some() {
+        return match is_sparkplug_filter(filter) {
+            true => subscriptions.subscribe_without_effect(filter, requested),
+            false => Grant::Refused,
+        };
+    }
     if is_refused(session, topics, filter) {
         return subscriptions.subscribe_without_effect(filter, requested);
     }

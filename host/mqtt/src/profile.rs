@@ -10,8 +10,8 @@ use wireglot_codec::{CodecBinding, DecodeFailure, Frame};
 use wireglot_device::{AcceptError, ProfileState};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
-    CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Timestamp,
-    Uplink, UplinkBody, Webhook, Wrapping,
+    CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Sparkplug,
+    Timestamp, Uplink, UplinkBody, Webhook, Wrapping,
 };
 use wireglot_proto::ProtoSchemas;
 use wireglot_route::{Family, Format, ProfileTopics, Route, facts, uplink};
@@ -37,6 +37,8 @@ pub(crate) struct ProfileView {
     pub(crate) responder: Option<CodecBinding>,
     /// What its devices call is asked there; `None`: whatever the server's settings say.
     pub(crate) webhook: Option<Arc<Webhook>>,
+    /// Its devices are edge nodes of Sparkplug.
+    pub(crate) sparkplug: Option<Sparkplug>,
 }
 
 /// A payload that could not be read, or that nobody could take.
@@ -104,6 +106,7 @@ impl ProfileView {
                 limits: Arc::default(),
             }),
             webhook: state.profile.client_rpc.webhook.clone().map(Arc::new),
+            sparkplug: Some(mqtt.sparkplug).filter(|sparkplug| sparkplug.is_on),
             state,
         }
     }

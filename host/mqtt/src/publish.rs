@@ -23,7 +23,7 @@ use crate::session::{Line, Session};
 use crate::session_limits;
 use crate::trace::{Seen, Told, Watch};
 use crate::window::Delivery;
-use crate::{children, gateway, limit, ota};
+use crate::{children, gateway, limit, ota, sparkplug};
 use wireglot_device::now;
 
 /// A publish as it came in.
@@ -85,6 +85,8 @@ enum Debt {
     Limited,
     /// What a gateway said for others.
     Parts(Verdict, OnFailure),
+    /// The death of an edge node, which takes its leave.
+    Farewell,
 }
 
 impl Drop for Owed {
@@ -133,6 +135,10 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
 fn receive(session: &Rc<Session>, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
+    if let Some(node) = &session.sparkplug {
+        session.hear(received);
+        return sparkplug::receive(session, node, &view, incoming, received, owed);
+    }
     if let Some(id) = session_limits::asked(&view, incoming) {
         owed.debt = Debt::SessionLimits(id);
         return follow(session, owed);
@@ -243,6 +249,12 @@ pub(crate) fn take_unknown(session: &Session, mut owed: Owed) {
     follow(session, owed);
 }
 
+/// Takes the leave of an edge node: its session ends behind the acknowledgement.
+pub(crate) fn take_farewell(session: &Session, mut owed: Owed) {
+    owed.debt = Debt::Farewell;
+    follow(session, owed);
+}
+
 /// What the server itself writes for the device of a session; nobody is answered.
 pub(crate) fn of_server(session: &Rc<Session>) -> Owed {
     session.window.enter(0);
@@ -314,6 +326,7 @@ pub(crate) fn done(mut owed: Owed, outcome: Outcome) {
         }
         Debt::SessionLimits(id) => session_limits::answer(session, id),
         Debt::Parts(verdict, on_failure) => gateway::done(session, verdict, on_failure, reply),
+        Debt::Farewell => session.close_as_asked(),
         Debt::DeadLetter(..)
         | Debt::UnknownTopic
         | Debt::NoFrame
@@ -328,7 +341,7 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
     let session = &owed.session;
     let counters = &session.worker.counters;
     let (fault, on_failure) = match owed.debt {
-        Debt::Message(_) | Debt::Download => {
+        Debt::Message(_) | Debt::Download | Debt::Farewell => {
             counters.publishes_accepted.count();
             return Ok(Ack::positive(proof));
         }
@@ -490,6 +503,33 @@ pub(crate) fn bury(
     let raw = sender.keeps_raw(&letter).then_some(sender.frame_received);
     let bounds = sender.view.dead_letters;
     if let Err((_, owed)) = session.worker.ingest.bury(sender.device, letter, bounds, raw, owed) {
+        fail(&owed);
+    }
+}
+
+/// The same for what cannot be used of a message, beside the parts that can.
+pub(crate) fn bury_beside(
+    session: &Session,
+    mut parts: Parts,
+    sender: &Sender<'_>,
+    incoming: &Incoming<'_>,
+    received: Timestamp,
+    unread: Unread,
+    mut owed: Owed,
+) {
+    let fault = unread.fault;
+    if fault == Fault::Host {
+        return fail(&owed);
+    }
+    let letter = sender.letter(incoming.topic, incoming.payload, received, unread);
+    let ingest = &session.worker.ingest;
+    if sender.keeps_raw(&letter) {
+        let raw = incoming.raw(sender.view, sender.envelope);
+        ingest.add_raw(&mut parts, sender.device, sender.frame_received, letter.codec.as_ref(), raw);
+    }
+    ingest.add_letter(&mut parts, letter, sender.view.dead_letters);
+    owed.debt = Debt::DeadLetter(fault, sender.on_failure);
+    if let Err((_, owed)) = ingest.accept_parts(parts, owed) {
         fail(&owed);
     }
 }

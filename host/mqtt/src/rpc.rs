@@ -10,7 +10,7 @@ use wireglot_model::{DeviceId, Downlink};
 
 use crate::deliver::{compose, give_up, push};
 use crate::session::Session;
-use crate::{children, limit};
+use crate::{children, limit, sparkplug};
 
 /// An RPC on its way to a device: the session's own, or one behind it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,10 @@ pub(crate) fn deliver(session: &Session, id: i32, downlink: &Downlink) {
         // It was sent to the session before this one, or the subscription has gone meanwhile.
         return session.worker.devices.rpc_undelivered(asked.device, id, now());
     };
-    publish(session, asked, compose(session, family, downlink));
+    match &session.sparkplug {
+        None => publish(session, asked, compose(session, family, downlink)),
+        Some(node) => sparkplug::tell(session, node, None, asked.device, downlink),
+    }
 }
 
 /// Publishes an RPC; the error says why there is nothing to publish.
@@ -74,6 +77,9 @@ pub(crate) fn written(session: &Session, asked: Asked, id: Option<NonZeroU16>) {
         None => Written::Finally,
     };
     session.worker.devices.rpc_written(asked.device, asked.id, how, now());
+    if session.sparkplug.is_some() {
+        sparkplug::answer(session, asked);
+    }
 }
 
 /// A publish of an RPC cannot be written: it is longer than the device takes.

@@ -30,6 +30,7 @@ use crate::ota::Downloads;
 use crate::profile::ProfileView;
 use crate::publish::Answer;
 use crate::rpc::Asked;
+use crate::sparkplug::{self, Node};
 use crate::subscribe::Subscriptions;
 use crate::window::Window;
 use crate::worker::Worker;
@@ -52,6 +53,8 @@ pub(crate) struct Session {
     pub(crate) calls: RefCell<Waiting>,
     /// The devices behind it, as soon as there are some.
     pub(crate) children: OnceCell<Box<Children>>,
+    /// It is that of an edge node.
+    pub(crate) sparkplug: Option<Box<Node>>,
     /// What is kept of the device and its profile, and as of which change of the registry.
     view: RefCell<Rc<ProfileView>>,
     name: RefCell<Arc<str>>,
@@ -167,6 +170,7 @@ impl Session {
             downloads: Downloads::default(),
             calls: RefCell::default(),
             children: OnceCell::new(),
+            sparkplug: admitted.sparkplug.map(|identity| Box::new(Node::new(identity))),
             view: RefCell::new(view),
             name: RefCell::new(name),
             seen: Cell::new(seen),
@@ -176,6 +180,7 @@ impl Session {
             is_heard: Cell::new(false),
         });
         worker.enter(&session);
+        sparkplug::begin(&session);
         if worker.is_draining() {
             session.window.shut();
         }
@@ -298,6 +303,7 @@ impl Drop for Owner {
         // The end of a session counts as a message (device API §17), and cannot be refused.
         let _counted = limit::message(session);
         session.worker.devices.close_session(&session.device, session.id, now());
+        sparkplug::end(session);
         session.worker.leave(session.id);
     }
 }

@@ -97,6 +97,11 @@ impl Subscriptions {
         true
     }
 
+    /// Makes both interests without a subscription: whoever they are of is told on topics of its own.
+    pub(crate) fn hear_unasked(&mut self) {
+        (self.updates, self.rpcs, self.has_news) = (Some(Family::V1), Some(Family::V1), true);
+    }
+
     /// On which topics RPCs go out, if at all.
     pub(crate) fn rpcs(&self) -> Option<Family> {
         self.rpcs

@@ -15,4 +15,5 @@ mod ota;
 mod provision;
 mod publish;
 mod rpc;
+mod sparkplug;
 mod subscribe;

@@ -149,6 +149,7 @@ impl Excerpt {
                 UplinkBody::Telemetry(measurements.iter().filter_map(|one| self.measurement(one)).collect())
             }
             UplinkBody::Attributes(samples) => UplinkBody::Attributes(self.samples(samples)),
+            UplinkBody::SharedAttributes(samples) => UplinkBody::SharedAttributes(self.samples(samples)),
             UplinkBody::RpcResponse { id, payload } => {
                 UplinkBody::RpcResponse { id: *id, payload: cut(payload) }
             }
@@ -199,7 +200,7 @@ impl Excerpt {
 fn values_of(body: &UplinkBody) -> usize {
     match body {
         UplinkBody::Telemetry(measurements) => measurements.iter().map(|one| one.samples.len()).sum(),
-        UplinkBody::Attributes(samples) => samples.len(),
+        UplinkBody::Attributes(samples) | UplinkBody::SharedAttributes(samples) => samples.len(),
         UplinkBody::AttributeRequest { client_keys, shared_keys, .. } => {
             client_keys.len() + shared_keys.len()
         }

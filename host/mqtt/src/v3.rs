@@ -17,6 +17,7 @@ use crate::converse::{Dialect, Next, converse, hang_up};
 use crate::entrance::Visitor;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Client, Publication, Session};
+use crate::sparkplug::{Opening, Will};
 use crate::subscribe::Grant;
 use crate::whole::Whole;
 use crate::worker::Worker;
@@ -81,7 +82,14 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
     };
-    let admitted = match admit(worker, &visitor, &claim).await {
+    let will = packet.last_will.as_ref().map(|will| Will {
+        topic: &will.topic,
+        payload: &will.message,
+        qos: will.qos,
+        is_retained: will.retain,
+    });
+    let opening = Opening { will, is_clean: visitor.is_clean };
+    let admitted = match admit(worker, &visitor, &claim, &opening).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(worker, io, refusal).await,
     };

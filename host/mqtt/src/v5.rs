@@ -21,6 +21,7 @@ use crate::converse::{Dialect, Next, converse, hang_up};
 use crate::entrance::Visitor;
 use crate::publish::{Answer, Incoming, publish};
 use crate::session::{self, Client, Publication, Session};
+use crate::sparkplug::{Opening, Will};
 use crate::subscribe::Grant;
 use crate::whole::Whole;
 use crate::worker::Worker;
@@ -104,9 +105,16 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
     };
+    let will = packet.last_will.as_ref().map(|will| Will {
+        topic: &will.topic,
+        payload: &will.message,
+        qos: will.qos,
+        is_retained: will.retain,
+    });
+    let opening = Opening { will, is_clean: visitor.is_clean };
     let admitted = match &packet.auth_method {
         Some(_) => Err(Refusal::AuthenticationMethod),
-        None => admit(worker, &visitor, &claim).await,
+        None => admit(worker, &visitor, &claim, &opening).await,
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
@@ -137,7 +145,9 @@ pub(crate) async fn serve<F>(worker: &Rc<Worker>, io: &Io<F>, visitor: Visitor) 
 
 pub(crate) async fn refuse<F>(worker: &Worker, io: &Io<F>, refusal: Refusal) -> Result<(), Broken> {
     worker.counters.connects_refused.count();
-    let ack = Box::new(ConnectAck { reason_code: refusal.v5_reason(), ..ConnectAck::default() });
+    let reason_string = refusal.reason_string().map(ByteString::from);
+    let ack = ConnectAck { reason_code: refusal.v5_reason(), reason_string, ..ConnectAck::default() };
+    let ack = Box::new(ack);
     let written = io.encode(Encoded::Packet(Packet::ConnectAck(ack)), &codec::Codec::new());
     // DISCONNECT, two bytes, the reason, no properties. Written by hand: ntex-mqtt knows only the codes of MQTT 5.
     let said = io.encode_slice(&[0xE0, 0x02, refusal.v5_disconnect(), 0x00]);

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: from the text of a schema to a message and what is refused on the way (`schema.rs`), what a
 //! message becomes, field by field (`shape.rs`), bytes to samples (`read.rs`), what is printed as JSON (`print.rs`), JSON
-//! into a message (`fill.rs`), and the messages that every profile knows (`fixed.rs`, those of gateways: `gateway.rs`).
+//! into a message (`fill.rs`), the messages that every profile knows (`fixed.rs`, those of gateways: `gateway.rs`), and
+//! those of Sparkplug B (`sparkplug.rs`).
 //!
 //! It guards that a value is what printing the message as proto3 JSON and reading that JSON by device API §8 would make of
 //! it, without the text in between, and that no payload can panic, nest or grow without bound. Two things are better than
@@ -18,6 +19,7 @@ mod print;
 mod read;
 mod schema;
 mod shape;
+mod sparkplug;
 
 pub use fixed::{
     attribute_request, claim, client_rpc, provision_request, write_attribute_delete,
@@ -30,6 +32,10 @@ pub use gateway::{
     write_gateway_rpc_request,
 };
 pub use schema::{Schema, SchemaError};
+pub use sparkplug::{
+    BD_SEQ, DataType, SparkplugCommand, SparkplugMetric, SparkplugPayload, SparkplugValues, sparkplug_params,
+    sparkplug_wrapped,
+};
 
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use wireglot_model::protobuf::{RPC_REQUEST_SCHEMA, RPC_RESPONSE_SCHEMA};

@@ -37,6 +37,7 @@ mod routes;
 mod rpc;
 mod sessions;
 mod shape;
+mod sparkplug_shape;
 mod telemetry;
 mod trace;
 mod users;

@@ -16,7 +16,7 @@ use wireglot_model::{
 
 use crate::profile_schemas::{read_compatibility, read_schemas, write_compatibility, write_schemas};
 use crate::shape::{entity, package_id};
-use crate::{client_rpc_shape, provision_shape};
+use crate::{client_rpc_shape, provision_shape, sparkplug_shape};
 
 /// Why a JSON value is not a profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,12 +57,15 @@ const MODELLED_PAYLOAD: [&str; 16] = [
     "enableCompatibilityWithJsonPayloadFormat",
     "useJsonPayloadFormatForDefaultDownlinkTopics",
 ];
-const MODELLED_TRANSPORT: [&str; 5] = [
+const MODELLED_TRANSPORT: [&str; 8] = [
     "type",
     "deviceTelemetryTopic",
     "deviceAttributesTopic",
     "deviceAttributesSubscribeTopic",
     "sendAckOnValidationException",
+    sparkplug_shape::SPARKPLUG,
+    sparkplug_shape::ATTRIBUTE_METRICS,
+    sparkplug_shape::WILL_QOS_0,
 ];
 /// Our own members: telemetry older than so many days is removed;
 const RETENTION: &str = "retentionDays";
@@ -134,6 +137,7 @@ fn read_transport(kind: &str, transport: &Json) -> Result<TransportKind, Invalid
                 acks_refused: read_acks_refused(transport)?,
                 limits: read_limits(payload)?,
                 schemas: read_schemas(payload)?,
+                sparkplug: sparkplug_shape::read(transport)?,
             }))
         }
         "COAP" | "LWM2M" | "SNMP" => Ok(TransportKind::Other(kind.to_owned())),
@@ -360,15 +364,6 @@ fn remove(shape: &mut Json, pointer: &str, members: &[&str]) {
 pub(crate) fn profile(state: &ProfileState, tenant: TenantId) -> Json {
     let profile = &state.profile;
     let mut shape = defaults();
-    if let TransportKind::Mqtt(_) = profile.transport {
-        overlay(
-            &mut shape,
-            json!({"profileData": {"transportConfiguration": {
-                "sparkplug": false,
-                "sparkplugAttributesMetricNames": null,
-            }}}),
-        );
-    }
     // Whoever saved the profile has written this text from JSON.
     overlay(&mut shape, serde_json::from_str(&profile.passthrough).unwrap_or(Json::Null));
     overlay(&mut shape, modelled(profile, tenant));
@@ -477,6 +472,9 @@ fn write_mqtt(mqtt: &MqttTransport) -> Json {
         "deviceAttributesTopic": mqtt.attributes_topic,
         "deviceAttributesSubscribeTopic": mqtt.attributes_subscribe_topic,
         "transportPayloadTypeConfiguration": payload,
+        sparkplug_shape::SPARKPLUG: mqtt.sparkplug.is_on,
+        sparkplug_shape::ATTRIBUTE_METRICS: mqtt.sparkplug.attribute_metrics,
+        sparkplug_shape::WILL_QOS_0: mqtt.sparkplug.will_qos_0,
     })
 }
 

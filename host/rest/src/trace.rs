@@ -218,6 +218,7 @@ fn write_uplink(uplink: &Uplink) -> Json {
             json!({"telemetry": written.collect::<Vec<_>>()})
         }
         UplinkBody::Attributes(samples) => json!({"attributes": values(samples)}),
+        UplinkBody::SharedAttributes(samples) => json!({"sharedAttributes": values(samples)}),
         UplinkBody::RpcResponse { id, payload } => json!({"rpcResponse": {"id": id, "payload": payload}}),
         UplinkBody::AttributeRequest { id, client_keys, shared_keys } => {
             json!({"attributeRequest": {"id": id, "clientKeys": client_keys, "sharedKeys": shared_keys}})

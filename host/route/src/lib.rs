@@ -1,7 +1,8 @@
 //! Topics to meanings and back. Pure: no payload, no I/O, no allocation on the way up.
 //!
 //! Read in this order: what a profile brings along (`ProfileTopics`), what a publish means (`uplink`, `facts`), what a
-//! SUBSCRIBE gets (`subscription`), what gateways say (`gateway.rs`), where answers go (the two `…_topic` functions), and how a filter matches
+//! SUBSCRIBE gets (`subscription`), what gateways say (`gateway.rs`) and what edge nodes of Sparkplug (`sparkplug.rs`),
+//! where answers go (the two `…_topic` functions), and how a filter matches
 //! (`filter.rs`). The order of the tests in `uplink` is the order of device API §5.1 and is visible to devices:
 //! a wide filter of a profile takes the topics of the calls that come after it.
 
@@ -9,12 +10,17 @@ mod device_v1;
 mod device_v2;
 mod filter;
 mod gateway;
+mod sparkplug;
 mod subscribe;
 
 pub use filter::matches;
 pub use gateway::{
     GATEWAY_ATTRIBUTES, GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_DISCONNECT, GATEWAY_PREFIX, GATEWAY_RPC,
     GatewayRoute, GatewayUplink, gateway_raw_topic, gateway_uplink,
+};
+pub use sparkplug::{
+    SparkplugRoute, SparkplugTopic, SparkplugTopicError, SparkplugType, Verb, is_sparkplug_filter, sparkplug,
+    sparkplug_command_topic,
 };
 pub use subscribe::{Subscription, subscription};
 

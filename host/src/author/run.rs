@@ -144,7 +144,7 @@ fn for_people(decoded: &Decoded) -> String {
                     out.push_str(&format!("telemetry{device} at {time}\n{}", samples(&measurement.samples)));
                 }
             }
-            UplinkBody::Attributes(more) => {
+            UplinkBody::Attributes(more) | UplinkBody::SharedAttributes(more) => {
                 out.push_str(&format!("attributes{device}\n{}", samples(more)));
             }
             UplinkBody::RpcResponse { id, payload } => {
@@ -200,6 +200,7 @@ fn message(uplink: Uplink) -> anyhow::Result<Json> {
             json!({ "telemetry": rows })
         }
         UplinkBody::Attributes(samples) => json!({ "attributes": values(&samples)? }),
+        UplinkBody::SharedAttributes(samples) => json!({ "sharedAttributes": values(&samples)? }),
         UplinkBody::RpcResponse { id, payload } => {
             json!({ "rpcResponse": { "id": id, "payload": document(&payload)? } })
         }

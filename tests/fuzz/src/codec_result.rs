@@ -81,7 +81,9 @@ fn check_decoded(decoded: &Decoded) {
                 assert!(is_json(json));
             }
             UplinkBody::AttributeRequest { .. } => {}
-            UplinkBody::Claim { .. } => panic!("the contract of codecs has no claims"),
+            UplinkBody::SharedAttributes(_) | UplinkBody::Claim { .. } => {
+                panic!("the contract of codecs has neither claims nor shared attributes")
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod json_conversion;
 pub mod protobuf_payload;
 pub mod provision_body;
 pub mod rpc_body;
+pub mod sparkplug_payload;
 pub mod topic_routing;
 
 #[cfg(feature = "codec")]
@@ -20,7 +21,10 @@ pub use codec::native;
 pub use wireglot_codec::fuzzing;
 
 pub use wireglot_proto as proto;
-pub use wireglot_proto::{ProtoSchemas, attribute_request, claim, client_rpc, provision_request};
+pub use wireglot_proto::{
+    DataType, ProtoSchemas, SparkplugCommand, SparkplugPayload, SparkplugValues, attribute_request, claim,
+    client_rpc, provision_request, sparkplug_params, sparkplug_wrapped,
+};
 
 // A target names its subject as `crate::…`, which is the same path here and in the crate under test.
 pub use wireglot_route::{

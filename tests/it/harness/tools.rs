@@ -43,6 +43,23 @@ pub(crate) fn sdk(server: &Server, token: &str, script: &str, arguments: &[&str]
     run(command, server, token)
 }
 
+/// Runs a script of `tests/it/clients` in Python, with pysparkplug at hand.
+#[track_caller]
+pub(crate) fn sparkplug_python(server: &Server, token: &str, script: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.arg(LIMIT_S).arg(folders::tool("sparkplug/bin/python")).arg(client(script)).args(arguments);
+    run(command, server, token)
+}
+
+/// Runs a script of `tests/it/clients` in Node, with sparkplug-client at hand.
+#[track_caller]
+pub(crate) fn sparkplug_node(server: &Server, token: &str, script: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.args([LIMIT_S, "node"]).arg(client(script)).args(arguments);
+    command.env("NODE_PATH", folders::tool("sparkplug-node/node_modules"));
+    run(command, server, token)
+}
+
 /// Runs a `wireglot` command against the server, logged in as its administrator.
 #[track_caller]
 pub(crate) fn operator(server: &Server, arguments: &[&str]) -> String {

@@ -445,12 +445,12 @@ fn decode(
 }
 
 /// How many values a part has that count against a rate limit.
-fn points_of(body: &UplinkBody) -> usize {
+pub(crate) fn points_of(body: &UplinkBody) -> usize {
     match body {
         UplinkBody::Telemetry(measurements) => {
             measurements.iter().map(|measurement| measurement.samples.len()).sum()
         }
-        UplinkBody::Attributes(samples) => samples.len(),
+        UplinkBody::Attributes(samples) | UplinkBody::SharedAttributes(samples) => samples.len(),
         UplinkBody::RpcResponse { .. }
         | UplinkBody::AttributeRequest { .. }
         | UplinkBody::ClientRpc { .. }
