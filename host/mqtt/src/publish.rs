@@ -128,17 +128,17 @@ pub(crate) fn publish(session: &Rc<Session>, incoming: &Incoming<'_>) {
         calls: Vec::new(),
         reply: None,
     };
-    if delivery == Delivery::New { receive(session, incoming, owed) } else { follow(session, owed) }
+    match &session.sparkplug {
+        _ if delivery != Delivery::New => follow(session, owed),
+        Some(node) => sparkplug::receive(session, node, incoming, owed),
+        None => receive(session, incoming, owed),
+    }
 }
 
 /// The path of one message; its end is in `done`.
 fn receive(session: &Rc<Session>, incoming: &Incoming<'_>, mut owed: Owed) {
     let received = now();
     let view = session.view();
-    if let Some(node) = &session.sparkplug {
-        session.hear(received);
-        return sparkplug::receive(session, node, &view, incoming, received, owed);
-    }
     if let Some(id) = session_limits::asked(&view, incoming) {
         owed.debt = Debt::SessionLimits(id);
         return follow(session, owed);
@@ -161,8 +161,7 @@ fn receive(session: &Rc<Session>, incoming: &Incoming<'_>, mut owed: Owed) {
             }
             owed.debt = Debt::Message(family);
             owed.calls = client_rpc::calls_in(&decoded);
-            let raw = view.keeps_raw && codec.is_some();
-            let raw = raw.then(|| incoming.raw(&view, None));
+            let raw = (view.keeps_raw && codec.is_some()).then(|| incoming.raw(&view, None));
             let seen = watch.and_then(|watch| {
                 let told = Told { device, view: &view, incoming, received };
                 watch.decoded(worker.ingest.bus(), &told, &decoded, codec.as_ref())

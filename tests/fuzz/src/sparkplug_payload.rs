@@ -51,6 +51,12 @@ fn check_value(kind: DataType, value: &Value) {
         let again = SparkplugPayload::read(&payload).expect("what is written can be read");
         let metric = again.metrics.first().expect("a command has a metric");
         let back = metric.value(kind, &mut SparkplugValues::default());
-        assert_eq!(back, Ok(Some(value.clone())), "{kind:?}");
+        match (&back, value) {
+            // One that came as a double, and goes out as its type says.
+            (Ok(Some(Value::Double(back))), Value::Double(sent)) if kind == DataType::Float => {
+                assert_eq!(*back as f32, *sent as f32);
+            }
+            _ => assert_eq!(back, Ok(Some(value.clone())), "{kind:?}"),
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use wireglot_codec::Frame;
-use wireglot_device::{Charge, ChildProfile, DeviceHandle, Parts, RateExceeded, Speaker};
+use wireglot_device::{Charge, ChildProfile, DeviceHandle, Parts, RateExceeded, Speaker, now};
 use wireglot_model::value::write_json_string;
 use wireglot_model::{
     CodecStamp, Decoded, FailureStage, Fault, Measurement, Sample, Sparkplug, Timestamp, Uplink, UplinkBody,
@@ -60,14 +60,10 @@ struct Message<'a> {
 }
 
 /// The path of one message, as in `publish.rs`.
-pub(crate) fn receive(
-    session: &Rc<Session>,
-    node: &Node,
-    view: &ProfileView,
-    incoming: &Incoming<'_>,
-    received: Timestamp,
-    owed: Owed,
-) {
+pub(crate) fn receive(session: &Rc<Session>, node: &Node, incoming: &Incoming<'_>, owed: Owed) {
+    let received = now();
+    session.hear(received);
+    let view = &*session.view();
     let topic = match sparkplug(incoming.topic) {
         Ok(SparkplugRoute::Message(topic)) => Ok(topic),
         Ok(SparkplugRoute::State) => {
