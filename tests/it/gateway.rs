@@ -239,7 +239,6 @@ fn a_device_that_is_deleted_while_it_is_connected_is_made_anew() {
     let latest = server.rest().latest("Device A");
     assert_eq!(latest, BTreeMap::from([("new".to_owned(), json!(2))]), "nothing of the old one");
     is_asked(&server, &mut gateway, "Device A", 0);
-    // An answer for a device that nobody knows makes none.
     hears_nothing(&mut gateway);
 }
 

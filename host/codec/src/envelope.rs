@@ -119,10 +119,13 @@ fn f_port(object: &Json, name: &str) -> Result<Option<u8>, EnvelopeError> {
     Ok((port > 0).then_some(port))
 }
 
-/// A server's clock is right as long as it makes sense; else ours is.
 fn receipt(stated: Option<&Json>, received: Timestamp) -> Timestamp {
+    received_at(stated.and_then(Json::as_str).and_then(Timestamp::parse_rfc3339), received)
+}
+
+/// When a frame was received by whoever brings it: their clock is right as long as it makes sense; else ours is.
+pub fn received_at(stated: Option<Timestamp>, received: Timestamp) -> Timestamp {
     let latest = received.0.saturating_add(ENVELOPE_AHEAD_MS_MAX);
-    let stated = stated.and_then(Json::as_str).and_then(Timestamp::parse_rfc3339);
     stated.filter(|stated| (ENVELOPE_TIME_MS_MIN..=latest).contains(&stated.0)).unwrap_or(received)
 }
 

@@ -202,6 +202,8 @@ impl Devices {
             profile.put_into(&mut batch);
             batch.put_device(&record);
             let renamed = (stored_name != record.name).then(|| (stored_name, record.name.clone()));
+            count_child(&tables, &device.state.record.load().info, |count| count.saturating_sub(1));
+            count_child(&tables, &info, |count| count + 1);
             tables.replace_record(&device, DeviceRecord::new(record, profile));
             self.changed();
             let committed = self.0.queue_record(&device, batch);
@@ -267,8 +269,12 @@ impl Inner {
     pub(crate) fn queue_record(
         &self,
         device: &DeviceHandle,
-        batch: Batch,
+        mut batch: Batch,
     ) -> impl Future<Output = Result<(), DeviceError>> + Send + 'static + use<> {
+        // One that a gateway has just made may not be in the store yet: a part of it alone would be of nobody.
+        if device.unsettled().is_some() {
+            device.put_into(&mut batch);
+        }
         let save = device.state.saves.fetch_add(1, Ordering::AcqRel) + 1;
         let committed = self.queue(batch);
         let device = device.clone();

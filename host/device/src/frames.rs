@@ -133,7 +133,7 @@ impl Devices {
             batch.raw_frame(key.number, &RawFrame { traces, codec: codec.cloned(), ..frame });
         }
         batch.delete_dead_letter(sequence);
-        let committed = self.0.queue(batch);
+        let committed = self.queue_after(batch, after.as_ref());
         let bus = self.0.bus.clone();
         Ok(async move {
             committed.await?;

@@ -78,7 +78,7 @@ impl Devices {
             if known.id() == gateway.id() {
                 return Err(AcceptError::OwnName);
             }
-            self.connect_through(&known, gateway);
+            self.connect_through(&known, gateway)?;
             return Ok(known);
         }
         check_name(name)?;
@@ -178,11 +178,15 @@ impl Devices {
     }
 
     /// Notes behind which gateway a device is that was there before.
-    fn connect_through(&self, device: &DeviceHandle, gateway: &DeviceHandle) {
+    fn connect_through(&self, device: &DeviceHandle, gateway: &DeviceHandle) -> Result<(), AcceptError> {
         if device.state.record.load().info.gateway == Some(gateway.id()) {
-            return;
+            return Ok(());
         }
         let tables = &mut *self.0.tables.write();
+        // Since it was found: it must not come back under its name.
+        if device.is_deleted() {
+            return Err(AcceptError::Deleted);
+        }
         let held = device.state.record.load_full();
         let stored = held.device.clone();
         let mut info = match serde_json::from_str(&stored.additional_info) {
@@ -198,6 +202,7 @@ impl Devices {
         tables.replace_record(device, record);
         device.state.saves.fetch_add(1, Ordering::AcqRel);
         self.changed();
+        Ok(())
     }
 
     /// Tells the gateway behind which `device` is, or was, by an RPC that waits for it for a day (gateway API §7).

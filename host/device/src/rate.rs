@@ -287,19 +287,24 @@ impl Devices {
             return Ok(());
         }
         let charge = |speaker, charge| self.charge(device, speaker, charge, now, at);
+        let behind = |name: &str, charge| {
+            self.charge_child(device, self.device_by_name(name).as_ref(), charge, now, at)
+        };
         let (mut own, mut is_counted) = (0, false);
         for uplink in &decoded.uplinks {
-            let is_own = uplink.child.is_none();
-            match points(&uplink.body) {
-                Some(points) if is_own => own += points,
+            match (points(&uplink.body), &uplink.child) {
+                (Some(points), None) => own += points,
                 // What is empty counts only where nothing else of the message does.
-                Some(0) => {}
-                Some(points) => {
-                    charge(Speaker::Child, Charge::Telemetry(points))?;
+                (Some(0), Some(_)) => {}
+                (Some(points), Some(child)) => {
+                    behind(child, Charge::Telemetry(points))?;
                     is_counted = true;
                 }
-                None => {
-                    charge(if is_own { speaker } else { Speaker::Child }, Charge::Message)?;
+                (None, child) => {
+                    match child {
+                        Some(child) => behind(child, Charge::Message)?,
+                        None => charge(speaker, Charge::Message)?,
+                    }
                     is_counted = true;
                 }
             }

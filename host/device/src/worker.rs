@@ -17,7 +17,7 @@ use wireglot_store::{Batch, Committed, Lane, LaneDriver};
 
 use crate::Devices;
 use crate::attributes;
-use crate::error::AcceptError;
+use crate::error::{AcceptError, DeviceError};
 use crate::registry::DeviceHandle;
 use crate::telemetry::{announce, has_valid_keys, is_valid_key};
 
@@ -142,7 +142,7 @@ impl<T> DeviceWorker<T> {
 
     /// Adds a device, where it is not known to be in the store as it is now.
     pub fn add_device(&self, parts: &mut Parts, device: &DeviceHandle) {
-        parts.rest.extend(unsettled(device, &mut parts.batch));
+        parts.rest.extend(unsettled(device));
     }
 
     /// Adds a part that was not decoded or not accepted.
@@ -189,7 +189,7 @@ impl<T> DeviceWorker<T> {
             let frame = raw.frame(letter.device, received, letter.codec.as_ref(), Vec::new());
             batch.raw_frame(self.devices.next_raw_number(), &frame);
         }
-        let after = unsettled(device, &mut batch);
+        let after = unsettled(device);
         batch.dead_letter(letter, bounds);
         self.submit(batch, after.map(Box::new), then)
     }
@@ -199,7 +199,14 @@ impl<T> DeviceWorker<T> {
         self.submit(Batch::default(), None, then)
     }
 
-    fn submit(&self, batch: Batch, rest: Option<Box<After>>, then: T) -> Result<(), (AcceptError, T)> {
+    fn submit(&self, mut batch: Batch, rest: Option<Box<After>>, then: T) -> Result<(), (AcceptError, T)> {
+        let is_unsettled = rest.as_ref().is_some_and(|rest| rest.has_unsettled());
+        // Devices that are new or changed go along as they are now. Until the batch is queued nobody changes one, or what
+        // was changed meanwhile would be undone.
+        let _order = is_unsettled.then(|| self.devices.0.tables.read());
+        if let Some(rest) = rest.as_ref().filter(|_| is_unsettled) {
+            rest.put_unsettled(&mut batch);
+        }
         let submitted = self.lane.submit(batch, Pending { then, rest });
         submitted.map_err(|(error, pending)| (error.into(), pending.then))
     }
@@ -248,6 +255,19 @@ impl Raw<'_> {
 }
 
 impl Devices {
+    /// Queues a message, with the devices of it that are not known to be in the store as they are now.
+    pub(crate) fn queue_after(
+        &self,
+        mut batch: Batch,
+        after: Option<&After>,
+    ) -> impl Future<Output = Result<(), DeviceError>> + Send + 'static + use<> {
+        let _order = self.0.tables.read();
+        if let Some(after) = after {
+            after.put_unsettled(&mut batch);
+        }
+        self.0.queue(batch)
+    }
+
     /// Checks the message and puts it into `batch` in the form in which it is stored.
     pub(crate) fn prepare(
         &self,
@@ -264,28 +284,28 @@ impl Devices {
         let mut targets = Vec::with_capacity(decoded.uplinks.len());
         let mut is_followed = self.0.bus.wants(Kinds::TELEMETRY.and(Kinds::ATTRIBUTES));
         for uplink in &decoded.uplinks {
-            let target = match &uplink.child {
+            // Before anything is kept: one that cannot be made refuses the whole message.
+            let device = match &uplink.child {
                 None => device.clone(),
                 Some(name) => self.child(device, name, received)?,
             };
-            keep(&target, received, codec, &uplink.body, batch, &mut answers);
+            targets.push(Target { device, unsettled: None });
+        }
+        for (Target { device: target, .. }, uplink) in targets.iter().zip(&decoded.uplinks) {
+            keep(target, received, codec, &uplink.body, batch, &mut answers);
             if let UplinkBody::Claim { secret, duration_ms } = &uplink.body {
-                self.register_claim(&target, secret, *duration_ms, received, batch);
+                self.register_claim(target, secret, *duration_ms, received, batch);
             }
             if let UplinkBody::RpcResponse { id, payload } = &uplink.body {
                 self.0.rpcs.respond(target.id(), *id, payload, received, batch);
             }
             is_followed |= matches!(uplink.body, UplinkBody::Attributes(_) | UplinkBody::SharedAttributes(_));
-            targets.push(Target { device: target, unsettled: None });
         }
         let is_empty = batch.len() == before;
         if !is_empty {
             for target in &mut targets {
                 target.unsettled = target.device.unsettled();
-                if target.unsettled.is_some() {
-                    target.device.put_into(batch);
-                    is_followed = true;
-                }
+                is_followed |= target.unsettled.is_some();
             }
         }
         is_followed |= !answers.is_empty();
@@ -362,6 +382,20 @@ impl Target {
 }
 
 impl After {
+    fn has_unsettled(&self) -> bool {
+        self.targets.iter().any(|target| target.unsettled.is_some())
+            || self.others.iter().any(Self::has_unsettled)
+    }
+
+    fn put_unsettled(&self, batch: &mut Batch) {
+        for target in self.targets.iter().filter(|target| target.unsettled.is_some()) {
+            if !target.device.is_deleted() {
+                target.device.put_into(batch);
+            }
+        }
+        self.others.iter().for_each(|other| other.put_unsettled(batch));
+    }
+
     /// After the commit: remembers what is durable now, and tells whoever listens.
     pub(crate) fn settle(self, bus: &Bus) -> Vec<Downlink> {
         let Self { targets, received, codec, uplinks, answers, others } = self;
@@ -390,10 +424,9 @@ impl After {
     }
 }
 
-/// Puts `device` into the batch, where it is not known to be in the store as it is now.
-fn unsettled(device: &DeviceHandle, batch: &mut Batch) -> Option<After> {
+/// That `device` goes into the batch, where it is not known to be in the store as it is now.
+fn unsettled(device: &DeviceHandle) -> Option<After> {
     let save = device.unsettled().filter(|_| !device.is_deleted())?;
-    device.put_into(batch);
     Some(After {
         targets: vec![Target { device: device.clone(), unsettled: Some(save) }],
         received: Timestamp(0),

@@ -32,6 +32,10 @@ pub const SUBSCRIPTIONS_MAX: usize = 64;
 pub const TOPIC_ALIASES_MAX: u16 = 16;
 /// Commands that wait for one device to read or to acknowledge; past it, the device is disconnected.
 pub const DEVICE_OUTBOX_MAX: usize = 100;
+
+/// Beyond that number a gateway's connection holds one more for each device behind it, while all of them together are no
+/// larger than this.
+pub const GATEWAY_OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long sessions may finish what they have begun when the server stops.
 pub const DRAIN_TIMEOUT_S: u16 = 10;
 /// Commands waiting in one worker's mailbox.
@@ -72,6 +76,9 @@ pub const CHILD_SESSIONS_MAX: usize = GATEWAY_DEVICES_MAX;
 
 /// Dead letters that one publish about many devices makes; of more refused parts it makes one letter.
 pub const GATEWAY_LETTERS_MAX: usize = 16;
+
+/// Frames for codecs in one publish of a gateway: a worker decodes them in one go.
+pub const GATEWAY_FRAMES_MAX: usize = 512;
 
 /// Connectors whose latencies a gateway reports in one period; those of more are not counted.
 pub const GATEWAY_CONNECTORS_MAX: usize = 64;

@@ -12,7 +12,7 @@ use wireglot_model::{CodecStamp, Decoded, FailureStage, Fault, Timestamp, Uplink
 
 use crate::limit;
 use crate::profile::{ProfileView, Unread};
-use crate::publish::{Incoming, Owed, Sender, bury, refuse, skip, take};
+use crate::publish::{Incoming, Owed, Sender, bury, refuse_of, skip, take};
 use crate::session::Session;
 use crate::trace::{Seen, Told, Watch};
 
@@ -48,7 +48,7 @@ pub(crate) fn receive(
     let (unread, owed) = match decode(session, &own, incoming, &carried, &device) {
         Ok((decoded, codec)) => {
             if limit::decoded(session, Speaker::Child, &decoded, received).is_err() {
-                return refuse(session, owed);
+                return refuse_of(session, &device, owed);
             }
             session.worker.hear_carried(&device, received);
             let seen = watch.and_then(|watch| watch.decoded(bus, &told, &decoded, Some(&codec)));

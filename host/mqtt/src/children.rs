@@ -262,7 +262,9 @@ fn compose(
     child: &Child,
     downlink: &Downlink,
 ) -> Result<Vec<(ByteString, Bytes)>, String> {
+    // A name that no topic may have is left to JSON.
     if child.speaks_raw.get()
+        && !child.name.contains(['+', '#', '\0'])
         && let Some(frames) = encode(session, child, downlink)
     {
         return frames;

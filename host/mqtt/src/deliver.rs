@@ -11,7 +11,9 @@ use ntex::util::{ByteString, Bytes};
 use ntex_mqtt::QoS;
 use wireglot_codec::{Outgoing, native};
 use wireglot_model::Downlink;
-use wireglot_model::limits::{DEVICE_OUTBOX_MAX, DEVICE_UNACKNOWLEDGED_MAX, RPCS_PENDING_PER_DEVICE_MAX};
+use wireglot_model::limits::{
+    DEVICE_OUTBOX_MAX, DEVICE_UNACKNOWLEDGED_MAX, GATEWAY_OUTBOX_BYTES_MAX, RPCS_PENDING_PER_DEVICE_MAX,
+};
 use wireglot_route::{
     Family, attribute_response_topic, attribute_update_topic, rpc_request_topic, rpc_response_topic,
 };
@@ -181,6 +183,7 @@ pub(crate) fn give_up(session: &Session, reason: &str) {
 /// The publishes that wait for one device, and the packet ids of those it has not acknowledged.
 pub(crate) struct Outbox {
     waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
     last_id: u16,
     /// What an MQTT 5 device asked for. Without it, acknowledgements are not counted: a device that never sends any
     /// gets its downlinks all the same (device API §2.6).
@@ -208,6 +211,7 @@ impl Outbox {
         let bound = NonZeroU16::new(DEVICE_UNACKNOWLEDGED_MAX);
         Self {
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             last_id: 0,
             receive_max: receive_max.map(|max| bound.map_or(max, |bound| bound.min(max))),
             unacknowledged: Vec::new(),
@@ -224,9 +228,11 @@ impl Outbox {
         call: Option<Asked>,
         children: usize,
     ) -> Result<(), Full> {
-        if self.waiting.len() >= DEVICE_OUTBOX_MAX + children {
+        let is_roomy = children > 0 && self.waiting_bytes < GATEWAY_OUTBOX_BYTES_MAX;
+        if self.waiting.len() >= DEVICE_OUTBOX_MAX + if is_roomy { children } else { 0 } {
             return Err(Full);
         }
+        self.waiting_bytes += payload.len();
         self.waiting.push_back(Waiting { topic, qos, payload, call });
         Ok(())
     }
@@ -243,6 +249,7 @@ impl Outbox {
             return None;
         }
         let Waiting { topic, payload, call, .. } = self.waiting.pop_front()?;
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(payload.len());
         let id = self.next_id();
         if is_counted {
             self.unacknowledged.push(id);
@@ -335,6 +342,12 @@ mod tests {
         };
         assert_eq!(push(0), Err(Full));
         assert_eq!((push(1), push(1)), (Ok(()), Err(Full)), "one more for a device behind it");
+        let mut outbox = Outbox::new(None);
+        let payload = Bytes::from(vec![0; GATEWAY_OUTBOX_BYTES_MAX / DEVICE_OUTBOX_MAX + 1]);
+        let mut push =
+            || outbox.push(ByteString::from_static("t"), QoS::AtMostOnce, payload.clone(), None, 10_000);
+        assert!((0..DEVICE_OUTBOX_MAX).all(|_| push().is_ok()));
+        assert_eq!(push(), Err(Full), "what is large has no more room than a device's");
     }
 
     #[test]

@@ -275,6 +275,17 @@ pub(crate) fn refuse(session: &Session, mut owed: Owed) {
     follow(session, owed);
 }
 
+/// The same of what was said for another device, which may have been made for it.
+pub(crate) fn refuse_of(session: &Session, device: &DeviceHandle, mut owed: Owed) {
+    let mut parts = Parts::default();
+    session.worker.ingest.add_device(&mut parts, device);
+    session.window.shut();
+    owed.debt = Debt::Limited;
+    if let Err((_, owed)) = session.worker.ingest.accept_parts(parts, owed) {
+        fail(&owed);
+    }
+}
+
 /// Takes responsibility for the decoded frame of a carried device. What asks for an answer is not among it, as the way
 /// back leads to the network server and not to the device.
 pub(crate) fn take(

@@ -314,7 +314,7 @@ impl Worker {
         let finish = async {
             loop {
                 let sessions = all(self);
-                if sessions.is_empty() && self.guests.get() == 0 {
+                if sessions.is_empty() && self.guests.get() == 0 && self.children.borrow().is_empty() {
                     return;
                 }
                 for session in sessions.iter().filter(|session| session.window.is_idle()) {
@@ -350,9 +350,10 @@ async fn report(worker: Rc<Worker>) {
             worker.report(some);
             sleep(Millis(1)).await;
         }
-        let carried = worker.carried.take();
-        if !carried.is_empty() {
-            worker.devices.heard(carried.values().map(|(device, at)| (device, *at)));
+        let carried: Vec<_> = worker.carried.take().into_values().collect();
+        for some in carried.chunks(REPORTED_AT_ONCE) {
+            worker.devices.heard(some.iter().map(|(device, at)| (device, *at)));
+            sleep(Millis(1)).await;
         }
         for parent in worker.parents() {
             gateway::report(&parent, worker.gateway_metrics_every());

@@ -109,8 +109,12 @@ impl CodecFolder {
             }
             return Err(error);
         }
-        remove_if_there(&aside)?;
-        File::open(self.path())?.sync_all()
+        // It is done: what fails from here on is told, but undoes nothing.
+        let rest = remove_if_there(&aside).and_then(|()| File::open(self.path())?.sync_all());
+        if let Err(error) = rest {
+            tracing::warn!(%error, file = %file.display(), "The place was taken, but not all of it may be on the disk.");
+        }
+        Ok(())
     }
 }
 

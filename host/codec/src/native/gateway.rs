@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use wireglot_model::gateway::{
     GatewayAttributeRequest, GatewayPart, GatewayRefusal, GatewaySaid, PartBody, RawElement, Transit,
 };
+use wireglot_model::limits::KEY_CHARS_MAX;
 use wireglot_model::value::write_json_string;
 use wireglot_model::{Sample, Timestamp, Value, number};
 
@@ -175,20 +176,16 @@ pub fn write_gateway_attribute_response(
 ) -> String {
     let mut out = format!("{{\"id\":{},\"device\":", request.id);
     write_json_string(&request.device, &mut out);
-    let mut found = client.iter().chain(shared);
     if request.is_multiple(client, shared) {
-        // Of a key in both scopes the shared one counts, as it comes last.
-        let mut members: Vec<&Sample> = Vec::new();
-        for sample in found {
-            members.retain(|other| other.key != sample.key);
-            members.push(sample);
-        }
-        if !members.is_empty() {
-            let samples: Vec<Sample> = members.into_iter().cloned().collect();
+        // Of a key in both scopes the shared one counts.
+        let is_shared: HashSet<&str> = shared.iter().map(|sample| sample.key.as_str()).collect();
+        let own = client.iter().filter(|sample| !is_shared.contains(sample.key.as_str()));
+        let samples: Vec<Sample> = own.chain(shared).cloned().collect();
+        if !samples.is_empty() {
             out.push_str(",\"values\":");
             out.push_str(&write_attribute_update(&samples));
         }
-    } else if let Some(sample) = found.next() {
+    } else if let Some(sample) = client.iter().chain(shared).next() {
         out.push_str(",\"value\":");
         sample.value.write_json(&mut out);
     }
@@ -313,8 +310,11 @@ fn transit(node: &Node<'_>, place: Place) -> Result<Transit, JsonRefusal> {
             .ok_or_else(|| place.refuse(problem))
     };
     let connector = member(members, "connector").and_then(typing::scalar_text);
+    let connector = connector.filter(|connector| connector.len() <= KEY_CHARS_MAX);
     Ok(Transit {
-        connector: connector.ok_or_else(|| place.refuse("'connector' must be a text"))?.into_owned(),
+        connector: connector
+            .ok_or_else(|| place.refuse("'connector' must be a text of at most 255 bytes"))?
+            .into_owned(),
         received: time("receivedTs", "'receivedTs' must be a time in milliseconds")?,
         published: time("publishedTs", "'publishedTs' must be a time in milliseconds")?,
     })

@@ -49,6 +49,8 @@ struct Call {
     is_due: bool,
     is_under_way: bool,
     was_sent: bool,
+    /// Nobody wants it any more.
+    is_withdrawn: bool,
     /// How often it was not acknowledged.
     retries: u32,
 }
@@ -93,6 +95,7 @@ impl Queue {
             is_due: true,
             is_under_way: false,
             was_sent: false,
+            is_withdrawn: false,
             retries: 0,
         };
         self.calls.insert(id, call);
@@ -107,6 +110,7 @@ impl Queue {
             return;
         }
         self.listener = Some(session);
+        self.calls.retain(|_, call| !call.is_withdrawn);
         for call in self.calls.values_mut() {
             call.is_under_way = false;
             call.is_due = rules.strategy == RpcStrategy::Burst || !call.is_delivered();
@@ -124,6 +128,7 @@ impl Queue {
     /// What was under way did not get anywhere: the session has ended, or takes no RPCs.
     pub(crate) fn lose_listener(&mut self) {
         self.listener = None;
+        self.calls.retain(|_, call| !call.is_withdrawn);
         for call in self.calls.values_mut() {
             call.is_due |= std::mem::take(&mut call.is_under_way);
         }
@@ -131,6 +136,7 @@ impl Queue {
 
     /// This one did not get into a session. It goes with the next thing that happens, or at `again`.
     pub(crate) fn give_back(&mut self, id: i32, again: Option<Timestamp>) {
+        self.drop_withdrawn(id);
         if let Some(call) = self.calls.get_mut(&id) {
             call.is_due |= std::mem::take(&mut call.is_under_way);
         }
@@ -146,6 +152,9 @@ impl Queue {
         rules: &RpcRules,
         out: &mut Effects,
     ) {
+        if self.drop_withdrawn(id) {
+            return self.pump(rules, out);
+        }
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.is_under_way = false;
         call.was_sent = true;
@@ -179,6 +188,9 @@ impl Queue {
         rules: &RpcRules,
         out: &mut Effects,
     ) -> Option<RpcRecord> {
+        if self.drop_withdrawn(id) {
+            self.pump(rules, out);
+        }
         let is_one_way = self.calls.get(&id)?.record.is_one_way;
         let outcome = if is_one_way { RpcOutcome::Done } else { RpcOutcome::Response(text.to_owned()) };
         self.finish(id, Some((RpcStatus::Successful, kept_response(text))), outcome, out);
@@ -189,15 +201,29 @@ impl Queue {
 
     /// It cannot be sent: answered on the device's behalf.
     pub(crate) fn fail(&mut self, id: i32, response: &str, rules: &RpcRules, out: &mut Effects) {
+        self.drop_withdrawn(id);
         let outcome = RpcOutcome::Response(response.to_owned());
         self.finish(id, Some((RpcStatus::Failed, Some(response.to_owned()))), outcome, out);
         self.pump(rules, out);
     }
 
-    /// Somebody has deleted it.
+    /// Nobody wants it any more. One that is on its way into the session keeps its place until that tells of it, so that no
+    /// more are under way than a session has room for.
     pub(crate) fn withdraw(&mut self, id: i32, rules: &RpcRules, out: &mut Effects) {
-        self.calls.remove(&id);
+        match self.calls.get_mut(&id) {
+            Some(call) if call.is_under_way => (call.is_withdrawn, call.waiter) = (true, None),
+            Some(_) | None => drop(self.calls.remove(&id)),
+        }
         self.pump(rules, out);
+    }
+
+    /// Forgets a withdrawn RPC of which something was heard; whether it was one.
+    fn drop_withdrawn(&mut self, id: i32) -> bool {
+        let is_one = self.calls.get(&id).is_some_and(|call| call.is_withdrawn);
+        if is_one {
+            self.calls.remove(&id);
+        }
+        is_one
     }
 
     /// The device is gone: nobody waits for anything any more.
@@ -241,6 +267,9 @@ impl Queue {
 
     /// A time has come for this RPC.
     fn pass(&mut self, id: i32, now: Timestamp, rules: &RpcRules, out: &mut Effects) {
+        if self.drop_withdrawn(id) {
+            return;
+        }
         let Some(call) = self.calls.get_mut(&id) else { return };
         if call.record.expires <= now {
             let outcome = if call.was_sent { RpcOutcome::NoResponse } else { RpcOutcome::NoSession };
@@ -333,7 +362,8 @@ impl Queue {
             }
             RpcStrategy::SequentialOnAck | RpcStrategy::SequentialOnResponse => {
                 let on_response = rules.strategy == RpcStrategy::SequentialOnResponse;
-                let first = self.calls.iter_mut().find(|(_, call)| on_response || !call.is_delivered());
+                let mut wanted = self.calls.iter_mut().filter(|(_, call)| !call.is_withdrawn);
+                let first = wanted.find(|(_, call)| on_response || !call.is_delivered());
                 first.filter(|(_, call)| is_ready(call)).into_iter().for_each(|(id, call)| send(*id, call));
             }
         }

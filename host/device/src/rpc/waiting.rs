@@ -13,7 +13,7 @@ use super::RpcOutcome;
 use crate::Devices;
 
 /// The outcome that is to come. Dropped before, the RPC is withdrawn: what the device has heard of it is not answered
-/// any more, and what it has not heard of is not sent.
+/// any more, and what is not on its way yet is not sent.
 pub struct RpcWaiting {
     outcome: oneshot::Receiver<RpcOutcome>,
     /// As long as the RPC is there: where, under which request id, and when it came.

@@ -15,7 +15,8 @@ use wireglot_model::{
 
 use super::{NOW, Site, attributes, draft, of_child, sample, telemetry, token};
 use crate::{
-    AcceptError, ChildProfile, DeviceDraft, DeviceHandle, DeviceWorker, LetterFilter, Outcome, Parts,
+    AcceptError, ChildProfile, CustomerDraft, DeviceDraft, DeviceHandle, DeviceWorker, LetterFilter, Outcome,
+    Parts, ProfileChoice,
 };
 
 const LATER: Timestamp = Timestamp(NOW.0 + 1);
@@ -266,6 +267,48 @@ async fn a_device_behind_a_gateway_gets_the_profile_that_is_named() {
     assert_eq!(kept.profile().profile.name, "Thermostat", "the profile is kept with its device");
     let direct = site.devices.device_by_name("direct").unwrap();
     assert_eq!(direct.record().additional_info, format!("{{\"lastConnectedGateway\":\"{gateway_id}\"}}"));
+}
+
+#[tokio::test]
+async fn what_management_changes_of_a_device_that_is_not_kept_yet_is_whole() {
+    let site = Site::new().await;
+    let gw = gateway(&site).await;
+    let behind = |name: &str| site.devices.behind(&gw, name, ChildProfile::Named("made"), None, NOW).unwrap();
+    let (renamed, secret, owned) = (behind("a"), behind("b"), behind("c"));
+    let draft = DeviceDraft { profile: ProfileChoice::Name("made".into()), ..draft("A") };
+    site.devices.update_device(renamed.id(), draft, None, NOW).await.unwrap();
+    site.devices.set_credentials(secret.id(), token("NEW"), None).await.unwrap();
+    let customer = CustomerDraft { title: "C".into(), details: "null".into() };
+    let customer = site.devices.create_customer(customer, NOW).await.unwrap();
+    site.devices.assign_device(owned.id(), Some(customer.id)).await.unwrap();
+    drop((gw, renamed, secret, owned));
+    let site = site.reopen().await;
+    for (name, profile) in [("A", "made"), ("b", "made"), ("c", "made")] {
+        assert_eq!(site.devices.device_by_name(name).unwrap().profile().profile.name, profile);
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_deleted_meanwhile_stays_so() {
+    let site = Site::new().await;
+    let gw = gateway(&site).await;
+    let device = site.device("d", token("T")).await;
+    let devices = site.devices.clone();
+    on_worker(&site, |worker| async move {
+        let child = devices.behind(&gw, "d", ChildProfile::Default, None, NOW).unwrap();
+        let mut parts = Parts::default();
+        let decoded = Decoded { uplinks: vec![telemetry("t", 1)], warnings: Vec::new() };
+        worker.add(&mut parts, &child, NOW, None, decoded, None).unwrap();
+        devices.delete_device(child.id(), NOW).await.unwrap();
+        let (done, outcome) = oneshot::channel();
+        worker.accept_parts(parts, done).map_err(|(error, _)| error).unwrap();
+        assert!(outcome.await.unwrap().is_ok());
+    })
+    .await;
+    let id = device.id();
+    drop(device);
+    let site = site.reopen().await;
+    assert!(site.devices.device(id).is_none() && site.devices.device_by_name("d").is_none());
 }
 
 #[tokio::test]

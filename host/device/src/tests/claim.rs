@@ -33,8 +33,8 @@ async fn publish(
 ) -> Result<(), AcceptError> {
     let decoded = Decoded { uplinks: vec![uplink], warnings: Vec::new() };
     let mut batch = Batch::default();
-    site.devices.prepare(device, now, None, decoded, None, &mut batch)?;
-    site.devices.0.queue(batch).await.unwrap();
+    let after = site.devices.prepare(device, now, None, decoded, None, &mut batch)?;
+    site.devices.queue_after(batch, after.as_ref()).await.unwrap();
     Ok(())
 }
 

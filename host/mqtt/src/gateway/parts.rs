@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use wireglot_codec::{Frame, native};
+use wireglot_codec::{Frame, envelope, native};
 use wireglot_device::{AcceptError, Charge, ChildProfile, DeviceHandle, Parts, Raw};
 use wireglot_model::gateway::{GatewayPart, GatewaySaid, PartBody, RawElement};
-use wireglot_model::limits::GATEWAY_LETTERS_MAX;
+use wireglot_model::limits::{GATEWAY_FRAMES_MAX, GATEWAY_LETTERS_MAX};
 use wireglot_model::{CodecStamp, Decoded, FailureStage, Fault, Measurement, Timestamp, Uplink, UplinkBody};
 use wireglot_proto as proto;
 use wireglot_route::{GatewayRoute, GatewayUplink, gateway_raw_topic};
@@ -30,6 +30,8 @@ pub(super) struct Publish<'a> {
     watch: Option<Watch>,
     kept: Parts,
     refused: Vec<Refused>,
+    /// Frames that were decoded so far.
+    frames: usize,
     /// What the first part that was refused has decided.
     verdict: Option<Verdict>,
     reply: Option<Reply>,
@@ -66,6 +68,7 @@ impl<'a> Publish<'a> {
             watch: Watch::begin(session.worker.ingest.bus()),
             kept: Parts::default(),
             refused: Vec::new(),
+            frames: 0,
             verdict: None,
             reply: None,
             has_failed: false,
@@ -84,13 +87,11 @@ impl<'a> Publish<'a> {
     }
 
     fn try_take(&mut self, said: GatewaySaid) -> Result<(), Limited> {
-        let ingest = &self.session.worker.ingest;
         match said {
             GatewaySaid::Connect { device, profile } => {
                 let profile = profile.as_deref().map_or(ChildProfile::Default, ChildProfile::Named);
                 if let Some(child) = self.meet(None, &device, profile)? {
                     child.hear(&self.session.worker, self.received);
-                    ingest.add_device(&mut self.kept, &child.device);
                 }
             }
             GatewaySaid::Disconnect { device } => children::leave(self.session, &device),
@@ -100,10 +101,7 @@ impl<'a> Publish<'a> {
                 }
             }
             GatewaySaid::AttributeRequest(request) => match self.charged(&request.device)? {
-                Some(child) => {
-                    ingest.add_device(&mut self.kept, &child.device);
-                    self.reply = Some(Reply::Attributes(child, request));
-                }
+                Some(child) => self.reply = Some(Reply::Attributes(child, request)),
                 // Of an attribute request this is told in another way (gateway API §4.2).
                 None if self.verdict == Some(Verdict::Unresolved) => {
                     self.verdict = Some(Verdict::BadStructure);
@@ -174,9 +172,17 @@ impl<'a> Publish<'a> {
         }
         let Some(own) = own else { return Ok(()) };
         for RawElement { ts, base64, .. } in frames {
+            if self.frames >= GATEWAY_FRAMES_MAX {
+                let reason =
+                    format!("one publish has at most {GATEWAY_FRAMES_MAX} frames: the rest is not decoded");
+                self.refuse(Some(index), Some(&child.device), Unread::refused(reason), Some(Verdict::NoRoom));
+                break;
+            }
+            self.frames += 1;
             match BASE64_STANDARD.decode(&base64) {
                 Ok(frame) => {
-                    self.frame(Some(index), child, &own, ts.unwrap_or(self.received), frame)?;
+                    let received = envelope::received_at(ts, self.received);
+                    self.frame(Some(index), child, &own, received, frame)?;
                 }
                 Err(error) => {
                     let unread = Unread::refused(format!("'raw' is not base64: {error}"));
@@ -195,7 +201,11 @@ impl<'a> Publish<'a> {
         profile: ChildProfile<'_>,
     ) -> Result<Option<Rc<Child>>, Limited> {
         match children::meet(self.session, name, profile, None) {
-            Ok(child) => Ok(Some(child)),
+            Ok(child) => {
+                // Whatever becomes of what it says: it may have been made just now.
+                self.session.worker.ingest.add_device(&mut self.kept, &child.device);
+                Ok(Some(child))
+            }
             Err(Unmet::Limited) => Err(self.limited(name)),
             Err(Unmet::Refused(error)) => {
                 let verdict = match error.fault() {
@@ -345,9 +355,12 @@ impl<'a> Publish<'a> {
 
     /// Makes a dead letter of each refused part, or one of all where there are many.
     fn bury(&mut self, is_telemetry: bool) {
-        let refused = std::mem::take(&mut self.refused);
-        if refused.len() > GATEWAY_LETTERS_MAX {
-            return self.bury_together(refused);
+        let mut refused = std::mem::take(&mut self.refused);
+        if refused.iter().filter(|one| one.frame.is_none()).count() > GATEWAY_LETTERS_MAX {
+            // Frames can be decoded again, so each is a letter; there are no more of them than there may be in a publish.
+            let (frames, together) = refused.into_iter().partition(|one| one.frame.is_some());
+            self.bury_together(together);
+            refused = frames;
         }
         let wanted: Vec<usize> =
             refused.iter().filter(|one| one.frame.is_none()).filter_map(|one| one.part).collect();
@@ -383,7 +396,6 @@ impl<'a> Publish<'a> {
         let sender = self.sender(device, self.view, self.received);
         let letter = sender.letter(self.incoming.topic, payload, self.received, unread);
         let ingest = &self.session.worker.ingest;
-        ingest.add_device(&mut self.kept, device);
         ingest.add_letter(&mut self.kept, letter, self.view.dead_letters);
     }
 
@@ -393,7 +405,6 @@ impl<'a> Publish<'a> {
         let sender = self.sender(device, &own, received);
         let letter = sender.letter(&topic, frame, self.received, unread);
         let ingest = &self.session.worker.ingest;
-        ingest.add_device(&mut self.kept, device);
         if sender.keeps_raw(&letter) {
             let raw = Raw { profile: own.id(), topic: &topic, payload: frame, envelope: None };
             ingest.add_raw(&mut self.kept, device, received, letter.codec.as_ref(), raw);

@@ -341,6 +341,22 @@ fn a_burst_leaves_room_for_others() {
 }
 
 #[test]
+fn a_withdrawn_rpc_keeps_its_place_until_it_is_written() {
+    let mut story = Story::new(RpcStrategy::Burst);
+    let many = RPCS_UNDER_WAY_MAX as i32;
+    story.two_ways(many + 2);
+    story.listen();
+    assert_eq!(story.sent().len(), RPCS_UNDER_WAY_MAX);
+    story.queue.withdraw(0, &story.rules, &mut story.out);
+    assert_eq!(story.sent(), [0; 0], "it is on its way into the session all the same");
+    story.queue.withdraw(many, &story.rules, &mut story.out);
+    story.written(0, 1);
+    assert_eq!(story.sent(), [many + 1], "one that was not on its way is not sent");
+    story.respond(0, "1");
+    story.turn(1_000_000);
+}
+
+#[test]
 fn on_ack_the_next_one_waits_for_the_acknowledgement() {
     let mut story = Story::new(RpcStrategy::SequentialOnAck);
     story.two_ways(4);
