@@ -31,7 +31,7 @@ pub(crate) enum AuthorCommand {
     /// Decode vectors and show what differs.
     Test(test::TestArgs),
     /// Decode one frame and print it as JSON.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Measure time, memory and fuel of a decode, over the vectors.
     Bench(bench::BenchArgs),
     /// Show what a component is: world, imports, keys and units, size, vectors.
