@@ -24,7 +24,7 @@ use crate::children::{self, Child, Unmet};
 use crate::gateway::{Verdict, points_of};
 use crate::profile::{ProfileView, Unread};
 use crate::publish::{
-    Incoming, Owed, Sender, bury, bury_beside, refuse, take_farewell, take_parts, take_unknown,
+    Incoming, Owed, Sender, bury_beside, refuse, refuse_of, take_farewell, take_parts, take_unknown,
 };
 use crate::session::Session;
 use crate::trace::{Seen, Told, Watch};
@@ -239,7 +239,7 @@ impl<'a> Message<'a> {
         let is_decoded = own.codec.is_some() && !heard.points.is_empty();
         let frame = match is_decoded.then(|| write_frame(&heard)).transpose() {
             Ok(frame) => frame,
-            Err(unread) => return self.refuse(unread, owed),
+            Err(unread) => return self.refuse_of(Some(&device), unread, owed),
         };
         let mut facts = Decoded::default();
         let Message { session, node, received, .. } = self;
@@ -303,7 +303,7 @@ impl<'a> Message<'a> {
         let read = decoded.as_mut().and_then(|decoded| decoded.as_mut().ok());
         let also = read.map(|(decoded, _)| &mut decoded.uplinks);
         if charge(session, device, &mut facts, also, received).is_err() {
-            return refuse(session, owed);
+            return refuse_of(session, device, owed);
         }
         let (counted, stamp) = match &decoded {
             Some(Ok((decoded, stamp))) => (decoded, Some(stamp)),
@@ -312,7 +312,7 @@ impl<'a> Message<'a> {
         let seen = self.watch.and_then(|watch| watch.decoded(bus, &told, counted, stamp));
         let mut parts = Parts::default();
         if let Err(error) = ingest.add(&mut parts, device, received, None, facts, None) {
-            return self.refuse(Unread::not_accepted(&error, None), owed);
+            return self.refuse_of(Some(device), Unread::not_accepted(&error, None), owed);
         }
         ingest.add_device(&mut parts, device);
         let added = match decoded {
@@ -343,6 +343,11 @@ impl<'a> Message<'a> {
 
     /// Nothing of it can be used.
     fn refuse(self, unread: Unread, owed: Owed) {
+        self.refuse_of(None, unread, owed);
+    }
+
+    /// The same of what was said for another device, which may have been made for it.
+    fn refuse_of(self, child: Option<&DeviceHandle>, unread: Unread, owed: Owed) {
         let (session, incoming, received) = (self.session, self.incoming, self.received);
         let device = &session.device;
         if let Some(watch) = self.watch {
@@ -351,7 +356,11 @@ impl<'a> Message<'a> {
         }
         let on_failure = self.view.on_failure(incoming.qos);
         let sender = Sender { device, view: self.view, envelope: None, frame_received: received, on_failure };
-        bury(session, &sender, incoming, received, unread, owed);
+        let mut parts = Parts::default();
+        for unsettled in [Some(device), child].into_iter().flatten() {
+            session.worker.ingest.add_device(&mut parts, unsettled);
+        }
+        bury_beside(session, parts, &sender, incoming, received, unread, owed);
     }
 }
 

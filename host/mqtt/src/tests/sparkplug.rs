@@ -18,6 +18,20 @@ fn edge_profile(server: &Server) {
     wait(profile(&server.devices, "strict", MqttTransport { sparkplug, ..MqttTransport::json() }));
 }
 
+/// With a codec that is not there.
+fn coded_profile(server: &Server) {
+    let codec = CodecName::parse("not-there").unwrap();
+    let payload = PayloadKind::Codec {
+        codec,
+        pin: None,
+        settings: "{}".into(),
+        isolate_messages: false,
+        wrapping: None,
+    };
+    let sparkplug = Sparkplug { is_on: true, ..Sparkplug::default() };
+    wait(profile(&server.devices, "strict", MqttTransport { sparkplug, payload, ..MqttTransport::json() }));
+}
+
 /// A node that is connected as the device `strict`.
 struct Edge {
     client: Client,
@@ -192,16 +206,7 @@ fn a_node_speaks_for_itself_alone() {
 #[test]
 fn a_birth_counts_whatever_the_codec_says_of_it() {
     let server = Server::start();
-    let codec = CodecName::parse("not-there").unwrap();
-    let payload = PayloadKind::Codec {
-        codec,
-        pin: None,
-        settings: "{}".into(),
-        isolate_messages: false,
-        wrapping: None,
-    };
-    let sparkplug = Sparkplug { is_on: true, ..Sparkplug::default() };
-    wait(profile(&server.devices, "strict", MqttTransport { sparkplug, payload, ..MqttTransport::json() }));
+    coded_profile(&server);
     let mut edge = Edge::new(&server, Version::V5);
     edge.say("NBIRTH", Some(0), &birth());
     edge.taken();
@@ -370,15 +375,19 @@ fn the_death_of_a_device_that_nobody_knows_leaves_nothing() {
     edge.client.expect_alive();
 }
 
+/// An Int32 with a name of this many characters, and the alias 1.
+fn aliased(chars: u8) -> Vec<u8> {
+    let name = "n".repeat(chars.into());
+    let metric = [&[0x0A, chars], name.as_bytes(), &[0x10, 1, 0x20, 3, 0x50, 1]].concat();
+    [&[0x12, u8::try_from(metric.len()).unwrap()], &*metric].concat()
+}
+
 #[test]
 fn a_payload_does_not_become_many_times_as_long() {
     let server = Server::start();
     edge_profile(&server);
     let mut edge = Edge::new(&server, Version::V5);
-    // An Int32 with a long name, and the alias 1.
-    let name = "n".repeat(100);
-    let long = [&[0x0A, 100], name.as_bytes(), &[0x10, 1, 0x20, 3, 0x50, 1]].concat();
-    edge.tell("NBIRTH", now().0, &[[&[0x12, u8::try_from(long.len()).unwrap()], &*long].concat()]);
+    edge.tell("NBIRTH", now().0, &[aliased(100)]);
     let data = |count: usize| [0x12, 4, 0x10, 1, 0x50, 2].repeat(count);
     edge.tell("NDATA", now().0, &[data(100)]);
     edge.id += 1;
@@ -389,4 +398,19 @@ fn a_payload_does_not_become_many_times_as_long() {
     // Neither do its warnings: as many metrics of no known type.
     let unknown = [&[0x12, 4, 0x10, 1, 0x20, 20][..], &[0x12, 2, 0x10, 1]].concat().repeat(1_000);
     edge.tell("NDATA", now().0, &[unknown]);
+}
+
+#[test]
+fn what_a_codec_gets_is_bounded() {
+    let server = Server::start();
+    coded_profile(&server);
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", now().0, &[aliased(90)]);
+    edge.id += 1;
+    let data = [0x12, 4, 0x10, 1, 0x50, 2].repeat(10_600);
+    edge.client.send(&publish(Version::V5, "spBv1.0/G/NDATA/N", 1, edge.id, &data));
+    edge.client.expect_ack(Version::V5, edge.id, 0x99);
+    let letters = server.dead_letters();
+    let is_told = |reason: &str| reason.contains("bytes of JSON for the codec");
+    assert!(letters.iter().any(|letter| is_told(&letter.reason) && letter.payload == data));
 }
