@@ -33,10 +33,15 @@ pub(crate) use latency::Latencies;
 /// Sub-sessions that end at once at the end of a connection: the worker serves others in between.
 const ENDED_AT_ONCE: usize = 256;
 
+/// How often a sign of life of the connected device counts for all those behind it, in milliseconds.
+const ALL_HEARD_EVERY_MS: i64 = 1_000;
+
 /// The sub-sessions of one connection.
 #[derive(Default)]
 pub(crate) struct Children {
     open: RefCell<HashMap<Arc<str>, Rc<Child>>>,
+    /// When the connected device has shown a sign of life for all of them, in milliseconds.
+    all_heard: Cell<i64>,
     pub(crate) latencies: RefCell<Latencies>,
 }
 
@@ -135,23 +140,31 @@ fn begin(
     let facts = &session.facts;
     let facts = Arc::new(SessionFacts::new(id, &facts.client_id, facts.address, at, "gateway"));
     worker.devices.show_session(&device, facts.clone());
-    // An interest that passes a limit has no effect, and nobody hears of it (gateway API §5).
-    let is_listening = limit::child_message(session, Some(&device)).is_ok();
     let name: Arc<str> = name.into();
     let child = Rc::new(Child {
         id,
         name: name.clone(),
         device,
         facts,
-        is_listening: Cell::new(is_listening),
+        is_listening: Cell::new(false),
         speaks_raw: Cell::new(false),
     });
     worker.enter_child(id, session.id, name.clone());
     children.open.borrow_mut().insert(name, child.clone());
-    if is_listening {
-        worker.devices.rpc_listens(&child.device, id, at);
+    // What is behind an edge node listens as soon as its birth has told to what.
+    if session.sparkplug.is_none() {
+        listen(session, &child);
     }
     Ok(child)
+}
+
+/// From here on the device hears attribute updates and RPCs.
+pub(crate) fn listen(session: &Session, child: &Child) {
+    // An interest that passes a limit has no effect, and nobody hears of it (gateway API §5).
+    if !child.is_listening.get() && limit::child_message(session, Some(&child.device)).is_ok() {
+        child.is_listening.set(true);
+        session.worker.devices.rpc_listens(&child.device, child.id, now());
+    }
 }
 
 /// The connected device has said that this one has gone.
@@ -168,15 +181,20 @@ pub(crate) fn leave_all(session: &Rc<Session>) {
     let gone: Vec<Rc<Child>> = children.open.borrow_mut().drain().map(|(_, child)| child).collect();
     session.worker.leave_parent(session.id);
     if gone.len() <= ENDED_AT_ONCE || session.worker.is_draining() {
-        return gone.iter().for_each(|child| end(&session.worker, session, child));
+        return gone.chunks(ENDED_AT_ONCE).for_each(|some| end_some(session, some));
     }
     let session = session.clone();
     ntex::rt::spawn(async move {
         for some in gone.chunks(ENDED_AT_ONCE) {
-            some.iter().for_each(|child| end(&session.worker, &session, child));
+            end_some(&session, some);
             sleep(Millis(1)).await;
         }
     });
+}
+
+fn end_some(session: &Rc<Session>, some: &[Rc<Child>]) {
+    some.iter().for_each(|child| end(&session.worker, session, child));
+    sparkplug::lose(session, some.iter().map(|child| &*child.name));
 }
 
 fn end(worker: &Worker, session: &Session, child: &Child) {
@@ -193,6 +211,13 @@ fn cease(worker: &Worker, child: &Child) {
     }
 }
 
+/// The device of this name hears nothing until `listen`.
+pub(crate) fn cease_one(session: &Session, name: &str) {
+    if let Some(child) = session.children.get().and_then(|children| children.of(name)) {
+        cease(&session.worker, &child);
+    }
+}
+
 /// Nobody reads on for these devices: what comes for them is kept, as far as it is kept at all.
 pub(crate) fn end_interest(session: &Session) {
     if let Some(children) = session.children.get() {
@@ -205,13 +230,18 @@ pub(crate) fn hear_all(session: &Session) {
     let counts = || session.sparkplug.is_some() || session.device.pings_for_children();
     if let Some(children) = session.children.get().filter(|_| counts()) {
         let at = now();
+        // There may be as many of them as pings that came at once.
+        if (0..ALL_HEARD_EVERY_MS).contains(&at.0.saturating_sub(children.all_heard.get())) {
+            return;
+        }
+        children.all_heard.set(at.0);
         children.all().iter().for_each(|child| child.hear(&session.worker, at));
     }
 }
 
-/// Ends the sub-sessions that have been silent for this long.
+/// Ends the sub-sessions that have been silent for this long. What is behind an edge node is there until its death.
 pub(crate) fn end_silent(session: &Session, silence: Duration, at: Timestamp) {
-    let Some(children) = session.children.get() else { return };
+    let Some(children) = session.children.get().filter(|_| session.sparkplug.is_none()) else { return };
     let since = at.0.saturating_sub(i64::try_from(silence.as_millis()).unwrap_or(i64::MAX));
     for child in children.all() {
         if child.facts.heard().0 < since {
@@ -228,7 +258,12 @@ pub(crate) fn downlink(worker: &Worker, id: SessionId, downlink: &Downlink) -> b
         return false;
     }
     match downlink {
-        Downlink::Close(_) => leave(&session, &name),
+        Downlink::Close(_) => {
+            leave(&session, &name);
+            if let Some(node) = &session.sparkplug {
+                sparkplug::forget(node, &name);
+            }
+        }
         Downlink::RpcRequest { id, .. } => {
             let asked = Asked { device: child.device.id(), id: *id };
             if !child.is_listening.get() || session.is_closing() {

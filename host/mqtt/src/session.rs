@@ -295,7 +295,6 @@ impl Drop for Owner {
         session.is_closing.set(true);
         session.downloads.stop(session);
         rpc::end_interest(session);
-        children::leave_all(session);
         drop(session.calls.take());
         if session.is_heard.get() {
             session.worker.devices.heard([(&session.device, session.facts.heard())]);
@@ -304,6 +303,7 @@ impl Drop for Owner {
         let _counted = limit::message(session);
         session.worker.devices.close_session(&session.device, session.id, now());
         sparkplug::end(session);
+        children::leave_all(session);
         session.worker.leave(session.id);
     }
 }

@@ -2,28 +2,32 @@
 //!
 //! Whether a session is one is decided at CONNECT, by the profile of its device, and stays so to its end; none of the
 //! topics of the device API is served in it. Read in this order: what a CONNECT has to say (`will.rs`), what births leave
-//! behind (`births.rs`), what a publish becomes (`hear.rs`), and what is said to the node (`say.rs`). The devices behind
-//! the node have the sub-sessions of `children.rs`.
+//! behind (`births.rs`), what a publish becomes (`hear.rs`), who is online (`life.rs`), what is said to the node (`say.rs`)
+//! and when it is asked to be born again (`asking.rs`). The devices behind the node have the sub-sessions of `children.rs`.
 //!
 //! Every message is about one device, so it takes the path of `publish.rs`: one batch, one acknowledgement.
 
+mod asking;
 mod births;
 mod hear;
+mod life;
 mod say;
 mod will;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use wireglot_device::{DeviceHandle, Parts, now};
+use wireglot_device::now;
 use wireglot_model::{Decoded, Measurement, Sample, Timestamp, Uplink, UplinkBody, Value};
 use wireglot_proto::BD_SEQ;
 
 use crate::publish::of_server;
 use crate::session::Session;
+use asking::Asking;
 use births::{Births, Sequence};
 pub(crate) use hear::receive;
+use life::Life;
+pub(crate) use life::{end, forget, lose};
 pub(crate) use say::{answer, tell};
 pub(crate) use will::{Identity, InvalidWill, Opening, Will};
 
@@ -42,12 +46,12 @@ pub(crate) struct Node {
     sequence: RefCell<Sequence>,
     /// The number of its session, from its last birth; `None` before that.
     born: Cell<Option<Option<i64>>>,
-    /// It was asked for its births since the last of them.
-    is_asked_again: Cell<bool>,
-    /// It was seen to write small negative integers as wide as their field.
-    fills_fields: Cell<bool>,
-    /// The devices behind it that were heard and have not died, by their short names.
-    alive: RefCell<BTreeMap<Box<str>, DeviceHandle>>,
+    /// When that was.
+    online: Cell<Option<Timestamp>>,
+    asking: RefCell<Asking>,
+    life: RefCell<Life>,
+    /// It was born again, and the devices behind it have a while to be born again too.
+    is_voiding: Cell<bool>,
 }
 
 impl Node {
@@ -58,9 +62,10 @@ impl Node {
             births: RefCell::default(),
             sequence: RefCell::default(),
             born: Cell::new(None),
-            is_asked_again: Cell::new(false),
-            fills_fields: Cell::new(false),
-            alive: RefCell::default(),
+            online: Cell::new(None),
+            asking: RefCell::default(),
+            life: RefCell::default(),
+            is_voiding: Cell::new(false),
         }
     }
 
@@ -83,28 +88,6 @@ pub(crate) fn begin(session: &Rc<Session>) {
     let (device, owed) = (&session.device, of_server(session));
     if let Err((error, _)) = session.worker.ingest.accept(device, now(), None, said, None, owed) {
         tracing::debug!(device = %device.id(), %error, "The number of a Sparkplug session is not written.");
-    }
-}
-
-/// The session has ended, by whatever death: the node and all devices behind it are offline. Whoever takes the session
-/// over tells of itself, so a session that was taken over says nothing.
-pub(crate) fn end(session: &Rc<Session>) {
-    let Some(node) = &session.sparkplug else { return };
-    let devices = std::mem::take(&mut *node.alive.borrow_mut());
-    if session.worker.devices.is_connected(session.device.id()) {
-        return;
-    }
-    let at = now();
-    let mut parts = Parts::default();
-    let born = node.born.take().map(|_| &session.device);
-    for device in born.into_iter().chain(devices.values()) {
-        let said = telemetry(vec![state(Some(at), OFFLINE)]);
-        if let Err(error) = session.worker.ingest.add(&mut parts, device, at, None, said, None) {
-            tracing::debug!(device = %device.id(), %error, "The end of a Sparkplug session is not written.");
-        }
-    }
-    if let Err((error, _)) = session.worker.ingest.accept_parts(parts, of_server(session)) {
-        tracing::warn!(device = %session.device.id(), %error, "The end of a Sparkplug session is not written.");
     }
 }
 

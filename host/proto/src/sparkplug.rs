@@ -121,6 +121,13 @@ impl SparkplugPayload {
         })
     }
 
+    /// Its bytes.
+    pub fn write(self) -> Vec<u8> {
+        let timestamp = self.timestamp.and_then(|ts| u64::try_from(ts.0).ok());
+        let metrics = self.metrics.into_iter().map(|metric| metric.0).collect();
+        wire::Payload { timestamp, metrics, seq: self.seq }.encode_to_vec()
+    }
+
     /// The number of the session between a node and its hosts, from the metric `bdSeq`.
     pub fn bd_seq(&self) -> Option<i64> {
         let metric = self.metrics.iter().find(|metric| metric.name() == Some(BD_SEQ))?;
@@ -134,9 +141,16 @@ impl SparkplugPayload {
 /// The metric by which a death is known to belong to its birth.
 pub const BD_SEQ: &str = "bdSeq";
 
-/// Reads the values of one payload, and bounds what they become together.
+/// Reads the values of one payload, and bounds what they and the names of their metrics become together.
 #[derive(Default)]
 pub struct SparkplugValues(Budget);
+
+impl SparkplugValues {
+    /// Counts the name of a metric: an alias stands for a name that is many times as long.
+    pub fn count_name(&mut self, name: &str) -> Result<(), ProtoRefusal> {
+        self.0.spend(name.len()).map_err(|problem| ProtoRefusal::content("Metric", "name", problem))
+    }
+}
 
 impl SparkplugMetric {
     /// Its name; a metric after a birth may have none.
@@ -215,7 +229,10 @@ fn value(metric: &wire::Metric, kind: DataType, budget: &mut Budget) -> Result<O
         Wire::Float(value) => Raw::Float(*value),
         Wire::Double(value) => Raw::Double(*value),
         Wire::Boolean(value) => Raw::Boolean(*value),
-        Wire::Text(value) => Raw::Text(value),
+        Wire::Text(value) => {
+            budget.spend(value.len())?;
+            Raw::Text(value)
+        }
         Wire::Bytes(bytes) => return json::bytes(kind, bytes, budget).map(Value::Json).map(Some),
         Wire::DataSet(set) if kind == DataType::DataSet => {
             return json::data_set(set, budget).map(Value::Json).map(Some);
@@ -266,8 +283,9 @@ fn integer(kind: DataType, value: u64, bits: u32) -> Result<Value, String> {
         DataType::Int8 => 8,
         DataType::Int16 => 16,
         DataType::Int32 => 32,
-        DataType::Int64 => bits,
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 | DataType::DateTime => {
+        // Times before 1970 are negative.
+        DataType::Int64 | DataType::DateTime => bits,
+        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => {
             return Ok(unsigned(value));
         }
         other => return Err(mismatch(other, "a whole number")),

@@ -3,14 +3,18 @@
 //! A birth takes the place of the one before it of the same node or device. An alias belongs to the node or the device
 //! whose birth gave it, as a topic says whose message it is. What all births of a connection take in memory is bounded.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wireglot_model::limits::SPARKPLUG_BIRTH_BYTES_MAX;
+use wireglot_model::is_storable_key;
+use wireglot_model::limits::{KEY_CHARS_MAX, SPARKPLUG_BIRTH_BYTES_MAX};
 use wireglot_proto::{DataType, SparkplugMetric};
 
-/// What one metric takes beside its name.
-const METRIC_BYTES: usize = 96;
+/// What one metric takes beside its name, with its alias.
+const METRIC_BYTES: usize = 200;
+/// What a birth takes beside its metrics.
+const BIRTH_BYTES: usize = 512;
 
 /// A metric as its birth has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +28,8 @@ pub(super) struct Born {
 pub(super) struct Birth {
     metrics: HashMap<Arc<str>, Born>,
     aliases: HashMap<u64, Arc<str>>,
+    /// Its owner was seen to write small negative integers as wide as their field.
+    pub(super) fills_fields: Cell<bool>,
     bytes: usize,
 }
 
@@ -32,6 +38,8 @@ pub(super) struct Birth {
 pub(super) enum BirthError {
     #[error("a birth names every metric, and this one has a metric without a name")]
     Nameless,
+    #[error("the name of a metric has 1 to {KEY_CHARS_MAX} characters and is not blank")]
+    NoKey,
     #[error("the alias {alias} is that of two metrics, '{one}' and '{other}'")]
     AliasTaken { alias: u64, one: Arc<str>, other: Box<str> },
     #[error(
@@ -48,9 +56,17 @@ pub(super) enum BirthError {
 
 impl Birth {
     pub(super) fn read(metrics: &[SparkplugMetric]) -> Result<Self, BirthError> {
-        let mut birth = Self::default();
+        let mut birth = Self { bytes: BIRTH_BYTES, ..Self::default() };
         for metric in metrics {
-            let name: Arc<str> = metric.name().ok_or(BirthError::Nameless)?.into();
+            let name = metric.name().ok_or(BirthError::Nameless)?;
+            if !is_storable_key(name) {
+                return Err(BirthError::NoKey);
+            }
+            birth.bytes += name.len() + METRIC_BYTES;
+            if birth.bytes > SPARKPLUG_BIRTH_BYTES_MAX {
+                return Err(BirthError::TooLarge);
+            }
+            let name: Arc<str> = name.into();
             if let Some(alias) = metric.alias() {
                 match birth.aliases.get(&alias) {
                     Some(one) if *one != name => {
@@ -62,7 +78,6 @@ impl Birth {
             }
             // What has a type that nobody knows can be neither stored nor set.
             if let Some(kind) = metric.kind(None) {
-                birth.bytes += name.len() + METRIC_BYTES;
                 birth.metrics.insert(name, Born { kind, alias: metric.alias() });
             }
         }
@@ -116,11 +131,22 @@ impl Births {
 
     pub(super) fn insert(&mut self, device: Option<&str>, birth: Birth) {
         self.bytes += birth.bytes;
+        if self.of(device).is_some_and(|before| before.fills_fields.get()) {
+            birth.fills_fields.set(true);
+        }
         let before = match device {
             None => self.node.replace(birth),
             Some(device) => self.devices.insert(device.into(), birth),
         };
         self.bytes -= before.map_or(0, |before| before.bytes);
+    }
+
+    /// The node is born again, and the devices behind it with it: what they have said before counts no more. They are told
+    /// by their short names.
+    pub(super) fn void_devices(&mut self) -> Vec<Box<str>> {
+        let devices = std::mem::take(&mut self.devices);
+        self.bytes -= devices.values().map(|birth| birth.bytes).sum::<usize>();
+        devices.into_keys().collect()
     }
 
     pub(super) fn remove(&mut self, device: &str) {
@@ -143,18 +169,23 @@ pub(super) struct Sequence {
 impl Sequence {
     /// A node was born.
     pub(super) fn begin(&mut self, seq: Option<u64>) {
-        *self = Self { last: seq, ..Self::default() };
+        *self = Self { last: seq.filter(|seq| is_number(*seq)), ..Self::default() };
     }
 
     /// Another message of it. Whether there is a gap before it, and none was since the birth.
     pub(super) fn follow(&mut self, seq: Option<u64>) -> bool {
-        let (Some(last), Some(seq)) = (self.last, seq) else { return false };
+        let (Some(last), Some(seq)) = (self.last, seq.filter(|seq| is_number(*seq))) else { return false };
         let follows = (last + 1) % 256 == seq;
         self.last = Some(seq);
         self.counts |= follows;
         let is_gap = !follows && (self.counts || seq != last);
         is_gap && !std::mem::replace(&mut self.is_broken, true)
     }
+}
+
+/// Whatever is no number of a message says nothing.
+fn is_number(seq: u64) -> bool {
+    seq < 256
 }
 
 #[cfg(test)]
@@ -180,9 +211,13 @@ mod tests {
 
     /// An Int32 with both, as births have it.
     fn named(name: &str, alias: u8) -> SparkplugMetric {
+        typed(name, alias, 3)
+    }
+
+    fn typed(name: &str, alias: u8, datatype: u8) -> SparkplugMetric {
         let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
         let name = name.as_bytes();
-        let metric = [&[0x0A, length(name)], name, &[0x10, alias, 0x20, 3]].concat();
+        let metric = [&[0x0A, length(name)], name, &[0x10, alias, 0x20, datatype]].concat();
         let payload = [&[0x12, length(&metric)], metric.as_slice()].concat();
         SparkplugPayload::read(&payload).unwrap().metrics.remove(0)
     }
@@ -202,6 +237,10 @@ mod tests {
     #[test]
     fn a_birth_names_all_and_uses_an_alias_once() {
         assert_eq!(Birth::read(&[metric("", Some(1))]).unwrap_err(), BirthError::Nameless);
+        assert_eq!(Birth::read(&[metric(" ", None)]).unwrap_err(), BirthError::NoKey);
+        let long = "n".repeat(KEY_CHARS_MAX + 1);
+        assert_eq!(Birth::read(&[metric(&long, None)]).unwrap_err(), BirthError::NoKey);
+        assert!(Birth::read(&[metric(&long[1..], None)]).is_ok());
         let twice = Birth::read(&[named("a", 1), named("b", 1)]).unwrap_err();
         assert_eq!(twice, BirthError::AliasTaken { alias: 1, one: "a".into(), other: "b".into() });
     }
@@ -222,6 +261,22 @@ mod tests {
         births.remove("D");
         births.remove("D");
         assert_eq!(births.bytes, once / 2);
+        births.insert(Some("D"), birth(&[named("b", 1)]));
+        assert_eq!(births.void_devices(), [Box::<str>::from("D")]);
+        assert!(births.of(Some("D")).is_none() && births.of(None).is_some());
+        assert_eq!(births.bytes, once / 2);
+    }
+
+    #[test]
+    fn how_integers_are_written_is_known_of_each_owner() {
+        let mut births = Births::default();
+        let birth = || Birth::read(&[named("a", 1)]).unwrap();
+        births.insert(None, birth());
+        births.insert(Some("D"), birth());
+        births.of(Some("D")).unwrap().fills_fields.set(true);
+        births.insert(Some("D"), birth());
+        assert!(births.of(Some("D")).unwrap().fills_fields.get(), "it does not change by a birth");
+        assert!(!births.of(None).unwrap().fills_fields.get());
     }
 
     #[test]
@@ -233,6 +288,10 @@ mod tests {
         assert_eq!(births.check(None, &large()), Ok(()), "it takes the place of the one before");
         let small = Birth { bytes: 1, ..Birth::default() };
         assert_eq!(births.check(Some("D"), &small), Err(BirthError::TooLarge));
+        // Whatever is remembered counts: of a metric of no known type, its alias.
+        let unknown = vec![typed("n", 1, 20); SPARKPLUG_BIRTH_BYTES_MAX / METRIC_BYTES];
+        assert_eq!(Birth::read(&unknown).unwrap_err(), BirthError::TooLarge);
+        assert!(Birth::read(&unknown[..1_000]).unwrap().bytes > 1_000 * METRIC_BYTES);
     }
 
     #[track_caller]
@@ -260,6 +319,7 @@ mod tests {
         gaps(&numbers(&[0, 0, 0, 0]), &[]);
         gaps(&[None, Some(5), Some(9)], &[]);
         gaps(&[Some(0), None, Some(1), Some(2)], &[]);
-        gaps(&[Some(0), Some(300)], &[0]);
+        gaps(&[Some(0), Some(300), Some(1), Some(u64::MAX), Some(2)], &[]);
+        gaps(&[Some(u64::MAX), Some(0), Some(5)], &[]);
     }
 }

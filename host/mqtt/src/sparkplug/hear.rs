@@ -4,9 +4,11 @@
 //! codec for, that codec gets as one JSON document, and what it makes of it is stored in place of the metrics.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use wireglot_codec::Frame;
 use wireglot_device::{Charge, ChildProfile, DeviceHandle, Parts, RateExceeded, Speaker, now};
+use wireglot_model::limits::{CODEC_WARNINGS_MAX, PROTO_JSON_BYTES_MAX};
 use wireglot_model::value::write_json_string;
 use wireglot_model::{
     CodecStamp, Decoded, FailureStage, Fault, Measurement, Sample, Sparkplug, Timestamp, Uplink, UplinkBody,
@@ -16,13 +18,13 @@ use wireglot_proto::{BD_SEQ, DataType, SparkplugPayload, SparkplugValues};
 use wireglot_route::{SparkplugRoute, SparkplugTopic, SparkplugTopicError, Verb, sparkplug};
 
 use super::births::{Birth, BirthError};
-use super::{Node, OFFLINE, ONLINE, measurement, say, state};
+use super::{Node, OFFLINE, ONLINE, life, measurement, say, state};
 use crate::carried::unanswerable;
 use crate::children::{self, Child, Unmet};
 use crate::gateway::{Verdict, points_of};
 use crate::profile::{ProfileView, Unread};
 use crate::publish::{
-    Incoming, Owed, Sender, bury, bury_beside, refuse, take_farewell, take_parts, take_unknown,
+    Incoming, Owed, Sender, bury_beside, refuse, refuse_of, take_farewell, take_parts, take_unknown,
 };
 use crate::session::Session;
 use crate::trace::{Seen, Told, Watch};
@@ -138,7 +140,9 @@ impl<'a> Message<'a> {
     /// A death of the node that is not that of its birth is somebody else's, or comes from an earlier session.
     fn read_death<'h>(&self, mut heard: Heard<'h>) -> Result<Heard<'h>, Unread> {
         if heard.topic.device.is_some() {
-            heard.facts.push(state(heard.payload.timestamp, OFFLINE));
+            let online = heard.topic.device.and_then(|short| self.node.life.borrow().born(short));
+            let at = life::after(online, heard.payload.timestamp.unwrap_or(self.received));
+            heard.facts.push(state(Some(at), OFFLINE));
             return Ok(heard);
         }
         let told = heard.payload.bd_seq();
@@ -162,19 +166,23 @@ impl<'a> Message<'a> {
         let mut values = SparkplugValues::default();
         for metric in &heard.payload.metrics {
             let (name, born) = birth.resolve(metric)?;
+            let warnings = &mut heard.warnings;
+            if !is_storable_key(name) {
+                warn(warnings, || "a metric has a name that is no key".to_owned());
+                continue;
+            }
             let Some(kind) = metric.kind(born.map(|born| born.kind)) else {
-                heard.warnings.push(format!("'{name}' has the type {}, which is none", metric.stated_type()));
+                warn(warnings, || format!("'{name}' has the type {}, which is none", metric.stated_type()));
                 continue;
             };
+            values.count_name(name)?;
             let Some(value) = metric.value(kind, &mut values)? else { continue };
             if metric.fills_field(kind) {
-                self.node.fills_fields.set(true);
+                birth.fills_fields.set(true);
             }
             if name == BD_SEQ && heard.topic.device.is_none() {
                 let key = format!("{} {BD_SEQ}", heard.topic.kind());
                 heard.facts.push(measurement(metric.ts(), &key, value));
-            } else if !is_storable_key(name) {
-                heard.warnings.push("a metric has a name that is no key".to_owned());
             } else if sparkplug.is_attribute(name) {
                 heard.attributes.push(Sample { key: name.to_owned(), value });
             } else {
@@ -202,10 +210,22 @@ impl<'a> Message<'a> {
             let device = self.session.device.id();
             tracing::debug!(%device, seq = payload.seq, "Messages of a Sparkplug node are missing.");
             say::ask_births(self.session, self.node);
+        } else {
+            say::ask_belated(self.session, self.node);
         }
     }
 
+    /// Whether it is the death of a device that nobody knows: it leaves nothing behind.
+    fn is_of_nobody(&self, topic: &SparkplugTopic<'_>) -> bool {
+        let is_unknown = |short| self.session.worker.devices.device_by_name(&self.node.full(short)).is_none();
+        topic.verb == Verb::Death && topic.device.is_some_and(is_unknown)
+    }
+
     fn take(self, heard: Heard<'_>, owed: Owed) {
+        if self.is_of_nobody(&heard.topic) {
+            let on_failure = self.view.on_failure(self.incoming.qos);
+            return take_parts(self.session, Parts::default(), Verdict::Taken, on_failure, None, owed);
+        }
         let child = match heard.topic.device {
             None => None,
             Some(short) => match self.meet(short) {
@@ -216,9 +236,13 @@ impl<'a> Message<'a> {
         };
         let device = child.as_ref().map_or(&self.session.device, |child| &child.device).clone();
         let own = self.session.worker.view(device.profile());
-        let frame = own.codec.is_some().then(|| write_frame(&heard)).filter(|_| !heard.points.is_empty());
+        let is_decoded = own.codec.is_some() && !heard.points.is_empty();
+        let frame = match is_decoded.then(|| write_frame(&heard)).transpose() {
+            Ok(frame) => frame,
+            Err(unread) => return self.refuse_of(Some(&device), unread, owed),
+        };
         let mut facts = Decoded::default();
-        let Message { session, node, .. } = self;
+        let Message { session, node, received, .. } = self;
         let is_death = heard.topic.verb == Verb::Death;
         let Heard { topic, payload, birth, points, attributes, facts: said, warnings } = heard;
         facts.warnings = warnings;
@@ -233,15 +257,21 @@ impl<'a> Message<'a> {
         }
         // In force whatever the codec says of its metrics: later messages refer to it.
         match (birth, topic.device) {
-            (Some(birth), None) => node.be_born(session, birth, payload.bd_seq()),
-            (Some(birth), Some(short)) => node.births.borrow_mut().insert(Some(short), birth),
+            (Some(birth), None) => node.be_born(session, birth, &payload, received),
+            (Some(birth), Some(short)) => {
+                node.births.borrow_mut().insert(Some(short), birth);
+                node.life.borrow_mut().be_born(short, payload.timestamp.unwrap_or(received));
+            }
             (None, _) => {}
         }
         self.keep(&device, &own, facts, frame.as_deref(), owed);
-        if let Some(short) = topic.device.filter(|_| is_death) {
+        let (Some(short), Some(child)) = (topic.device, child) else { return };
+        if is_death {
             node.births.borrow_mut().remove(short);
-            node.alive.borrow_mut().remove(short);
+            node.life.borrow_mut().remove(short);
             children::leave(session, &node.full(short));
+        } else if node.births.borrow().of(Some(short)).is_some() {
+            children::listen(session, &child);
         }
     }
 
@@ -251,33 +281,38 @@ impl<'a> Message<'a> {
         let (full, profile) = (self.node.full(short), ChildProfile::Named(&profile));
         let child = children::meet(self.session, &full, profile, Some(short))?;
         child.hear(&self.session.worker, self.received);
-        let mut alive = self.node.alive.borrow_mut();
-        if !alive.contains_key(short) {
-            alive.insert(short.into(), child.device.clone());
-        }
+        self.node.life.borrow_mut().hear(short, &child.device);
         Ok(child)
     }
 
     /// Takes responsibility for what was said. What the codec cannot use is a dead letter beside the facts.
-    fn keep(self, device: &DeviceHandle, own: &ProfileView, facts: Decoded, frame: Option<&str>, owed: Owed) {
+    fn keep(
+        self,
+        device: &DeviceHandle,
+        own: &ProfileView,
+        mut facts: Decoded,
+        frame: Option<&str>,
+        owed: Owed,
+    ) {
         let (session, incoming, received) = (self.session, self.incoming, self.received);
         let (ingest, bus) = (&session.worker.ingest, session.worker.ingest.bus());
         let payload = frame.map_or(incoming.payload, str::as_bytes);
         let shown = Incoming { payload, ..*incoming };
         let told = Told { device, view: own, incoming: &shown, received };
-        let decoded = frame.map(|_| decode(session, own, device, &shown, received));
-        let counted = match &decoded {
-            Some(Ok((decoded, _))) => decoded,
-            Some(Err(_)) | None => &facts,
-        };
-        if charge(session, device, counted, received).is_err() {
-            return refuse(session, owed);
+        let mut decoded = frame.map(|_| decode(session, own, device, &shown, received));
+        let read = decoded.as_mut().and_then(|decoded| decoded.as_mut().ok());
+        let also = read.map(|(decoded, _)| &mut decoded.uplinks);
+        if charge(session, device, &mut facts, also, received).is_err() {
+            return refuse_of(session, device, owed);
         }
-        let stamp = decoded.as_ref().and_then(|decoded| decoded.as_ref().ok()).map(|(_, stamp)| stamp);
+        let (counted, stamp) = match &decoded {
+            Some(Ok((decoded, stamp))) => (decoded, Some(stamp)),
+            Some(Err(_)) | None => (&facts, None),
+        };
         let seen = self.watch.and_then(|watch| watch.decoded(bus, &told, counted, stamp));
         let mut parts = Parts::default();
         if let Err(error) = ingest.add(&mut parts, device, received, None, facts, None) {
-            return self.refuse(Unread::not_accepted(&error, None), owed);
+            return self.refuse_of(Some(device), Unread::not_accepted(&error, None), owed);
         }
         ingest.add_device(&mut parts, device);
         let added = match decoded {
@@ -308,6 +343,11 @@ impl<'a> Message<'a> {
 
     /// Nothing of it can be used.
     fn refuse(self, unread: Unread, owed: Owed) {
+        self.refuse_of(None, unread, owed);
+    }
+
+    /// The same of what was said for another device, which may have been made for it.
+    fn refuse_of(self, child: Option<&DeviceHandle>, unread: Unread, owed: Owed) {
         let (session, incoming, received) = (self.session, self.incoming, self.received);
         let device = &session.device;
         if let Some(watch) = self.watch {
@@ -316,16 +356,22 @@ impl<'a> Message<'a> {
         }
         let on_failure = self.view.on_failure(incoming.qos);
         let sender = Sender { device, view: self.view, envelope: None, frame_received: received, on_failure };
-        bury(session, &sender, incoming, received, unread, owed);
+        let mut parts = Parts::default();
+        for unsettled in [Some(device), child].into_iter().flatten() {
+            session.worker.ingest.add_device(&mut parts, unsettled);
+        }
+        bury_beside(session, parts, &sender, incoming, received, unread, owed);
     }
 }
 
 impl Node {
     /// The node was born, or born again. From its first birth on it takes commands.
-    fn be_born(&self, session: &Session, birth: Birth, bd_seq: Option<i64>) {
+    fn be_born(&self, session: &Rc<Session>, birth: Birth, payload: &SparkplugPayload, received: Timestamp) {
+        self.online.set(Some(payload.timestamp.unwrap_or(received)));
+        life::void_devices(session, self);
         self.births.borrow_mut().insert(None, birth);
-        self.is_asked_again.set(false);
-        if self.born.replace(Some(bd_seq)).is_none() {
+        self.asking.borrow_mut().be_born(Instant::now());
+        if self.born.replace(Some(payload.bd_seq())).is_none() {
             session.subscriptions.borrow_mut().hear_unasked();
             rpc::note_interest(session);
         }
@@ -341,17 +387,33 @@ enum BirthOrValue {
     Value(#[from] wireglot_proto::ProtoRefusal),
 }
 
-/// Counts a message by the limits of the node, or of the device behind it.
+/// Adds a warning, unless there are enough of them.
+fn warn(warnings: &mut Vec<String>, warning: impl FnOnce() -> String) {
+    if warnings.len() < CODEC_WARNINGS_MAX {
+        warnings.push(warning());
+    }
+}
+
+/// Counts a message by the limits of the node, or of the device behind it: what it says, and what a codec has made of the
+/// rest.
 fn charge(
     session: &Session,
     device: &DeviceHandle,
-    decoded: &Decoded,
+    facts: &mut Decoded,
+    also: Option<&mut Vec<Uplink>>,
     received: Timestamp,
 ) -> Result<(), RateExceeded> {
     if device.id() == session.device.id() {
-        return limit::decoded(session, Speaker::Own, decoded, received);
+        let count = facts.uplinks.len();
+        let Some(also) = also else { return limit::decoded(session, Speaker::Own, facts, received) };
+        // As one message, which it is.
+        facts.uplinks.append(also);
+        let counted = limit::decoded(session, Speaker::Own, facts, received);
+        *also = facts.uplinks.split_off(count);
+        return counted;
     }
-    let points = decoded.uplinks.iter().map(|uplink| points_of(&uplink.body));
+    let also = also.iter().flat_map(|also| also.iter());
+    let points = facts.uplinks.iter().chain(also).map(|uplink| points_of(&uplink.body));
     let charge = match points.sum::<usize>() {
         0 => Charge::Message,
         points => Charge::Telemetry(points as u64),
@@ -373,8 +435,9 @@ fn measurements(points: Vec<Point>) -> Vec<Measurement> {
 }
 
 /// The message as codecs get it: `{"type":"DDATA","group":…,"node":…,"device":…,"timestamp":…,"seq":…,"metrics":[{"name":…,
-/// "type":…,"timestamp":…,"value":…},…]}`. What is an attribute, or the server's own, is not among the metrics.
-fn write_frame(heard: &Heard<'_>) -> String {
+/// "type":…,"timestamp":…,"value":…},…]}`. What is an attribute, or the server's own, is not among the metrics. What
+/// becomes too long for that is refused.
+fn write_frame(heard: &Heard<'_>) -> Result<String, Unread> {
     let SparkplugTopic { group, node, device, .. } = heard.topic;
     let number = |number: Option<i64>| number.map_or("null".to_owned(), |number| number.to_string());
     let mut out = format!("{{\"type\":\"{}\",\"group\":", heard.topic.kind());
@@ -396,9 +459,14 @@ fn write_frame(heard: &Heard<'_>) -> String {
         out.push_str(&format!(",\"type\":\"{}\",\"timestamp\":{timestamp},\"value\":", point.kind.name()));
         point.value.write_json(&mut out);
         out.push('}');
+        if out.len() > PROTO_JSON_BYTES_MAX {
+            return Err(Unread::refused(format!(
+                "the metrics become more than {PROTO_JSON_BYTES_MAX} bytes of JSON for the codec"
+            )));
+        }
     }
     out.push_str("]}");
-    out
+    Ok(out)
 }
 
 /// What the codec of the device's profile makes of the metrics.

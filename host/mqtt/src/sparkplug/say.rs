@@ -1,13 +1,17 @@
-//! What is said to a node, and through it to the devices behind it: commands, each of one metric in the type that the
-//! birth has given it (Sparkplug §4).
+//! What is said to a node, and through it to the devices behind it: commands, their metrics in the types that the birth
+//! has given them (Sparkplug §4).
 //!
 //! A command is not answered by the node: whoever has asked by RPC hears of it when the publish is written.
+
+use std::time::Instant;
 
 use ntex::util::{ByteString, Bytes};
 use wireglot_device::now;
 use wireglot_model::value::write_json_string;
 use wireglot_model::{DeviceId, Downlink, Sample, Timestamp, Value};
-use wireglot_proto::{SparkplugCommand, sparkplug_params, sparkplug_wrapped};
+use wireglot_proto::{
+    SparkplugCommand, SparkplugMetric, SparkplugPayload, sparkplug_params, sparkplug_wrapped,
+};
 use wireglot_route::sparkplug_command_topic;
 
 use super::{Node, REBIRTH};
@@ -49,10 +53,11 @@ pub(crate) fn tell(
     }
 }
 
-/// Shared attributes were written: those that are metrics are told, one by one.
+/// Shared attributes were written: those that are metrics are told, all of one write at once.
 fn update(session: &Session, node: &Node, child: Option<&str>, samples: &[Sample]) {
     let device = child.map(|child| node.short(child));
     let at = now();
+    let mut metrics = Vec::new();
     for Sample { key, value } in samples {
         let wrappers = if device.is_some() { DEVICE_WRAPPERS } else { NODE_WRAPPERS };
         let wrapped = match value {
@@ -60,12 +65,15 @@ fn update(session: &Session, node: &Node, child: Option<&str>, samples: &[Sample
             Value::Json(_) | Value::Bool(_) | Value::Long(_) | Value::Double(_) | Value::Text(_) => None,
         };
         let (name, value) = wrapped.as_ref().map_or((key.as_str(), value), |(name, value)| (name, value));
-        match compose(node, device, name, value, at) {
-            Ok(publish) => deliver::push(session, vec![publish], None),
+        match metric(node, device, name, value, at) {
+            Ok(metric) => metrics.push(metric),
             // An attribute like any other.
             Err(NoCommand::UnknownMetric(_)) => {}
             Err(NoCommand::Unfit(reason)) => deliver::give_up(session, &reason),
         }
+    }
+    if !metrics.is_empty() {
+        deliver::push(session, vec![publish(node, device, metrics, at)], None);
     }
 }
 
@@ -88,8 +96,9 @@ fn ask(session: &Session, node: &Node, child: Option<&str>, asked: Asked, method
     let Some((name, value)) = sparkplug_params(params) else {
         return refuse(r#"the params are {"metricName": a text, "value": what it is to be}"#);
     };
-    match compose(node, device, &name, &value, now()) {
-        Ok(publish) => rpc::publish(session, asked, Ok(vec![publish])),
+    let at = now();
+    match metric(node, device, &name, &value, at) {
+        Ok(metric) => rpc::publish(session, asked, Ok(vec![publish(node, device, vec![metric], at)])),
         Err(NoCommand::UnknownMetric(name)) => refuse(&format!(
             "Failed send To {whose} Rpc Request: {due}. This {} does not have a metricName: [{name}]",
             whose.to_lowercase()
@@ -105,38 +114,55 @@ pub(crate) fn answer(session: &Session, asked: Asked) {
     session.worker.devices.rpc_answered(asked.device, asked.id, &response, now());
 }
 
-/// Asks the node to be born again, once until it is; a node that has no such metric is left alone.
+/// Something of the node was missed: asks it to be born again, unless that was asked not long ago.
 pub(super) fn ask_births(session: &Session, node: &Node) {
-    if node.is_asked_again.get() {
+    node.asking.borrow_mut().miss(Instant::now());
+    ask_belated(session, node);
+}
+
+/// Asks for the births that were to be asked for, as soon as it is time. A node that has no such metric is left alone.
+pub(super) fn ask_belated(session: &Session, node: &Node) {
+    let mut asking = node.asking.borrow_mut();
+    if !asking.is_owed() {
         return;
     }
-    if let Ok(publish) = compose(node, None, REBIRTH, &Value::Bool(true), now()) {
-        node.is_asked_again.set(true);
-        deliver::push(session, vec![publish], None);
+    let now = Instant::now();
+    if !asking.is_due(now) {
+        return;
+    }
+    asking.ask(now);
+    drop(asking);
+    let at = wireglot_device::now();
+    if let Ok(metric) = metric(node, None, REBIRTH, &Value::Bool(true), at) {
+        deliver::push(session, vec![publish(node, None, vec![metric], at)], None);
     }
 }
 
-fn compose(
+fn metric(
     node: &Node,
     device: Option<&str>,
     name: &str,
     value: &Value,
     ts: Timestamp,
-) -> Result<(ByteString, Bytes), NoCommand> {
+) -> Result<SparkplugMetric, NoCommand> {
     let births = node.births.borrow();
-    let born = births.of(device).and_then(|birth| birth.metric(name));
+    let owner = births.of(device);
+    let born = owner.and_then(|birth| birth.metric(name));
     let born = born.ok_or_else(|| NoCommand::UnknownMetric(name.to_owned()))?;
-    let command = SparkplugCommand {
-        name,
-        alias: born.alias,
-        kind: born.kind,
-        value,
-        fills_field: node.fills_fields.get(),
-        ts,
-    };
-    let payload = command.write().map_err(NoCommand::Unfit)?;
+    let fills_field = owner.is_some_and(|birth| birth.fills_fields.get());
+    let command = SparkplugCommand { name, alias: born.alias, kind: born.kind, value, fills_field, ts };
+    command.metric().map_err(NoCommand::Unfit)
+}
+
+fn publish(
+    node: &Node,
+    device: Option<&str>,
+    metrics: Vec<SparkplugMetric>,
+    ts: Timestamp,
+) -> (ByteString, Bytes) {
+    let payload = SparkplugPayload { timestamp: Some(ts), seq: None, metrics };
     let topic = sparkplug_command_topic(&node.identity.group, &node.identity.node, device);
-    Ok((topic.into(), payload.into()))
+    (topic.into(), payload.write().into())
 }
 
 fn method_of(is_device: bool) -> &'static str {

@@ -1,7 +1,10 @@
 //! Edge nodes: what a gap in their numbers leads to, and what is asked of them without disturbing them.
 
+use wireglot_device::{RpcCall, RpcDraft, now};
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{CodecName, FailureStage, PayloadKind, Sparkplug, Value};
+use wireglot_model::{
+    CodecName, FailureStage, PayloadKind, RpcStatus, Sample, Scope, Sparkplug, Timestamp, Value,
+};
 
 use super::harness::*;
 
@@ -15,6 +18,20 @@ fn edge_profile(server: &Server) {
     wait(profile(&server.devices, "strict", MqttTransport { sparkplug, ..MqttTransport::json() }));
 }
 
+/// With a codec that is not there.
+fn coded_profile(server: &Server) {
+    let codec = CodecName::parse("not-there").unwrap();
+    let payload = PayloadKind::Codec {
+        codec,
+        pin: None,
+        settings: "{}".into(),
+        isolate_messages: false,
+        wrapping: None,
+    };
+    let sparkplug = Sparkplug { is_on: true, ..Sparkplug::default() };
+    wait(profile(&server.devices, "strict", MqttTransport { sparkplug, payload, ..MqttTransport::json() }));
+}
+
 /// A node that is connected as the device `strict`.
 struct Edge {
     client: Client,
@@ -24,6 +41,11 @@ struct Edge {
 
 impl Edge {
     fn new(server: &Server, version: Version) -> Self {
+        Self::of(server, version, "strict")
+    }
+
+    /// With the access token of this device.
+    fn of(server: &Server, version: Version, token: &str) -> Self {
         let mut client = server.client();
         let mut body = text("MQTT");
         // Clean, with a will of QoS 1, and a user name.
@@ -37,7 +59,7 @@ impl Edge {
         body.extend(text("spBv1.0/G/NDEATH/N"));
         body.extend([0, u8::try_from(DEATH.len()).unwrap()]);
         body.extend(DEATH);
-        body.extend(text("strict"));
+        body.extend(text(token));
         client.send(&packet(0x10, &body));
         let (kind, body) = client.packet();
         assert_eq!((kind, body[1]), (0x20, 0), "CONNACK: {body:02x?}");
@@ -50,6 +72,18 @@ impl Edge {
         payload.extend(seq.into_iter().flat_map(|seq| [vec![0x18], varint(seq.into())].concat()));
         let topic = format!("spBv1.0/G/{kind}/N");
         self.client.send(&publish(self.version, &topic, 1, self.id, &payload));
+    }
+
+    /// Says something without a number, at this time of its clock, and is acknowledged.
+    #[track_caller]
+    fn tell(&mut self, what: &str, at: i64, metrics: &[Vec<u8>]) {
+        self.id += 1;
+        let payload = [vec![0x08], varint(at.try_into().unwrap()), metrics.concat()].concat();
+        let (kind, device) = what.split_once(' ').map_or((what, None), |(kind, device)| (kind, Some(device)));
+        let device = device.map(|device| format!("/{device}")).unwrap_or_default();
+        let topic = format!("spBv1.0/G/{kind}/N{device}");
+        self.client.send(&publish(self.version, &topic, 1, self.id, &payload));
+        self.taken();
     }
 
     #[track_caller]
@@ -76,9 +110,23 @@ fn metric(name: &str, datatype: u8, value: &[u8]) -> Vec<u8> {
     [vec![0x12, u8::try_from(metric.len()).unwrap()], metric].concat()
 }
 
-fn varint(value: u16) -> Vec<u8> {
-    let (low, high) = (u8::try_from(value & 0x7F).unwrap(), u8::try_from(value >> 7).unwrap());
-    if high == 0 { vec![low] } else { vec![low | 0x80, high] }
+fn varint(value: u64) -> Vec<u8> {
+    let low = u8::try_from(value & 0x7F).unwrap();
+    if value >> 7 == 0 { vec![low] } else { [vec![low | 0x80], varint(value >> 7)].concat() }
+}
+
+#[track_caller]
+fn is_said(server: &Server, device: &str, state: &str) {
+    let what = format!("{device} is {state}");
+    server.until(&what, |server| {
+        let known = server.devices.device_by_name(device).is_some();
+        known && server.latest(device, "sparkplugConnectionState") == Some(Value::Text(state.into()))
+    });
+}
+
+/// An hour ahead of the server's clock.
+fn ahead() -> i64 {
+    now().0 + 3_600_000
 }
 
 fn birth() -> [Vec<u8>; 2] {
@@ -106,9 +154,9 @@ fn a_gap_is_counted_and_the_births_are_asked_for_once() {
         edge.say("NBIRTH", Some(0), &birth());
         edge.taken();
         edge.say("NDATA", Some(5), &birth());
-        edge.is_asked();
         edge.taken();
-        assert_eq!(server.counters().sparkplug_gaps, 2);
+        edge.client.expect_alive();
+        assert_eq!(server.counters().sparkplug_gaps, 2, "but not asked for again so soon");
     }
 }
 
@@ -158,16 +206,7 @@ fn a_node_speaks_for_itself_alone() {
 #[test]
 fn a_birth_counts_whatever_the_codec_says_of_it() {
     let server = Server::start();
-    let codec = CodecName::parse("not-there").unwrap();
-    let payload = PayloadKind::Codec {
-        codec,
-        pin: None,
-        settings: "{}".into(),
-        isolate_messages: false,
-        wrapping: None,
-    };
-    let sparkplug = Sparkplug { is_on: true, ..Sparkplug::default() };
-    wait(profile(&server.devices, "strict", MqttTransport { sparkplug, payload, ..MqttTransport::json() }));
+    coded_profile(&server);
     let mut edge = Edge::new(&server, Version::V5);
     edge.say("NBIRTH", Some(0), &birth());
     edge.taken();
@@ -182,4 +221,196 @@ fn a_birth_counts_whatever_the_codec_says_of_it() {
     server.write_shared("strict", "x", 7);
     let (kind, body) = edge.client.packet();
     assert_eq!((kind, &body[body.len() - 2..]), (0x32, &[0x50, 7][..]), "the birth is known: {body:02x?}");
+}
+
+#[test]
+fn whatever_its_clock_shows_a_node_that_is_gone_is_offline() {
+    let server = Server::start();
+    edge_profile(&server);
+    let at = ahead();
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", at, &birth());
+    edge.tell("DBIRTH D1", at, &birth());
+    edge.tell("DBIRTH D2", at, &birth());
+    edge.tell("DDEATH D2", 1, &[]);
+    is_said(&server, "G:N:D2", "OFFLINE");
+    is_said(&server, "G:N:D1", "ONLINE");
+    drop(edge);
+    is_said(&server, "strict", "OFFLINE");
+    is_said(&server, "G:N:D1", "OFFLINE");
+}
+
+#[test]
+fn what_a_successor_does_not_bear_is_offline() {
+    let server = Server::start();
+    edge_profile(&server);
+    let at = ahead();
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", at, &birth());
+    edge.tell("DBIRTH D1", at, &birth());
+    edge.tell("DBIRTH D2", at, &birth());
+    let mut successor = Edge::new(&server, Version::V5);
+    successor.tell("NBIRTH", at + 1_000, &birth());
+    successor.tell("DBIRTH D1", at + 1_000, &birth());
+    is_said(&server, "G:N:D2", "OFFLINE");
+    is_said(&server, "G:N:D1", "ONLINE");
+    is_said(&server, "strict", "ONLINE");
+    // One that says nothing has not taken anything over.
+    let _silent = Edge::new(&server, Version::V5);
+    is_said(&server, "G:N:D1", "OFFLINE");
+    is_said(&server, "strict", "OFFLINE");
+}
+
+#[test]
+fn a_device_that_another_connection_has_now_stays_online() {
+    let server = Server::start();
+    edge_profile(&server);
+    let at = now().0;
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", at, &birth());
+    edge.tell("DBIRTH D1", at, &birth());
+    edge.tell("DBIRTH D2", at, &birth());
+    let mut other = Edge::of(&server, Version::V5, "strict-gateway");
+    other.tell("NBIRTH", at, &birth());
+    other.tell("DBIRTH D1", at, &birth());
+    drop(edge);
+    is_said(&server, "strict", "OFFLINE");
+    is_said(&server, "G:N:D2", "OFFLINE");
+    is_said(&server, "G:N:D1", "ONLINE");
+}
+
+#[test]
+fn a_device_that_is_made_again_is_the_one_that_goes_offline() {
+    let server = Server::start();
+    edge_profile(&server);
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", now().0, &birth());
+    edge.tell("DBIRTH D", now().0, &birth());
+    let before = server.id("G:N:D");
+    wait(server.devices.delete_device(before, now())).unwrap();
+    edge.tell("DBIRTH D", now().0, &birth());
+    assert_ne!(server.id("G:N:D"), before);
+    is_said(&server, "G:N:D", "ONLINE");
+    drop(edge);
+    is_said(&server, "G:N:D", "OFFLINE");
+}
+
+#[test]
+fn what_is_not_born_again_with_its_node_is_offline() {
+    let server = Server::start();
+    edge_profile(&server);
+    let at = ahead();
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", at, &birth());
+    edge.tell("DBIRTH D1", at, &birth());
+    edge.tell("DBIRTH D2", at, &birth());
+    edge.tell("NBIRTH", at + 1_000, &birth());
+    edge.tell("DBIRTH D1", at + 1_000, &birth());
+    is_said(&server, "G:N:D2", "OFFLINE");
+    is_said(&server, "G:N:D1", "ONLINE");
+    is_said(&server, "strict", "ONLINE");
+    edge.tell("DBIRTH D2", at + 2_000, &birth());
+    is_said(&server, "G:N:D2", "ONLINE");
+}
+
+#[test]
+fn an_rpc_waits_for_the_birth_of_its_device() {
+    let server = Server::start();
+    edge_profile(&server);
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", now().0, &birth());
+    edge.tell("DDATA D", now().0, &[metric("x", INT32, &[0x50, 3])]);
+    assert_eq!(server.latest("G:N:D", "x"), Some(Value::Long(3)), "data alone makes the device");
+    let draft = RpcDraft {
+        id: None,
+        method: "DCMD".into(),
+        params: r#"{"metricName":"x","value":7}"#.into(),
+        is_one_way: false,
+        is_persistent: true,
+        timeout_ms: Some(600_000),
+        expires: None,
+        retries: None,
+        additional_info: None,
+    };
+    let call = wait(server.devices.call(server.id("G:N:D"), draft, now())).unwrap();
+    let RpcCall::Kept(rpc) = call else { panic!("{call:?}") };
+    edge.tell("DDATA D", now().0, &[metric("x", INT32, &[0x50, 4])]);
+    edge.client.expect_alive();
+    assert_eq!(server.devices.rpc(rpc).unwrap().status, RpcStatus::Queued);
+    edge.id += 1;
+    let birth = metric("x", INT32, &[0x50, 4]);
+    edge.client.send(&publish(Version::V5, "spBv1.0/G/DBIRTH/N/D", 1, edge.id, &birth));
+    let (first, second) = (edge.client.packet(), edge.client.packet());
+    let (_, command) = if first.0 == 0x32 { first } else { second };
+    assert_eq!(command[command.len() - 2..], [0x50, 7], "{command:02x?}");
+    server
+        .until("the RPC is over", |server| server.devices.rpc(rpc).unwrap().status == RpcStatus::Successful);
+}
+
+#[test]
+fn one_write_of_attributes_is_one_command() {
+    let server = Server::start();
+    edge_profile(&server);
+    let mut edge = Edge::new(&server, Version::V5);
+    let names: Vec<String> = (0..300).map(|index| format!("m{index}")).collect();
+    let metrics: Vec<Vec<u8>> = names.iter().map(|name| metric(name, INT32, &[0x50, 1])).collect();
+    edge.tell("NBIRTH", now().0, &metrics);
+    let samples = names.iter().map(|name| Sample { key: name.clone(), value: Value::Long(2) }).collect();
+    wait(server.devices.write_attributes(server.id("strict"), Scope::Shared, samples, Timestamp(1))).unwrap();
+    let (kind, body) = edge.client.packet();
+    assert_eq!(kind, 0x32);
+    let is_in = |name: &String| body.windows(name.len()).any(|part| part == name.as_bytes());
+    assert!(names.iter().all(is_in), "all of them are in it");
+    edge.client.expect_alive();
+}
+
+#[test]
+fn the_death_of_a_device_that_nobody_knows_leaves_nothing() {
+    let server = Server::start();
+    edge_profile(&server);
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", now().0, &birth());
+    edge.tell("DDEATH D", now().0, &[]);
+    assert!(server.devices.device_by_name("G:N:D").is_none());
+    edge.client.expect_alive();
+}
+
+/// An Int32 with a name of this many characters, and the alias 1.
+fn aliased(chars: u8) -> Vec<u8> {
+    let name = "n".repeat(chars.into());
+    let metric = [&[0x0A, chars], name.as_bytes(), &[0x10, 1, 0x20, 3, 0x50, 1]].concat();
+    [&[0x12, u8::try_from(metric.len()).unwrap()], &*metric].concat()
+}
+
+#[test]
+fn a_payload_does_not_become_many_times_as_long() {
+    let server = Server::start();
+    edge_profile(&server);
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", now().0, &[aliased(100)]);
+    let data = |count: usize| [0x12, 4, 0x10, 1, 0x50, 2].repeat(count);
+    edge.tell("NDATA", now().0, &[data(100)]);
+    edge.id += 1;
+    edge.client.send(&publish(Version::V5, "spBv1.0/G/NDATA/N", 1, edge.id, &data(10_600)));
+    edge.client.expect_ack(Version::V5, edge.id, 0x99);
+    let letters = server.dead_letters();
+    assert!(letters[0].reason.contains("the names and values become more than"), "{}", letters[0].reason);
+    // Neither do its warnings: as many metrics of no known type.
+    let unknown = [&[0x12, 4, 0x10, 1, 0x20, 20][..], &[0x12, 2, 0x10, 1]].concat().repeat(1_000);
+    edge.tell("NDATA", now().0, &[unknown]);
+}
+
+#[test]
+fn what_a_codec_gets_is_bounded() {
+    let server = Server::start();
+    coded_profile(&server);
+    let mut edge = Edge::new(&server, Version::V5);
+    edge.tell("NBIRTH", now().0, &[aliased(90)]);
+    edge.id += 1;
+    let data = [0x12, 4, 0x10, 1, 0x50, 2].repeat(10_600);
+    edge.client.send(&publish(Version::V5, "spBv1.0/G/NDATA/N", 1, edge.id, &data));
+    edge.client.expect_ack(Version::V5, edge.id, 0x99);
+    let letters = server.dead_letters();
+    let is_told = |reason: &str| reason.contains("bytes of JSON for the codec");
+    assert!(letters.iter().any(|letter| is_told(&letter.reason) && letter.payload == data));
 }

@@ -1,12 +1,11 @@
-//! Commands: one metric with a value that somebody else chose, in the type that the birth has given it.
+//! Commands: metrics with values that somebody else chose, in the types that the birth has given them.
 //!
 //! Nothing is cut off: what the type cannot hold is refused, and says so.
 
-use prost::Message as _;
 use serde_json::Value as Json;
 use wireglot_model::{Timestamp, Value};
 
-use super::{DataType, wire};
+use super::{DataType, SparkplugMetric, SparkplugPayload, wire};
 
 /// A metric that is to be set.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -26,8 +25,14 @@ pub struct SparkplugCommand<'a> {
 }
 
 impl SparkplugCommand<'_> {
-    /// The payload. The error says why the value is none of this type.
+    /// The payload of a command that sets nothing else. The error says why the value is none of this type.
     pub fn write(&self) -> Result<Vec<u8>, String> {
+        let payload = SparkplugPayload { timestamp: Some(self.ts), seq: None, metrics: vec![self.metric()?] };
+        Ok(payload.write())
+    }
+
+    /// The metric, for a command that sets several.
+    pub fn metric(&self) -> Result<SparkplugMetric, String> {
         let Self { name, alias, kind, value, fills_field, ts } = *self;
         let value = convert(kind, value)
             .map_err(|problem| format!("the metric '{name}' is {}: {problem}", kind.name()))?;
@@ -40,16 +45,14 @@ impl SparkplugCommand<'_> {
             }
             (value, _) => value,
         };
-        let timestamp = u64::try_from(ts.0).ok();
-        let metric = wire::Metric {
+        Ok(SparkplugMetric(wire::Metric {
             name: alias.is_none().then(|| name.to_owned()),
             alias,
-            timestamp,
+            timestamp: u64::try_from(ts.0).ok(),
             datatype: Some(kind.number()),
             is_null: None,
             value: Some(value),
-        };
-        Ok(wire::Payload { timestamp, metrics: vec![metric], seq: None }.encode_to_vec())
+        }))
     }
 }
 
@@ -126,11 +129,11 @@ fn packed(kind: DataType, value: &Value) -> Result<([u8; 8], usize), String> {
         DataType::Int8 => (i8::MIN.into(), i8::MAX.into(), 1),
         DataType::Int16 => (i16::MIN.into(), i16::MAX.into(), 2),
         DataType::Int32 => (i32::MIN.into(), i32::MAX.into(), 4),
-        DataType::Int64 => (i64::MIN.into(), i64::MAX.into(), 8),
+        DataType::Int64 | DataType::DateTime => (i64::MIN.into(), i64::MAX.into(), 8),
         DataType::UInt8 => (0, u8::MAX.into(), 1),
         DataType::UInt16 => (0, u16::MAX.into(), 2),
         DataType::UInt32 => (0, u32::MAX.into(), 4),
-        DataType::UInt64 | DataType::DateTime => (0, u64::MAX.into(), 8),
+        DataType::UInt64 => (0, u64::MAX.into(), 8),
         DataType::Float => return Ok((u64::from(single(value)?.to_bits()).to_le_bytes(), 4)),
         DataType::Double => return Ok((number(value)?.to_bits().to_le_bytes(), 8)),
         other => return Err(format!("{} is no number", other.name())),
@@ -230,8 +233,14 @@ fn integer(value: &Value) -> Result<i128, String> {
 
 fn number(value: &Value) -> Result<f64, String> {
     let number = match value {
-        #[expect(clippy::cast_precision_loss, reason = "a number with a point is what the type asks for")]
-        Value::Long(long) => Some(*long as f64),
+        Value::Long(long) => {
+            #[expect(clippy::cast_precision_loss, reason = "the next line looks whether it comes back")]
+            let double = *long as f64;
+            if integer(&Value::Double(double)) != Ok(i128::from(*long)) {
+                return Err(format!("{long} has more digits than double precision"));
+            }
+            Some(double)
+        }
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
         Value::Double(double) => Some(*double),
         Value::Text(text) => text.parse().ok().or_else(|| word(text).map(|word| f64::from(u8::from(word)))),
@@ -249,6 +258,9 @@ fn single(value: &Value) -> Result<f32, String> {
     let single = double as f32;
     if double.is_finite() && !single.is_finite() {
         return Err(format!("{double} is beyond single precision"));
+    }
+    if matches!(value, Value::Long(_)) && f64::from(single) != double {
+        return Err(format!("{double} has more digits than single precision"));
     }
     Ok(single)
 }

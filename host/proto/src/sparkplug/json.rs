@@ -1,6 +1,7 @@
 //! Metrics that are more than a scalar, as JSON: bytes, arrays, data sets and templates.
 //!
-//! One payload may become `PROTO_JSON_BYTES_MAX` of it at most: an array of bits is 48 times as long here.
+//! One payload may become `PROTO_JSON_BYTES_MAX` at most, its names and texts with it: an array of bits is 48 times as
+//! long here.
 
 use wireglot_model::Value;
 use wireglot_model::limits::PROTO_JSON_BYTES_MAX;
@@ -16,10 +17,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    fn spend(&mut self, bytes: usize) -> Result<(), String> {
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), String> {
         self.spent += bytes;
         if self.spent > PROTO_JSON_BYTES_MAX {
-            return Err(format!("the values become more than {PROTO_JSON_BYTES_MAX} bytes of JSON"));
+            return Err(format!(
+                "the names and values become more than {PROTO_JSON_BYTES_MAX} bytes of JSON"
+            ));
         }
         Ok(())
     }
@@ -67,10 +70,12 @@ pub(super) fn bytes(kind: DataType, bytes: &[u8], budget: &mut Budget) -> Result
         DataType::Int32Array => {
             packed::<4>(kind, bytes, &mut list, |raw| Value::Long(sign_extended(raw, 32)))?
         }
-        DataType::Int64Array => packed::<8>(kind, bytes, &mut list, |raw| Value::Long(raw.cast_signed()))?,
+        DataType::Int64Array | DataType::DateTimeArray => {
+            packed::<8>(kind, bytes, &mut list, |raw| Value::Long(raw.cast_signed()))?
+        }
         DataType::UInt16Array => packed::<2>(kind, bytes, &mut list, unsigned)?,
         DataType::UInt32Array => packed::<4>(kind, bytes, &mut list, unsigned)?,
-        DataType::UInt64Array | DataType::DateTimeArray => packed::<8>(kind, bytes, &mut list, unsigned)?,
+        DataType::UInt64Array => packed::<8>(kind, bytes, &mut list, unsigned)?,
         DataType::FloatArray => packed::<4>(kind, bytes, &mut list, |raw| {
             // Four bytes were read into it.
             float(f32::from_bits(u32::try_from(raw).unwrap_or_default()))

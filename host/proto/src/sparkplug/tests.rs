@@ -65,6 +65,7 @@ fn integers_are_read_in_the_width_of_their_type() {
         (UInt64, Wire::Long(i64::MAX.cast_unsigned()), i64::MAX),
         (UInt64, Wire::Int(7), 7),
         (DateTime, Wire::Long(1_700_000_000_000), 1_700_000_000_000),
+        (DateTime, Wire::Long((-1_i64).cast_unsigned()), -1),
     ] {
         check(kind, wire, Value::Long(expected));
     }
@@ -103,6 +104,7 @@ fn bytes_and_arrays_are_json() {
     json(Int64Array, Wire::Bytes(vec![0xFF; 8]), "[-1]");
     json(UInt64Array, Wire::Bytes(vec![0xFF; 8]), "[\"18446744073709551615\"]");
     json(DateTimeArray, Wire::Bytes(1_700_000_000_000u64.to_le_bytes().to_vec()), "[1700000000000]");
+    json(DateTimeArray, Wire::Bytes((-1_i64).to_le_bytes().to_vec()), "[-1]");
     json(FloatArray, Wire::Bytes(1.1f32.to_le_bytes().to_vec()), "[1.1]");
     json(DoubleArray, Wire::Bytes(3.7f64.to_le_bytes().to_vec()), "[3.7]");
     json(
@@ -172,6 +174,24 @@ fn what_a_payload_becomes_is_bounded() {
     let mut values = SparkplugValues::default();
     assert!(half.value(DataType::Bytes, &mut values).is_ok());
     assert!(half.value(DataType::Bytes, &mut values).is_err(), "the bound is that of the payload");
+    let (name, text) = ("n".repeat(PROTO_JSON_BYTES_MAX / 2), "t".repeat(PROTO_JSON_BYTES_MAX / 2));
+    let mut values = SparkplugValues::default();
+    values.count_name(&name).unwrap();
+    let metric = sent(metric(12, Some(Wire::Text(text))));
+    assert!(metric.value(DataType::String, &mut values).is_ok());
+    assert!(values.count_name("n").is_err(), "names and texts count as well");
+    assert!(metric.value(DataType::String, &mut values).is_err());
+}
+
+#[test]
+fn a_command_can_set_several_metrics() {
+    let (ts, value) = (Timestamp(9), Value::Long(1));
+    let command =
+        |name, kind| SparkplugCommand { name, alias: None, kind, value: &value, fills_field: false, ts };
+    let metrics = [("a", DataType::Int8), ("b", DataType::Double)]
+        .map(|(name, kind)| command(name, kind).metric().unwrap());
+    let payload = SparkplugPayload { timestamp: Some(ts), seq: None, metrics: metrics.to_vec() };
+    assert_eq!(SparkplugPayload::read(&payload.clone().write()), Ok(payload));
 }
 
 #[test]
@@ -250,10 +270,13 @@ fn commands_have_the_type_of_the_birth() {
     sets(UInt32, Value::Double(4_294_967_295.0), Wire::Int(u32::MAX));
     sets(UInt64, text("18446744073709551615"), Wire::Long(u64::MAX));
     sets(DateTime, Value::Long(12), Wire::Long(12));
+    sets(DateTime, Value::Long(-12), Wire::Long((-12_i64).cast_unsigned()));
     sets(Int32, text("true"), Wire::Int(1));
     sets(Int32, text("3.0"), Wire::Int(3));
     sets(Float, text("1.1"), Wire::Float(1.1));
     sets(Float, Value::Long(2), Wire::Float(2.0));
+    sets(Float, Value::Long(1 << 60), Wire::Float(1_152_921_504_606_846_976.0));
+    sets(Double, Value::Long(i64::MIN), Wire::Double(-9_223_372_036_854_775_808.0));
     sets(Double, Value::Bool(false), Wire::Double(0.0));
     sets(Boolean, Value::Long(0), Wire::Boolean(false));
     sets(Boolean, Value::Double(0.5), Wire::Boolean(true));
@@ -267,6 +290,9 @@ fn commands_have_the_type_of_the_birth() {
     no_command(Int32, Value::Double(3.7), "'3.7' is no whole number");
     no_command(Int64, Value::Double(f64::MAX), "is no whole number");
     no_command(Float, Value::Double(1e300), "beyond single precision");
+    no_command(Float, Value::Long((1 << 24) + 1), "16777217 has more digits than single precision");
+    no_command(Double, Value::Long((1 << 53) + 1), "9007199254740993 has more digits than double precision");
+    no_command(Double, Value::Long(i64::MAX), "has more digits than double precision");
     no_command(Double, text("much"), "'much' is no number");
     no_command(Boolean, text("perhaps"), "'perhaps' is neither true nor false");
     no_command(Bytes, text("12"), "a JSON array is due");
@@ -287,7 +313,7 @@ fn an_array_that_is_commanded_reads_as_it_was_written() {
         (UInt32Array, "[4294967295]"),
         (Int64Array, "[-9223372036854775808]"),
         (UInt64Array, "[1]"),
-        (DateTimeArray, "[1700000000000]"),
+        (DateTimeArray, "[1700000000000,-1]"),
         (FloatArray, "[1.1,-2.0]"),
         (DoubleArray, "[3.7]"),
         (BooleanArray, "[true,false,false,false,false,false,false,true,true]"),
