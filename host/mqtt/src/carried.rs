@@ -8,7 +8,7 @@
 use wireglot_codec::Frame;
 use wireglot_codec::envelope::{self, Carried};
 use wireglot_device::{AcceptError, DeviceHandle, Speaker};
-use wireglot_model::{CodecStamp, Decoded, FailureStage, Fault, Timestamp, UplinkBody, Wrapping};
+use wireglot_model::{CodecStamp, Decoded, Timestamp, UplinkBody, Wrapping};
 
 use crate::limit;
 use crate::profile::{ProfileView, Unread};
@@ -90,15 +90,7 @@ fn decode(
     device: &DeviceHandle,
 ) -> Result<(Decoded, CodecStamp), Unread> {
     let name = device.name();
-    let codec = own.codec.as_ref().ok_or_else(|| Unread {
-        fault: Fault::Device,
-        stage: FailureStage::NotAccepted,
-        codec: None,
-        reason: format!(
-            "the device '{name}' has the profile '{}', which names no codec for its frames",
-            own.name()
-        ),
-    })?;
+    let codec = own.codec_of(&name)?;
     let frame = Frame {
         payload: &carried.payload,
         topic: incoming.topic,

@@ -155,6 +155,19 @@ impl ProfileView {
         }
     }
 
+    /// The codec of frames that another device brings for the one of this name.
+    pub(crate) fn codec_of(&self, device: &str) -> Result<&CodecBinding, Unread> {
+        self.codec.as_ref().ok_or_else(|| Unread {
+            fault: Fault::Device,
+            stage: FailureStage::NotAccepted,
+            codec: None,
+            reason: format!(
+                "the device '{device}' has the profile '{}', which names no codec for its frames",
+                self.name()
+            ),
+        })
+    }
+
     /// Bytes to values. A codec that also speaks to the device reads its requests too; else these are JSON.
     pub(crate) fn decode(
         &self,

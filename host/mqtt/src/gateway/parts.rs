@@ -8,7 +8,7 @@ use wireglot_codec::{Frame, envelope, native};
 use wireglot_device::{AcceptError, Charge, ChildProfile, DeviceHandle, Parts, Raw};
 use wireglot_model::gateway::{GatewayPart, GatewaySaid, PartBody, RawElement};
 use wireglot_model::limits::{GATEWAY_FRAMES_MAX, GATEWAY_LETTERS_MAX};
-use wireglot_model::{CodecStamp, Decoded, FailureStage, Fault, Measurement, Timestamp, Uplink, UplinkBody};
+use wireglot_model::{CodecStamp, Decoded, Fault, Measurement, Timestamp, Uplink, UplinkBody};
 use wireglot_proto as proto;
 use wireglot_route::{GatewayRoute, GatewayUplink, gateway_raw_topic};
 
@@ -431,15 +431,7 @@ fn decode(
     received: Timestamp,
 ) -> Result<(Decoded, CodecStamp), Unread> {
     let name = child.device.name();
-    let codec = own.codec.as_ref().ok_or_else(|| Unread {
-        fault: Fault::Device,
-        stage: FailureStage::NotAccepted,
-        codec: None,
-        reason: format!(
-            "the device '{name}' has the profile '{}', which names no codec for its frames",
-            own.name()
-        ),
-    })?;
+    let codec = own.codec_of(&name)?;
     let frame = Frame {
         payload: incoming.payload,
         topic: incoming.topic,
