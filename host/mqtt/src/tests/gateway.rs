@@ -1,6 +1,7 @@
 //! What gateways say for others and what they hear: gateway API, conformance group U.
 
 use wireglot_device::{DeviceDraft, ProfileChoice, RpcCall, RpcDraft, now};
+use wireglot_model::limits::GATEWAY_FRAMES_MAX;
 use wireglot_model::{LevelLimits, OtaTargets, RateLimit, RateLimits, RpcId, RpcStatus, Value};
 
 use super::attributes::received as published;
@@ -257,4 +258,20 @@ fn a_silent_sub_session_ends() {
         gateway.expect_alive();
         !server.devices.is_connected(id)
     });
+}
+
+#[test]
+fn every_frame_that_is_not_decoded_is_a_letter_of_its_device() {
+    let server = Server::start();
+    let mut gateway = server.connected(Version::V5, "gateway");
+    let frames = |count: usize| format!("{{\"coded\":[{}]}}", vec!["{\"raw\":\"AQ==\"}"; count].join(","));
+    gateway.say(Version::V5, TELEMETRY, &frames(20), 0);
+    let letters = server.dead_letters();
+    assert_eq!(letters.len(), 20, "more than are told together where they are no frames");
+    assert!(letters.iter().all(|letter| letter.device_name == "coded" && letter.payload == [1]));
+    assert!(letters.iter().all(|letter| letter.topic == "v1/gateway/raw/coded"));
+    gateway.say(Version::V5, TELEMETRY, &frames(GATEWAY_FRAMES_MAX + 1), 0x97);
+    let newest = server.dead_letters();
+    let over = newest.iter().filter(|letter| letter.reason.contains("one publish has at most"));
+    assert_eq!(over.count(), 1);
 }
