@@ -1,14 +1,13 @@
 //! The 400 cases of conformance of the device API, each a row with its number: what a device does and what it must see.
 //!
 //! `cargo xtask conformance` prints the table. A row runs against the real binary; rows share servers and run side by
-//! side. What is not built yet stands in `waiting.rs` with its reason, and a row that passes may not stand there.
+//! side.
 
 mod case;
 mod client;
 mod people;
 mod proto;
 mod run;
-mod waiting;
 mod webhook;
 
 mod a_connect;
@@ -69,7 +68,7 @@ const GROUPS: [(char, &[Row]); 25] = [
 ];
 
 #[test]
-fn every_case_is_a_row_that_passes_or_waits() {
+fn every_case_is_a_row_that_passes() {
     a_tls::prepare();
     run::all(&GROUPS);
 }

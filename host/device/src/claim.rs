@@ -189,15 +189,9 @@ pub(crate) fn own(
     let mut record = held.device.clone();
     record.customer = customer;
     record.version += 1;
-    let is_whole = device.unsettled().is_none();
-    if is_whole {
-        batch.put_device(&record);
-    }
     tables.replace_record(device, DeviceRecord::new(record, held.profile.clone()));
-    if !is_whole {
-        // One that a gateway has just made: a part of it alone would be of nobody.
-        device.put_into(batch);
-    }
+    // As a whole: one that a gateway has just made is not in the store yet.
+    device.put_into(batch);
 }
 
 fn registration(tables: &Tables, device: &DeviceHandle) -> Option<Registration> {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use wireglot_model::{
     AuditAction, AuditEntry, Decoded, LevelLimits, RateKind, RateLevel, RateLimit, RateLimits, Timestamp,
-    UplinkBody,
+    Uplink, UplinkBody,
 };
 use wireglot_store::{Batch, Store};
 
@@ -42,6 +42,16 @@ pub enum Charge {
     Message,
     /// A message with so many values.
     Telemetry(u64),
+}
+
+impl Charge {
+    /// What is counted of all that one message said.
+    pub fn of<'u>(uplinks: impl IntoIterator<Item = &'u Uplink>) -> Self {
+        match uplinks.into_iter().filter_map(|uplink| points(&uplink.body)).sum() {
+            0 => Self::Message,
+            points => Self::Telemetry(points),
+        }
+    }
 }
 
 /// For whom a connection speaks.

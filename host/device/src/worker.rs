@@ -171,29 +171,6 @@ impl<T> DeviceWorker<T> {
         self.submit(batch, first, then)
     }
 
-    /// Keeps a payload of `device` that was not decoded; where its profile keeps frames as they came, as one of those
-    /// too, from this time; and the device itself where it was made for this message. `then` comes out of the driver
-    /// when that is durable.
-    pub fn bury(
-        &self,
-        device: &DeviceHandle,
-        letter: DeadLetter,
-        bounds: DeadLetterBounds,
-        raw: Option<Timestamp>,
-        then: T,
-    ) -> Result<(), (AcceptError, T)> {
-        let mut batch = Batch::default();
-        if let Some(received) = raw {
-            let DeadLetter { profile_id: profile, envelope, .. } = letter;
-            let raw = Raw { profile, topic: &letter.topic, payload: &letter.payload, envelope };
-            let frame = raw.frame(letter.device, received, letter.codec.as_ref(), Vec::new());
-            batch.raw_frame(self.devices.next_raw_number(), &frame);
-        }
-        let after = unsettled(device);
-        batch.dead_letter(letter, bounds);
-        self.submit(batch, after.map(Box::new), then)
-    }
-
     /// Keeps nothing: `then` comes out of the driver after everything that came before it.
     pub fn follow(&self, then: T) -> Result<(), (AcceptError, T)> {
         self.submit(Batch::default(), None, then)

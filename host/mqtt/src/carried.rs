@@ -5,10 +5,9 @@
 //! a failure is told. What is kept to be decoded again is kept with its envelope, and taking that off again gives the same
 //! frame at the same time.
 
-use wireglot_codec::Frame;
 use wireglot_codec::envelope::{self, Carried};
-use wireglot_device::{AcceptError, DeviceHandle, Speaker};
-use wireglot_model::{CodecStamp, Decoded, Timestamp, UplinkBody, Wrapping};
+use wireglot_device::{DeviceHandle, Speaker};
+use wireglot_model::{Timestamp, Wrapping};
 
 use crate::limit;
 use crate::profile::{ProfileView, Unread};
@@ -45,21 +44,22 @@ pub(crate) fn receive(
     let sender = Sender { device: &device, view: &own, envelope, frame_received, on_failure };
     let frame = Incoming { payload: &carried.payload, ..*incoming };
     let told = Told { device: &device, view: &own, incoming: &frame, received: frame_received };
-    let (unread, owed) = match decode(session, &own, incoming, &carried, &device) {
-        Ok((decoded, codec)) => {
-            if limit::decoded(session, Speaker::Child, &decoded, received).is_err() {
-                return refuse_of(session, &device, owed);
+    let (unread, owed) =
+        match own.decode_brought(&session.worker, &device, &frame, frame_received, &carried.metadata) {
+            Ok((decoded, codec)) => {
+                if limit::decoded(session, Speaker::Child, &decoded, received).is_err() {
+                    return refuse_of(session, &device, owed);
+                }
+                session.worker.hear_carried(&device, received);
+                let seen = watch.and_then(|watch| watch.decoded(bus, &told, &decoded, Some(&codec)));
+                let raw = own.keeps_raw.then(|| incoming.raw(&own, envelope));
+                match take(session, &device, frame_received, &codec, decoded, raw, owed) {
+                    Ok(()) => return Seen::tell(seen, bus),
+                    Err((error, owed)) => (Unread::not_accepted(&error, Some(codec)), owed),
+                }
             }
-            session.worker.hear_carried(&device, received);
-            let seen = watch.and_then(|watch| watch.decoded(bus, &told, &decoded, Some(&codec)));
-            let raw = own.keeps_raw.then(|| incoming.raw(&own, envelope));
-            match take(session, &device, frame_received, &codec, decoded, raw, owed) {
-                Ok(()) => return Seen::tell(seen, bus),
-                Err((error, owed)) => (Unread::not_accepted(&error, Some(codec)), owed),
-            }
-        }
-        Err(unread) => (unread, owed),
-    };
+            Err(unread) => (unread, owed),
+        };
     if let Some(watch) = watch {
         watch.failed(bus, &told, &unread);
     }
@@ -80,45 +80,4 @@ fn open(
     let device = devices.carried(&session.device, wrapping, name, carried.dev_eui.as_deref(), received);
     let device = device.map_err(|error| Unread::not_accepted(&error, None))?;
     Ok(Some((carried, device)))
-}
-
-fn decode(
-    session: &Session,
-    own: &ProfileView,
-    incoming: &Incoming<'_>,
-    carried: &Carried,
-    device: &DeviceHandle,
-) -> Result<(Decoded, CodecStamp), Unread> {
-    let name = device.name();
-    let codec = own.codec_of(&name)?;
-    let frame = Frame {
-        payload: &carried.payload,
-        topic: incoming.topic,
-        received: carried.received,
-        device: &name,
-        profile: own.name(),
-        metadata: &carried.metadata,
-    };
-    let (decoded, stamp) = session.worker.codecs.decode(codec, &frame)?;
-    match unanswerable(&decoded) {
-        Some(error) => Err(Unread::not_accepted(&error, Some(stamp))),
-        None => Ok((decoded, stamp)),
-    }
-}
-
-/// Why what a codec has made of the frame of a device behind another one cannot be taken: it asks for an answer, and the
-/// way back leads to whoever stands before the device.
-pub(crate) fn unanswerable(decoded: &Decoded) -> Option<AcceptError> {
-    let asks = decoded.uplinks.iter().find_map(|uplink| match uplink.body {
-        UplinkBody::AttributeRequest { .. } => {
-            Some("attribute requests in frames that another device brings")
-        }
-        UplinkBody::ClientRpc { .. } => Some("client-side RPCs in frames that another device brings"),
-        UplinkBody::Telemetry(_)
-        | UplinkBody::Attributes(_)
-        | UplinkBody::SharedAttributes(_)
-        | UplinkBody::RpcResponse { .. }
-        | UplinkBody::Claim { .. } => None,
-    });
-    asks.map(AcceptError::Unsupported)
 }

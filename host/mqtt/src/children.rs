@@ -20,7 +20,7 @@ use wireglot_device::{AcceptError, ChildProfile, DeviceHandle, SessionFacts, now
 use wireglot_model::limits::CHILD_SESSIONS_MAX;
 use wireglot_model::{Downlink, SessionId, Timestamp};
 use wireglot_proto as proto;
-use wireglot_route::{GATEWAY_ATTRIBUTES, GATEWAY_RPC, gateway_raw_topic};
+use wireglot_route::{Format, GATEWAY_ATTRIBUTES, GATEWAY_RPC, gateway_raw_topic};
 
 use crate::deliver;
 use crate::limit;
@@ -54,7 +54,7 @@ pub(crate) struct Child {
     facts: Arc<SessionFacts>,
     /// It hears attribute updates and RPCs.
     is_listening: Cell<bool>,
-    /// Its last frame came in bytes, and so does what it hears.
+    /// It has sent bytes, so it hears bytes too.
     pub(crate) speaks_raw: Cell<bool>,
 }
 
@@ -305,7 +305,7 @@ fn compose(
         return frames;
     }
     let name = &child.name;
-    let is_protobuf = session.view().dialect.is_of_gateways();
+    let is_protobuf = session.view().dialect.reads(Format::Profile);
     let (topic, payload): (_, Bytes) = match (downlink, is_protobuf) {
         (Downlink::AttributeUpdate(samples), false) => {
             (GATEWAY_ATTRIBUTES, native::write_gateway_attribute_update(name, samples).into())

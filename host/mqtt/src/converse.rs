@@ -25,7 +25,7 @@ use wireglot_model::limits::{DRAIN_TIMEOUT_S, PACKET_BYTES_MAX, PACKET_TIMEOUT_S
 
 use crate::ack::Close;
 use crate::session::{Owner, Session};
-use crate::{deliver, rpc};
+use crate::{deliver, gateway, rpc};
 
 /// More than this is never read ahead of a packet that is as long as it says.
 pub(crate) const UNREAD_BYTES_MAX: usize = 4 * PACKET_BYTES_MAX;
@@ -65,6 +65,8 @@ pub(crate) async fn converse<F, D: Dialect>(io: &Io<F>, codec: &D::Codec, owner:
     session.downloads.stop(session);
     // What comes now is kept for the next session, as long as it can be told that it was not heard.
     rpc::end_interest(session);
+    // What was seen since the last report of a gateway is told before it goes.
+    gateway::report(session, Duration::ZERO);
     // What has begun is finished first: its answers may be lost with the connection, but not its messages. A commit
     // that takes longer than this fails anyway.
     let _finished = timeout(Millis(u32::from(DRAIN_TIMEOUT_S) * 1000), session.window.idle()).await;

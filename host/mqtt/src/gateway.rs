@@ -16,7 +16,7 @@ use wireglot_model::gateway::{GatewayAttributeRequest, GatewayRefusal, GatewaySa
 use wireglot_model::{Decoded, Downlink, Fault, OnFailure, Timestamp, Uplink, UplinkBody};
 use wireglot_proto as proto;
 use wireglot_route::{
-    GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_DISCONNECT, GatewayRoute, GatewayUplink, gateway_uplink,
+    Format, GATEWAY_ATTRIBUTES_RESPONSE, GATEWAY_DISCONNECT, GatewayRoute, GatewayUplink, gateway_uplink,
 };
 
 use crate::ack::Close;
@@ -26,7 +26,6 @@ use crate::publish::{Incoming, Owed, of_server, take_unknown};
 use crate::session::{Line, Session};
 use crate::{deliver, limit};
 use parts::Publish;
-pub(crate) use parts::points_of;
 
 /// `reason` of a device that was let go because a rate limit was passed (gateway API §4.4).
 const RATE_EXCEEDED: u8 = 150;
@@ -96,7 +95,7 @@ fn read(
     route: GatewayRoute,
     payload: &[u8],
 ) -> Result<GatewaySaid, GatewayRefusal> {
-    if view.dialect.is_of_gateways() {
+    if view.dialect.reads(Format::Profile) {
         let read = match route {
             GatewayRoute::Connect => proto::gateway_connect,
             GatewayRoute::Disconnect => proto::gateway_disconnect,
@@ -149,7 +148,7 @@ fn answer(session: &Session, child: &Child, request: &GatewayAttributeRequest) {
     let ingest = &session.worker.ingest;
     let found = ingest.attribute_response(&child.device, *id, client_keys, shared_keys);
     let Downlink::AttributeResponse { client, shared, .. } = found else { return };
-    let payload: Bytes = if session.view().dialect.is_of_gateways() {
+    let payload: Bytes = if session.view().dialect.reads(Format::Profile) {
         proto::write_gateway_attribute_response(request, &client, &shared).into()
     } else {
         native::write_gateway_attribute_response(request, &client, &shared).into()
@@ -161,10 +160,13 @@ fn answer(session: &Session, child: &Child, request: &GatewayAttributeRequest) {
 /// speak JSON in a protobuf profile (gateway API §4.4).
 fn let_go(session: &Session, device: &str) {
     let view = session.view();
-    if session.is_closing() || matches!(session.line, Line::V3(_)) || view.dialect.is_compatible() {
+    if session.is_closing()
+        || matches!(session.line, Line::V3(_))
+        || view.dialect.reads_json_too(Format::Profile)
+    {
         return;
     }
-    let payload: Bytes = if view.dialect.is_of_gateways() {
+    let payload: Bytes = if view.dialect.reads(Format::Profile) {
         proto::write_gateway_disconnect(device, RATE_EXCEEDED).into()
     } else {
         native::write_gateway_disconnect(device, RATE_EXCEEDED).into()
@@ -176,7 +178,7 @@ fn let_go(session: &Session, device: &str) {
 pub(crate) fn report(session: &Rc<Session>, every: Duration) {
     let Some(children) = session.children.get() else { return };
     let Some(before) = Instant::now().checked_sub(every) else { return };
-    if session.is_closing() || !children.latencies.borrow().is_due(before) {
+    if !children.latencies.borrow().is_due(before) {
         return;
     }
     let body = UplinkBody::Telemetry(vec![children.latencies.borrow_mut().report()]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ntex_mqtt::QoS;
 use wireglot_codec::native::{self, JsonRules};
 use wireglot_codec::{CodecBinding, DecodeFailure, Frame};
-use wireglot_device::{AcceptError, ProfileState};
+use wireglot_device::{AcceptError, DeviceHandle, ProfileState};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::{
     CodecStamp, DeadLetterBounds, Decoded, FailureStage, Fault, OnFailure, PayloadKind, ProfileId, Sparkplug,
@@ -19,6 +19,7 @@ use wireglot_route::{Family, Format, ProfileTopics, Route, facts, uplink};
 use crate::protobuf::{self, Dialect};
 use crate::publish::Incoming;
 use crate::session::Session;
+use crate::worker::Worker;
 
 /// One version of a profile, made ready.
 pub(crate) struct ProfileView {
@@ -155,17 +156,32 @@ impl ProfileView {
         }
     }
 
-    /// The codec of frames that another device brings for the one of this name.
-    pub(crate) fn codec_of(&self, device: &str) -> Result<&CodecBinding, Unread> {
-        self.codec.as_ref().ok_or_else(|| Unread {
+    /// What the codec makes of a frame of `device` that another device brings.
+    pub(crate) fn decode_brought(
+        &self,
+        worker: &Worker,
+        device: &DeviceHandle,
+        incoming: &Incoming<'_>,
+        received: Timestamp,
+        metadata: &[(String, String)],
+    ) -> Result<(Decoded, CodecStamp), Unread> {
+        let name = device.name();
+        let codec = self.codec.as_ref().ok_or_else(|| Unread {
             fault: Fault::Device,
             stage: FailureStage::NotAccepted,
             codec: None,
             reason: format!(
-                "the device '{device}' has the profile '{}', which names no codec for its frames",
+                "the device '{name}' has the profile '{}', which names no codec for its frames",
                 self.name()
             ),
-        })
+        })?;
+        let (payload, topic) = (incoming.payload, incoming.topic);
+        let frame = Frame { payload, topic, received, device: &name, profile: self.name(), metadata };
+        let (decoded, stamp) = worker.codecs.decode(codec, &frame)?;
+        match unanswerable(&decoded) {
+            Some(error) => Err(Unread::not_accepted(&error, Some(stamp))),
+            None => Ok((decoded, stamp)),
+        }
     }
 
     /// Bytes to values. A codec that also speaks to the device reads its requests too; else these are JSON.
@@ -217,6 +233,23 @@ impl ProfileView {
             Err(too) => Err(Unread::refused(format!("{}; {}", refused.reason, too.reason))),
         }
     }
+}
+
+/// Why what a codec has made of the frame of a device behind another one cannot be taken: it asks for an answer, and the
+/// way back leads to whoever stands before the device.
+fn unanswerable(decoded: &Decoded) -> Option<AcceptError> {
+    let asks = decoded.uplinks.iter().find_map(|uplink| match uplink.body {
+        UplinkBody::AttributeRequest { .. } => {
+            Some("attribute requests in frames that another device brings")
+        }
+        UplinkBody::ClientRpc { .. } => Some("client-side RPCs in frames that another device brings"),
+        UplinkBody::Telemetry(_)
+        | UplinkBody::Attributes(_)
+        | UplinkBody::SharedAttributes(_)
+        | UplinkBody::RpcResponse { .. }
+        | UplinkBody::Claim { .. } => None,
+    });
+    asks.map(AcceptError::Unsupported)
 }
 
 fn decode_json(rules: JsonRules, route: Route, payload: &[u8]) -> Result<Decoded, Unread> {

@@ -28,23 +28,14 @@ impl Dialect {
         }
     }
 
-    /// Whether uplinks in `format` are protobuf.
+    /// Whether uplinks in `format` are protobuf. What a gateway says and hears is of the profile's format both ways (gateway API
+    /// §2).
     pub(crate) fn reads(self, format: Format) -> bool {
         match format {
             Format::Profile => self != Dialect::Elsewhere,
             Format::Json => false,
             Format::Protobuf => true,
         }
-    }
-
-    /// Whether gateways speak protobuf; then they speak nothing else (gateway API §2).
-    pub(crate) fn is_of_gateways(self) -> bool {
-        self != Dialect::Elsewhere
-    }
-
-    /// Whether devices may also speak JSON where protobuf is due.
-    pub(crate) fn is_compatible(self) -> bool {
-        matches!(self, Dialect::Protobuf(compatibility) if compatibility.uplinks)
     }
 
     /// Whether what is not protobuf may be JSON.

@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use ntex_mqtt::QoS;
-use wireglot_device::{AcceptError, Accepted, DeviceHandle, Outcome, Parts, Raw, Speaker};
+use wireglot_device::{AcceptError, Accepted, DeviceHandle, DeviceWorker, Outcome, Parts, Raw, Speaker};
 use wireglot_model::{
     CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, OtaKind, Timestamp,
 };
@@ -464,21 +464,28 @@ pub(crate) struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    pub(crate) fn letter(
+    /// Puts what cannot be used among `parts`: as a dead letter, and as it came where the profile keeps frames so.
+    pub(crate) fn bury_into(
         &self,
-        topic: &str,
-        payload: &[u8],
+        ingest: &DeviceWorker<Owed>,
+        parts: &mut Parts,
+        incoming: &Incoming<'_>,
         received: Timestamp,
         unread: Unread,
-    ) -> DeadLetter {
+    ) {
         let Unread { stage, codec, reason, .. } = unread;
-        DeadLetter {
+        // Only frames for a codec are kept raw: what the built-in JSON refuses is not decoded again by a codec.
+        if self.view.keeps_raw && (codec.is_some() || stage == FailureStage::NoCodec) {
+            let raw = incoming.raw(self.view, self.envelope);
+            ingest.add_raw(parts, self.device, self.frame_received, codec.as_ref(), raw);
+        }
+        let letter = DeadLetter {
             device: self.device.id(),
             device_name: self.device.name().as_ref().to_owned(),
             profile_id: self.view.id(),
             profile: self.view.name().to_owned(),
-            topic: topic.to_owned(),
-            payload: payload.to_vec(),
+            topic: incoming.topic.to_owned(),
+            payload: incoming.payload.to_vec(),
             envelope: self.envelope,
             received,
             // An envelope says it by itself.
@@ -486,12 +493,8 @@ impl Sender<'_> {
             codec,
             stage,
             reason,
-        }
-    }
-
-    /// Only frames for a codec are kept raw: what the built-in JSON refuses is not decoded again by a codec.
-    pub(crate) fn keeps_raw(&self, letter: &DeadLetter) -> bool {
-        self.view.keeps_raw && (letter.codec.is_some() || letter.stage == FailureStage::NoCodec)
+        };
+        ingest.add_letter(parts, letter, self.view.dead_letters);
     }
 }
 
@@ -502,19 +505,11 @@ pub(crate) fn bury(
     incoming: &Incoming<'_>,
     received: Timestamp,
     unread: Unread,
-    mut owed: Owed,
+    owed: Owed,
 ) {
-    let fault = unread.fault;
-    if fault == Fault::Host {
-        return fail(&owed);
-    }
-    let letter = sender.letter(incoming.topic, incoming.payload, received, unread);
-    owed.debt = Debt::DeadLetter(fault, sender.on_failure);
-    let raw = sender.keeps_raw(&letter).then_some(sender.frame_received);
-    let bounds = sender.view.dead_letters;
-    if let Err((_, owed)) = session.worker.ingest.bury(sender.device, letter, bounds, raw, owed) {
-        fail(&owed);
-    }
+    let mut parts = Parts::default();
+    session.worker.ingest.add_device(&mut parts, sender.device);
+    bury_beside(session, parts, sender, incoming, received, unread, owed);
 }
 
 /// The same for what cannot be used of a message, beside the parts that can.
@@ -527,17 +522,11 @@ pub(crate) fn bury_beside(
     unread: Unread,
     mut owed: Owed,
 ) {
-    let fault = unread.fault;
+    let (fault, ingest) = (unread.fault, &session.worker.ingest);
     if fault == Fault::Host {
         return fail(&owed);
     }
-    let letter = sender.letter(incoming.topic, incoming.payload, received, unread);
-    let ingest = &session.worker.ingest;
-    if sender.keeps_raw(&letter) {
-        let raw = incoming.raw(sender.view, sender.envelope);
-        ingest.add_raw(&mut parts, sender.device, sender.frame_received, letter.codec.as_ref(), raw);
-    }
-    ingest.add_letter(&mut parts, letter, sender.view.dead_letters);
+    sender.bury_into(ingest, &mut parts, incoming, received, unread);
     owed.debt = Debt::DeadLetter(fault, sender.on_failure);
     if let Err((_, owed)) = ingest.accept_parts(parts, owed) {
         fail(&owed);

@@ -1,4 +1,4 @@
-//! Runs the rows side by side, and holds their results against the waiting list.
+//! Runs the rows side by side.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -12,7 +12,6 @@ use std::{env, fmt, fs, thread};
 use wireglot_load::wire::Version;
 
 use super::case::{Case, Row, Settings};
-use super::waiting::WAITING;
 use crate::harness::Server;
 
 /// Cases of the table.
@@ -21,8 +20,7 @@ const CASES: u16 = 400;
 const THREADS: usize = 40;
 /// Where the table is written to, if anybody wants it.
 const TABLE: &str = "WIREGLOT_CONFORMANCE_TABLE";
-/// Which cases run: numbers and letters of groups, separated by spaces, and those that wait tell what they fail at. All of
-/// them where it is not set.
+/// Which cases run: numbers and letters of groups, separated by spaces. All of them where it is not set.
 const ONLY: &str = "WIREGLOT_CONFORMANCE_ONLY";
 
 /// Servers that rows share, one for each set of settings, started when the first row asks.
@@ -42,7 +40,6 @@ impl Servers {
 enum Verdict {
     Pass,
     Failed,
-    Waiting,
 }
 
 impl fmt::Display for Verdict {
@@ -50,7 +47,6 @@ impl fmt::Display for Verdict {
         f.write_str(match self {
             Verdict::Pass => "pass",
             Verdict::Failed => "FAILED",
-            Verdict::Waiting => "waiting",
         })
     }
 }
@@ -75,10 +71,10 @@ pub(super) fn all(groups: &[(char, &'static [Row])]) {
     let (mut table, mut wrong) = (String::new(), String::new());
     for (letter, row) in rows.iter().filter(|row| is_wanted(row)) {
         let complaint = complaints.get(&row.number);
-        let (result, mut reason) = judge(row, complaint);
-        if let (Verdict::Waiting, Some(_), Some(complaint)) = (result, &wanted, complaint) {
-            reason = format!("{reason}; now: {complaint}");
-        }
+        let (result, reason) = match complaint {
+            Some(complaint) => (Verdict::Failed, complaint.as_str()),
+            None => (Verdict::Pass, ""),
+        };
         let Row { number, title, .. } = row;
         writeln!(table, "{number}\t{letter}\t{title}\t{result}\t{reason}").expect("a string takes all");
         if result == Verdict::Failed {
@@ -98,20 +94,6 @@ fn complete(rows: &[(char, &Row)]) {
     let twice: Vec<&[u16]> = numbers.windows(2).filter(|pair| pair[0] == pair[1]).collect();
     assert!(missing.is_empty() && twice.is_empty(), "cases without a row: {missing:?}; with two: {twice:?}");
     assert_eq!(numbers.len(), usize::from(CASES), "a row has the number of no case");
-}
-
-fn waits(number: u16) -> Option<&'static str> {
-    WAITING.iter().find(|(numbers, _)| numbers.contains(&number)).map(|(_, reason)| *reason)
-}
-
-/// How a case went, and why, given what its check complains about.
-fn judge(row: &Row, complaint: Option<&String>) -> (Verdict, String) {
-    match (waits(row.number), complaint) {
-        (Some(reason), Some(_)) => (Verdict::Waiting, reason.to_owned()),
-        (Some(_), None) => (Verdict::Failed, "it passes: take it off the waiting list".to_owned()),
-        (None, Some(complaint)) => (Verdict::Failed, complaint.clone()),
-        (None, None) => (Verdict::Pass, String::new()),
-    }
 }
 
 /// Runs the checks; what they complain about, by the number of the case.

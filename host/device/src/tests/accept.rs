@@ -404,10 +404,10 @@ async fn a_device_whose_first_frame_was_refused_is_kept_with_it() {
             reason: "no".into(),
         };
         let (sender, receiver) = oneshot::channel();
-        worker
-            .bury(&device, letter, DeadLetterBounds::default(), None, sender)
-            .map_err(|(error, _)| error)
-            .unwrap();
+        let mut parts = Parts::default();
+        worker.add_device(&mut parts, &device);
+        worker.add_letter(&mut parts, letter, DeadLetterBounds::default());
+        worker.accept_parts(parts, sender).map_err(|(error, _)| error).unwrap();
         let (_accepted, _) = receiver.await.unwrap().unwrap();
         assert_eq!(device.unsettled(), None);
     })

@@ -4,16 +4,15 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use wireglot_codec::{Frame, envelope, native};
-use wireglot_device::{AcceptError, Charge, ChildProfile, DeviceHandle, Parts, Raw};
+use wireglot_codec::{envelope, native};
+use wireglot_device::{AcceptError, Charge, ChildProfile, DeviceHandle, Parts};
 use wireglot_model::gateway::{GatewayPart, GatewaySaid, PartBody, RawElement};
 use wireglot_model::limits::{GATEWAY_FRAMES_MAX, GATEWAY_LETTERS_MAX};
-use wireglot_model::{CodecStamp, Decoded, Fault, Measurement, Timestamp, Uplink, UplinkBody};
+use wireglot_model::{Decoded, Fault, Measurement, Timestamp, Uplink, UplinkBody};
 use wireglot_proto as proto;
-use wireglot_route::{GatewayRoute, GatewayUplink, gateway_raw_topic};
+use wireglot_route::{Format, GatewayRoute, GatewayUplink, gateway_raw_topic};
 
 use super::{Reply, Verdict};
-use crate::carried::unanswerable;
 use crate::children::{self, Child, Unmet};
 use crate::limit;
 use crate::profile::{ProfileView, Unread};
@@ -110,7 +109,8 @@ impl<'a> Publish<'a> {
             },
             GatewaySaid::RpcResponse { device, id, payload } => {
                 if let Some(child) = self.charged(&device)? {
-                    self.keep(None, &child, UplinkBody::RpcResponse { id, payload });
+                    let body = UplinkBody::RpcResponse { id, payload };
+                    self.keep(None, &child, Uplink { child: None, body });
                 }
             }
         }
@@ -135,12 +135,10 @@ impl<'a> Publish<'a> {
                 self.refuse(Some(index), Some(&child.device), Unread::refused(reason), verdict);
             }
             Ok(PartBody::Attributes(samples)) => {
-                self.charge(&child, samples.len())?;
-                self.keep(Some(index), &child, UplinkBody::Attributes(samples));
+                self.charged_part(index, &child, UplinkBody::Attributes(samples))?;
             }
             Ok(PartBody::Claim { secret, duration_ms }) => {
-                self.charge(&child, 0)?;
-                self.keep(Some(index), &child, UplinkBody::Claim { secret, duration_ms });
+                self.charged_part(index, &child, UplinkBody::Claim { secret, duration_ms })?;
             }
             Ok(PartBody::Telemetry { measurements, frames, transits }) => {
                 if let Some(children) = self.session.children.get().filter(|_| !transits.is_empty()) {
@@ -166,9 +164,7 @@ impl<'a> Publish<'a> {
             measurements.retain(|measurement| !measurement.samples.is_empty());
         }
         if !measurements.is_empty() || frames.is_empty() {
-            let points = measurements.iter().map(|measurement| measurement.samples.len()).sum();
-            self.charge(child, points)?;
-            self.keep(Some(index), child, UplinkBody::Telemetry(measurements));
+            self.charged_part(index, child, UplinkBody::Telemetry(measurements))?;
         }
         let Some(own) = own else { return Ok(()) };
         for RawElement { ts, base64, .. } in frames {
@@ -223,15 +219,21 @@ impl<'a> Publish<'a> {
         let child = self.meet(None, name, ChildProfile::Default)?;
         if let Some(child) = &child {
             child.hear(&self.session.worker, self.received);
-            self.charge(child, 0)?;
+            self.charge(child, Charge::Message)?;
         }
         Ok(child)
     }
 
-    fn charge(&mut self, child: &Child, points: usize) -> Result<(), Limited> {
-        let charge = if points == 0 { Charge::Message } else { Charge::Telemetry(points as u64) };
+    fn charge(&mut self, child: &Child, charge: Charge) -> Result<(), Limited> {
         let charged = limit::charge_child(self.session, Some(&child.device), charge);
         charged.map_err(|_| self.limited(&child.name))
+    }
+
+    fn charged_part(&mut self, index: usize, child: &Child, body: UplinkBody) -> Result<(), Limited> {
+        let uplink = Uplink { child: None, body };
+        self.charge(child, Charge::of([&uplink]))?;
+        self.keep(Some(index), child, uplink);
+        Ok(())
     }
 
     fn limited(&mut self, device: &str) -> Limited {
@@ -241,8 +243,8 @@ impl<'a> Publish<'a> {
         Limited
     }
 
-    fn keep(&mut self, part: Option<usize>, child: &Child, body: UplinkBody) {
-        let decoded = Decoded { uplinks: vec![Uplink { child: None, body }], warnings: Vec::new() };
+    fn keep(&mut self, part: Option<usize>, child: &Child, uplink: Uplink) {
+        let decoded = Decoded { uplinks: vec![uplink], warnings: Vec::new() };
         let (device, ingest) = (&child.device, &self.session.worker.ingest);
         let told = Told { device, view: self.view, incoming: self.incoming, received: self.received };
         let seen = self.watch.and_then(|watch| watch.decoded(ingest.bus(), &told, &decoded, None));
@@ -272,10 +274,9 @@ impl<'a> Publish<'a> {
         let topic = gateway_raw_topic(&child.name);
         let incoming = Incoming { topic: &topic, payload: &payload, ..*self.incoming };
         let told = Told { device, view: own, incoming: &incoming, received };
-        let unread = match decode(self.session, child, own, &incoming, received) {
+        let unread = match own.decode_brought(&self.session.worker, device, &incoming, received, &[]) {
             Ok((decoded, codec)) => {
-                let points = decoded.uplinks.iter().map(|uplink| points_of(&uplink.body)).sum();
-                self.charge(child, points)?;
+                self.charge(child, Charge::of(&decoded.uplinks))?;
                 let seen =
                     self.watch.and_then(|watch| watch.decoded(ingest.bus(), &told, &decoded, Some(&codec)));
                 let raw = own.keeps_raw.then(|| incoming.raw(own, None));
@@ -367,7 +368,7 @@ impl<'a> Publish<'a> {
         let payload = self.incoming.payload;
         let mut payloads = match wanted.is_empty() {
             true => Vec::new().into_iter(),
-            false if self.view.dialect.is_of_gateways() => {
+            false if self.view.dialect.reads(Format::Profile) => {
                 proto::gateway_part_payloads(payload, &wanted).into_iter()
             }
             false => native::gateway_part_payloads(payload, is_telemetry, &wanted).into_iter(),
@@ -394,22 +395,18 @@ impl<'a> Publish<'a> {
     fn letter(&mut self, device: Option<&DeviceHandle>, payload: &[u8], unread: Unread) {
         let device = device.unwrap_or(&self.session.device);
         let sender = self.sender(device, self.view, self.received);
-        let letter = sender.letter(self.incoming.topic, payload, self.received, unread);
+        let incoming = Incoming { payload, ..*self.incoming };
         let ingest = &self.session.worker.ingest;
-        ingest.add_letter(&mut self.kept, letter, self.view.dead_letters);
+        sender.bury_into(ingest, &mut self.kept, &incoming, self.received, unread);
     }
 
     fn bury_frame(&mut self, device: &DeviceHandle, frame: &[u8], received: Timestamp, unread: Unread) {
         let own = self.session.worker.view(device.profile());
         let topic = gateway_raw_topic(&device.name());
         let sender = self.sender(device, &own, received);
-        let letter = sender.letter(&topic, frame, self.received, unread);
+        let incoming = Incoming { topic: &topic, payload: frame, ..*self.incoming };
         let ingest = &self.session.worker.ingest;
-        if sender.keeps_raw(&letter) {
-            let raw = Raw { profile: own.id(), topic: &topic, payload: frame, envelope: None };
-            ingest.add_raw(&mut self.kept, device, received, letter.codec.as_ref(), raw);
-        }
-        ingest.add_letter(&mut self.kept, letter, own.dead_letters);
+        sender.bury_into(ingest, &mut self.kept, &incoming, self.received, unread);
     }
 
     fn sender<'s>(
@@ -420,43 +417,5 @@ impl<'a> Publish<'a> {
     ) -> Sender<'s> {
         let on_failure = self.view.on_failure(self.incoming.qos);
         Sender { device, view, envelope: None, frame_received, on_failure }
-    }
-}
-
-fn decode(
-    session: &Session,
-    child: &Child,
-    own: &ProfileView,
-    incoming: &Incoming<'_>,
-    received: Timestamp,
-) -> Result<(Decoded, CodecStamp), Unread> {
-    let name = child.device.name();
-    let codec = own.codec_of(&name)?;
-    let frame = Frame {
-        payload: incoming.payload,
-        topic: incoming.topic,
-        received,
-        device: &name,
-        profile: own.name(),
-        metadata: &[],
-    };
-    let (decoded, stamp) = session.worker.codecs.decode(codec, &frame)?;
-    match unanswerable(&decoded) {
-        Some(error) => Err(Unread::not_accepted(&error, Some(stamp))),
-        None => Ok((decoded, stamp)),
-    }
-}
-
-/// How many values a part has that count against a rate limit.
-pub(crate) fn points_of(body: &UplinkBody) -> usize {
-    match body {
-        UplinkBody::Telemetry(measurements) => {
-            measurements.iter().map(|measurement| measurement.samples.len()).sum()
-        }
-        UplinkBody::Attributes(samples) | UplinkBody::SharedAttributes(samples) => samples.len(),
-        UplinkBody::RpcResponse { .. }
-        | UplinkBody::AttributeRequest { .. }
-        | UplinkBody::ClientRpc { .. }
-        | UplinkBody::Claim { .. } => 0,
     }
 }

@@ -6,22 +6,19 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use wireglot_codec::Frame;
 use wireglot_device::{Charge, ChildProfile, DeviceHandle, Parts, RateExceeded, Speaker, now};
 use wireglot_model::limits::{CODEC_WARNINGS_MAX, PROTO_JSON_BYTES_MAX};
 use wireglot_model::value::write_json_string;
 use wireglot_model::{
-    CodecStamp, Decoded, FailureStage, Fault, Measurement, Sample, Sparkplug, Timestamp, Uplink, UplinkBody,
-    Value, is_storable_key,
+    Decoded, Measurement, Sample, Sparkplug, Timestamp, Uplink, UplinkBody, Value, is_storable_key,
 };
 use wireglot_proto::{BD_SEQ, DataType, SparkplugPayload, SparkplugValues};
 use wireglot_route::{SparkplugRoute, SparkplugTopic, SparkplugTopicError, Verb, sparkplug};
 
 use super::births::{Birth, BirthError};
 use super::{Node, OFFLINE, ONLINE, life, measurement, say, state};
-use crate::carried::unanswerable;
 use crate::children::{self, Child, Unmet};
-use crate::gateway::{Verdict, points_of};
+use crate::gateway::Verdict;
 use crate::profile::{ProfileView, Unread};
 use crate::publish::{
     Incoming, Owed, Sender, bury_beside, refuse, refuse_of, take_farewell, take_parts, take_unknown,
@@ -299,7 +296,7 @@ impl<'a> Message<'a> {
         let payload = frame.map_or(incoming.payload, str::as_bytes);
         let shown = Incoming { payload, ..*incoming };
         let told = Told { device, view: own, incoming: &shown, received };
-        let mut decoded = frame.map(|_| decode(session, own, device, &shown, received));
+        let mut decoded = frame.map(|_| own.decode_brought(&session.worker, device, &shown, received, &[]));
         let read = decoded.as_mut().and_then(|decoded| decoded.as_mut().ok());
         let also = read.map(|(decoded, _)| &mut decoded.uplinks);
         if charge(session, device, &mut facts, also, received).is_err() {
@@ -413,12 +410,7 @@ fn charge(
         return counted;
     }
     let also = also.iter().flat_map(|also| also.iter());
-    let points = facts.uplinks.iter().chain(also).map(|uplink| points_of(&uplink.body));
-    let charge = match points.sum::<usize>() {
-        0 => Charge::Message,
-        points => Charge::Telemetry(points as u64),
-    };
-    limit::charge_child(session, Some(device), charge)
+    limit::charge_child(session, Some(device), Charge::of(facts.uplinks.iter().chain(also)))
 }
 
 /// Points that share a time are one measurement.
@@ -469,32 +461,15 @@ fn write_frame(heard: &Heard<'_>) -> Result<String, Unread> {
     Ok(out)
 }
 
-/// What the codec of the device's profile makes of the metrics.
-fn decode(
-    session: &Session,
-    own: &ProfileView,
-    device: &DeviceHandle,
-    shown: &Incoming<'_>,
-    received: Timestamp,
-) -> Result<(Decoded, CodecStamp), Unread> {
-    let name = device.name();
-    let codec = own.codec.as_ref().ok_or_else(|| Unread {
-        fault: Fault::Device,
-        stage: FailureStage::NotAccepted,
-        codec: None,
-        reason: format!("the profile '{}' of the device '{name}' names no codec", own.name()),
-    })?;
-    let frame = Frame {
-        payload: shown.payload,
-        topic: shown.topic,
-        received,
-        device: &name,
-        profile: own.name(),
-        metadata: &[],
-    };
-    let (decoded, stamp) = session.worker.codecs.decode(codec, &frame)?;
-    match unanswerable(&decoded) {
-        Some(error) => Err(Unread::not_accepted(&error, Some(stamp))),
-        None => Ok((decoded, stamp)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_bounded() {
+        let mut warnings = Vec::new();
+        (0..CODEC_WARNINGS_MAX + 5).for_each(|number| warn(&mut warnings, || number.to_string()));
+        assert_eq!(warnings.len(), CODEC_WARNINGS_MAX);
+        warn(&mut warnings, || unreachable!("one that has no room is not even written"));
     }
 }

@@ -6,6 +6,7 @@ use wireglot_model::{LevelLimits, OtaTargets, RateLimit, RateLimits, RpcId, RpcS
 
 use super::attributes::received as published;
 use super::harness::*;
+use super::rpc::draft;
 
 const TELEMETRY: &str = "v1/gateway/telemetry";
 const ATTRIBUTES: &str = "v1/gateway/attributes";
@@ -150,17 +151,7 @@ fn a_persistent_rpc_is_delivered_when_the_gateway_has_it() {
         let mut gateway = server.connected(version, "gateway");
         let a = name(version, "a");
         gateway.say(version, "v1/gateway/connect", &format!("{{\"device\":\"{a}\"}}"), 0);
-        let draft = RpcDraft {
-            id: None,
-            method: "m".into(),
-            params: "1".into(),
-            is_one_way: false,
-            is_persistent: true,
-            timeout_ms: Some(600_000),
-            expires: None,
-            retries: None,
-            additional_info: None,
-        };
+        let draft = RpcDraft { is_persistent: true, ..draft(false, "1") };
         let call = wait(server.devices.call(server.id(&a), draft, now())).unwrap();
         let RpcCall::Kept(rpc) = call else { panic!("{call:?}") };
         let status = |status: RpcStatus, rpc: RpcId| {
@@ -274,4 +265,15 @@ fn every_frame_that_is_not_decoded_is_a_letter_of_its_device() {
     let newest = server.dead_letters();
     let over = newest.iter().filter(|letter| letter.reason.contains("one publish has at most"));
     assert_eq!(over.count(), 1);
+}
+
+#[test]
+fn latencies_are_told_before_a_gateway_goes() {
+    let server = Server::start();
+    let mut gateway = server.connected(Version::V5, "gateway");
+    let metadata = "{\"connector\":\"c\",\"receivedTs\":1,\"publishedTs\":2}";
+    gateway.say(Version::V5, TELEMETRY, &format!("{{\"a\":[{{\"t\":1,\"metadata\":{metadata}}}]}}"), 0);
+    assert_eq!(server.latest("gateway", "gatewayMetrics"), None, "it is not time yet");
+    drop(gateway);
+    server.until("its last report", |server| server.latest("gateway", "gatewayMetrics").is_some());
 }

@@ -148,15 +148,7 @@ async fn populate(devices: &Devices) {
     for (name, on_failure) in [("accept", OnFailure::Accept), ("strict", OnFailure::Disconnect)] {
         profile(devices, name, MqttTransport { on_failure, ..MqttTransport::json() }).await;
     }
-    let codec = CodecName::parse("not-there").unwrap();
-    let payload = PayloadKind::Codec {
-        codec,
-        pin: None,
-        settings: "{}".into(),
-        isolate_messages: false,
-        wrapping: None,
-    };
-    profile(devices, "coded", MqttTransport { payload, ..MqttTransport::json() }).await;
+    profile(devices, "coded", MqttTransport { payload: codec_not_there(), ..MqttTransport::json() }).await;
     let other =
         ProfileDraft { transport: TransportKind::Other("COAP".into()), ..ProfileDraft::named("coap") };
     devices.ensure_profile(other, Timestamp(0)).await.unwrap();
@@ -185,6 +177,17 @@ async fn populate(devices: &Devices) {
     let by_id =
         CredentialsDraft::MqttBasic { client_id: Some("only-id".into()), user_name: None, password: None };
     device(devices, "by-id", None, by_id).await;
+}
+
+/// By a codec that is not in the folder.
+pub(super) fn codec_not_there() -> PayloadKind {
+    PayloadKind::Codec {
+        codec: CodecName::parse("not-there").unwrap(),
+        pin: None,
+        settings: "{}".into(),
+        isolate_messages: false,
+        wrapping: None,
+    }
 }
 
 pub(super) async fn profile(devices: &Devices, name: &str, mqtt: MqttTransport) {

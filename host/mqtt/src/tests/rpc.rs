@@ -6,7 +6,8 @@ use wireglot_model::{RpcId, RpcStatus};
 use super::attributes::received;
 use super::harness::*;
 
-fn draft(is_one_way: bool, params: &str) -> RpcDraft {
+/// An RPC that is waited for.
+pub(super) fn draft(is_one_way: bool, params: &str) -> RpcDraft {
     RpcDraft {
         id: None,
         method: "m".into(),

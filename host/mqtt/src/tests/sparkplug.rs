@@ -2,11 +2,10 @@
 
 use wireglot_device::{RpcCall, RpcDraft, now};
 use wireglot_model::profile::MqttTransport;
-use wireglot_model::{
-    CodecName, FailureStage, PayloadKind, RpcStatus, Sample, Scope, Sparkplug, Timestamp, Value,
-};
+use wireglot_model::{FailureStage, RpcStatus, Sample, Scope, Sparkplug, Timestamp, Value};
 
 use super::harness::*;
+use super::rpc::draft;
 
 const DEATH: &[u8] = b"\x12\x0b\x0a\x05bdSeq\x20\x08\x58\x01";
 const REBIRTH: &str = "Node Control/Rebirth";
@@ -20,14 +19,7 @@ fn edge_profile(server: &Server) {
 
 /// With a codec that is not there.
 fn coded_profile(server: &Server) {
-    let codec = CodecName::parse("not-there").unwrap();
-    let payload = PayloadKind::Codec {
-        codec,
-        pin: None,
-        settings: "{}".into(),
-        isolate_messages: false,
-        wrapping: None,
-    };
+    let payload = codec_not_there();
     let sparkplug = Sparkplug { is_on: true, ..Sparkplug::default() };
     wait(profile(&server.devices, "strict", MqttTransport { sparkplug, payload, ..MqttTransport::json() }));
 }
@@ -42,6 +34,15 @@ struct Edge {
 impl Edge {
     fn new(server: &Server, version: Version) -> Self {
         Self::of(server, version, "strict")
+    }
+
+    /// That was born at this time, with `D1` and `D2` behind it.
+    fn with_two(server: &Server, at: i64) -> Self {
+        let mut edge = Self::new(server, Version::V5);
+        for kind in ["NBIRTH", "DBIRTH D1", "DBIRTH D2"] {
+            edge.tell(kind, at, &birth());
+        }
+        edge
     }
 
     /// With the access token of this device.
@@ -228,10 +229,7 @@ fn whatever_its_clock_shows_a_node_that_is_gone_is_offline() {
     let server = Server::start();
     edge_profile(&server);
     let at = ahead();
-    let mut edge = Edge::new(&server, Version::V5);
-    edge.tell("NBIRTH", at, &birth());
-    edge.tell("DBIRTH D1", at, &birth());
-    edge.tell("DBIRTH D2", at, &birth());
+    let mut edge = Edge::with_two(&server, at);
     edge.tell("DDEATH D2", 1, &[]);
     is_said(&server, "G:N:D2", "OFFLINE");
     is_said(&server, "G:N:D1", "ONLINE");
@@ -245,10 +243,7 @@ fn what_a_successor_does_not_bear_is_offline() {
     let server = Server::start();
     edge_profile(&server);
     let at = ahead();
-    let mut edge = Edge::new(&server, Version::V5);
-    edge.tell("NBIRTH", at, &birth());
-    edge.tell("DBIRTH D1", at, &birth());
-    edge.tell("DBIRTH D2", at, &birth());
+    let _edge = Edge::with_two(&server, at);
     let mut successor = Edge::new(&server, Version::V5);
     successor.tell("NBIRTH", at + 1_000, &birth());
     successor.tell("DBIRTH D1", at + 1_000, &birth());
@@ -266,10 +261,7 @@ fn a_device_that_another_connection_has_now_stays_online() {
     let server = Server::start();
     edge_profile(&server);
     let at = now().0;
-    let mut edge = Edge::new(&server, Version::V5);
-    edge.tell("NBIRTH", at, &birth());
-    edge.tell("DBIRTH D1", at, &birth());
-    edge.tell("DBIRTH D2", at, &birth());
+    let edge = Edge::with_two(&server, at);
     let mut other = Edge::of(&server, Version::V5, "strict-gateway");
     other.tell("NBIRTH", at, &birth());
     other.tell("DBIRTH D1", at, &birth());
@@ -300,10 +292,7 @@ fn what_is_not_born_again_with_its_node_is_offline() {
     let server = Server::start();
     edge_profile(&server);
     let at = ahead();
-    let mut edge = Edge::new(&server, Version::V5);
-    edge.tell("NBIRTH", at, &birth());
-    edge.tell("DBIRTH D1", at, &birth());
-    edge.tell("DBIRTH D2", at, &birth());
+    let mut edge = Edge::with_two(&server, at);
     edge.tell("NBIRTH", at + 1_000, &birth());
     edge.tell("DBIRTH D1", at + 1_000, &birth());
     is_said(&server, "G:N:D2", "OFFLINE");
@@ -321,17 +310,8 @@ fn an_rpc_waits_for_the_birth_of_its_device() {
     edge.tell("NBIRTH", now().0, &birth());
     edge.tell("DDATA D", now().0, &[metric("x", INT32, &[0x50, 3])]);
     assert_eq!(server.latest("G:N:D", "x"), Some(Value::Long(3)), "data alone makes the device");
-    let draft = RpcDraft {
-        id: None,
-        method: "DCMD".into(),
-        params: r#"{"metricName":"x","value":7}"#.into(),
-        is_one_way: false,
-        is_persistent: true,
-        timeout_ms: Some(600_000),
-        expires: None,
-        retries: None,
-        additional_info: None,
-    };
+    let params = r#"{"metricName":"x","value":7}"#;
+    let draft = RpcDraft { method: "DCMD".into(), is_persistent: true, ..draft(false, params) };
     let call = wait(server.devices.call(server.id("G:N:D"), draft, now())).unwrap();
     let RpcCall::Kept(rpc) = call else { panic!("{call:?}") };
     edge.tell("DDATA D", now().0, &[metric("x", INT32, &[0x50, 4])]);
