@@ -23,6 +23,10 @@ use wireglot_model::{
     CodecName, Decoded, Measurement, ProfileId, Sample, Timestamp, Uplink, UplinkBody, Value,
 };
 
+/// That of the server: all sides allocate, and each as it would there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CALLS: u32 = 200_000;
 /// A script is slower: as many take about as long.
 const SCRIPT_CALLS: u32 = 20_000;
