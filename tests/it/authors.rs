@@ -1,6 +1,7 @@
 //! The author's tools, from a folder that `codec new` makes to values in a running server.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -14,6 +15,7 @@ const FRAME: [u8; 6] = [0x01, 0x00, 0xd7, 0x29, 0x0c, 0x58];
 fn codec(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.arg("codec").args(arguments).current_dir(folder).stdin(Stdio::null());
+    command.env("WIREGLOT_TOOLS", tool("codecs"));
     command
 }
 
@@ -207,4 +209,36 @@ fn bench_and_inspect_tell_what_a_codec_is_and_costs() {
     assert_eq!(inspected["world"], "wireglot:codec/codec@1.0.0");
     assert_eq!(inspected["vectors"]["inside"], 4);
     assert_eq!(inspected["metadata"]["keys"][0]["unit"], "Cel");
+}
+
+#[test]
+fn what_one_command_compiled_the_next_one_does_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tools = folder.path().join("tools");
+    let component = scaffold("c");
+    let component = component.to_str().expect("a path of text");
+    let call = |name: &str| {
+        let mut command = codec(folder.path(), &[name, component]);
+        command.env("WIREGLOT_TOOLS", &tools);
+        run(command)
+    };
+    let compiled = || -> Vec<_> {
+        let entries = fs::read_dir(tools.join("compiled")).expect("the folder of compiled codecs");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm")).collect()
+    };
+    assert!(call("check").contains("good"));
+    let [first] = compiled().try_into().expect("one compiled codec");
+    let written = fs::metadata(&first).expect("its metadata").ino();
+    assert!(call("test").contains("0 failed"));
+    assert_eq!(fs::metadata(&first).expect("its metadata").ino(), written, "it was compiled again");
+
+    // Native code that is not whole would be run as it is: it must not be used.
+    fs::write(&first, b"damaged").expect("the file is damaged");
+    assert!(call("test").contains("0 failed"));
+    assert!(fs::metadata(&first).expect("its metadata").len() > 1_000, "it is made again");
+    // How long compiling takes is what `bench` is asked for.
+    fs::remove_dir_all(tools.join("compiled")).expect("the folder goes");
+    call("bench");
+    assert!(!tools.join("compiled").exists());
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use crate::plugins::{self, Plugin};
-use crate::process::{built, cargo, program, report, root, run, say, succeeds, target};
+use crate::process::{cargo, codec_command, report, root, run, say, succeeds, target};
 use crate::{demo, docs, scaffolds, setup, tidy};
 
 /// Long enough for every simulated device to have published something.
@@ -121,16 +121,12 @@ fn component_tests() -> anyhow::Result<()> {
 }
 
 fn test_component(plugin: &Plugin) -> anyhow::Result<()> {
-    run(program(built("wireglot")).args(["codec", "check"]).arg(&plugin.component))?;
+    run(codec_command().arg("check").arg(&plugin.component))?;
     if !plugin.vectors.is_dir() {
         // A responder: it decodes nothing.
         return Ok(());
     }
-    run(program(built("wireglot"))
-        .args(["codec", "test"])
-        .arg(&plugin.component)
-        .arg("--vectors")
-        .arg(&plugin.vectors))
+    run(codec_command().arg("test").arg(&plugin.component).arg("--vectors").arg(&plugin.vectors))
 }
 
 fn system_tests() -> anyhow::Result<()> {

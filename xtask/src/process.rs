@@ -44,6 +44,13 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// `wireglot codec`, with toolchains and compiled code that are kept from run to run.
+pub(crate) fn codec_command() -> Command {
+    let mut command = program(built("wireglot"));
+    command.arg("codec").env("WIREGLOT_TOOLS", target().join("tools/codecs"));
+    command
+}
+
 /// Runs it to its end; anything but success is an error that shows the line.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = line_of(command);

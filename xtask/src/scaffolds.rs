@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::plugins::hash_of_files;
-use crate::process::{built, output_of, program, run, say, target};
+use crate::process::{codec_command, output_of, run, say, target};
 
 const LANGUAGES: [&str; 4] = ["rust", "c", "js", "python"];
 const SOURCES: [&str; 11] = [
@@ -62,12 +62,8 @@ fn test(language: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The author's tools, with toolchains that are kept from run to run.
 fn codec() -> Command {
-    let mut command = program(built("wireglot"));
-    command
-        .arg("codec")
-        .current_dir(target().join("scaffolds"))
-        .env("WIREGLOT_TOOLS", target().join("tools/codecs"));
+    let mut command = codec_command();
+    command.current_dir(target().join("scaffolds"));
     command
 }

@@ -17,7 +17,6 @@ use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wireglot_model::CodecHash;
-use wireglot_model::limits::CODEC_CACHE_FILES_MAX;
 
 use crate::error::OpenError;
 use crate::files::{make_private_folder, write_whole};
@@ -25,19 +24,22 @@ use crate::files::{make_private_folder, write_whole};
 /// Looking through the folder costs more than a few entries too many.
 const PRUNE_EVERY: usize = 64;
 
-/// The folder of compiled codecs.
-pub(crate) struct CompiledCache {
+/// A folder of compiled codecs.
+pub struct CompiledCache {
     folder: PathBuf,
+    codecs_max: usize,
     written: AtomicUsize,
 }
 
 impl CompiledCache {
-    pub(crate) fn open(folder: &Path) -> Result<Self, OpenError> {
+    /// Uses this folder, which is made where it is missing and closed to others. It keeps the `codecs_max` that were
+    /// used last.
+    pub fn open(folder: &Path, codecs_max: usize) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Folder { path: folder.to_owned(), source };
         make_private_folder(folder).map_err(failed)?;
         // An older installation may have left it open to others, who could then hand us native code.
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned(), written: AtomicUsize::new(0) })
+        Ok(Self { folder: folder.to_owned(), codecs_max, written: AtomicUsize::new(0) })
     }
 
     /// The compiled component, if it is here and whole.
@@ -105,7 +107,7 @@ impl CompiledCache {
                 Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
             })
             .collect();
-        let surplus = files.len().saturating_sub(2 * CODEC_CACHE_FILES_MAX);
+        let surplus = files.len().saturating_sub(2 * self.codecs_max);
         files.sort();
         files.iter().take(surplus).for_each(|(_, path)| self.discard(path));
     }
@@ -137,13 +139,15 @@ pub(crate) fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, Str
 mod tests {
     use super::*;
 
+    const KEPT: usize = 100;
+
     #[test]
     fn the_oldest_entries_go_and_those_in_use_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = CompiledCache::open(folder.path()).unwrap();
+        let cache = CompiledCache::open(folder.path(), KEPT).unwrap();
         let path = |entry: usize, kind: &str| folder.path().join(format!("{entry}.{kind}"));
         let old = SystemTime::now() - std::time::Duration::from_secs(3_600);
-        for entry in 0..CODEC_CACHE_FILES_MAX + 10 {
+        for entry in 0..KEPT + 10 {
             for kind in ["cwasm", "sha256"] {
                 let file = fs::File::create(path(entry, kind)).unwrap();
                 file.set_modified(old + std::time::Duration::from_millis(entry as u64)).unwrap();
@@ -151,7 +155,7 @@ mod tests {
         }
         used_now(&path(0, "cwasm"), &path(0, "sha256"));
         cache.prune();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2 * CODEC_CACHE_FILES_MAX);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2 * KEPT);
         assert!(path(0, "cwasm").exists() && path(0, "sha256").exists());
         assert!(!path(1, "cwasm").exists() && !path(10, "sha256").exists() && path(11, "cwasm").exists());
     }

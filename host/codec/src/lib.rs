@@ -49,6 +49,7 @@ mod tests;
 use guest::Guest;
 use wireglot_model::{CodecStamp, Decoded, Downlink, Timestamp};
 
+pub use cache::CompiledCache;
 pub use canary::{CanaryNumbers, CanaryPlan, CanaryState, CanaryStatus, OnSuccess, Share};
 pub use candidate::{CandidateError, CandidateState, CandidateStatus};
 pub use compiler::compile_for_another_process;

@@ -114,7 +114,8 @@ impl CodecEngine {
         self.load_cached(name, bytes, None)
     }
 
-    pub(crate) fn load_cached(
+    /// The same, with what was compiled before taken from `cache`, and what is compiled now kept there.
+    pub fn load_cached(
         &self,
         name: &CodecName,
         bytes: &[u8],

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tracing::{info, warn};
-use wireglot_model::limits::CODECS_MAX;
+use wireglot_model::limits::{CODEC_CACHE_FILES_MAX, CODECS_MAX};
 use wireglot_model::{CodecHash, CodecName, Timestamp};
 
 use crate::cache::CompiledCache;
@@ -185,7 +185,7 @@ impl CodecTable {
         make_private_folder(&config.versions_dir).map_err(|error| failed(&config.versions_dir, error))?;
         Ok(Self(Arc::new(Shared {
             engine: CodecEngine::open(config.limits)?,
-            cache: CompiledCache::open(&config.cache_dir)?,
+            cache: CompiledCache::open(&config.cache_dir, CODEC_CACHE_FILES_MAX)?,
             folder: Mutex::default(),
             history: Mutex::new(History::open(&config.versions_dir)),
             held_versions: HeldVersions::default(),

@@ -56,7 +56,7 @@ struct Measured {
 
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let started = Instant::now();
-    let codec = check::load_file(&args.file)?;
+    let codec = check::load_file_anew(&args.file)?;
     let load_ms = u64::try_from(started.elapsed().as_millis())?;
     let files = vectors::of_component(&codec, &args.file, args.vectors.as_deref())?;
     let measured = measure(&codec, &files, Duration::from_millis(args.milliseconds), load_ms)?;

@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use wireglot_codec::{CodecEngine, CodecLimits, KeyDescription, LoadedCodec, SCRIPT_ENGINE, VectorFile};
+use wireglot_codec::{
+    CodecEngine, CodecLimits, CompiledCache, KeyDescription, LoadedCodec, SCRIPT_ENGINE, VectorFile,
+};
 use wireglot_model::CodecName;
 
 use super::inspect::type_name;
+use super::packages::tools_folder;
 use super::vectors;
 use crate::operator::{Client, ServerArgs, component, is_component};
+
+/// Compiled components that are kept: those that an author works on, of up to a hundred megabytes each.
+const COMPILED_KEPT_MAX: usize = 16;
 
 /// Validates a component as the server would.
 #[derive(clap::Args, Debug)]
@@ -59,6 +65,15 @@ fn key_line(key: &KeyDescription) -> String {
 
 /// Compiles, links and describes the component in `file`, or compiles the script in it, under the limits of a server.
 pub(super) fn load_file(file: &Path) -> anyhow::Result<LoadedCodec> {
+    load_file_with(file, kept().as_ref())
+}
+
+/// The same as if it had never been seen before: how long that takes is what is asked for.
+pub(super) fn load_file_anew(file: &Path) -> anyhow::Result<LoadedCodec> {
+    load_file_with(file, None)
+}
+
+fn load_file_with(file: &Path, cache: Option<&CompiledCache>) -> anyhow::Result<LoadedCodec> {
     let extension = file.extension().and_then(|extension| extension.to_str());
     let stem = file.file_stem().and_then(|stem| stem.to_str());
     let Some(stem) = stem.filter(|_| matches!(extension, Some("wasm" | "js"))) else {
@@ -67,12 +82,20 @@ pub(super) fn load_file(file: &Path) -> anyhow::Result<LoadedCodec> {
     let name = CodecName::parse(stem)
         .with_context(|| format!("a server names a codec by its file, and `{stem}` cannot be a name"))?;
     let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let loaded = if extension == Some("js") { load_script(file, &name, &bytes) } else { load(&name, &bytes) };
+    let loaded = match extension {
+        Some("js") => load_script(file, &name, &bytes, cache),
+        _ => load_component(&name, &bytes, cache),
+    };
     loaded.with_context(|| file.display().to_string())
 }
 
 /// A script runs on the engine that lies beside it, as in a server's folder, or in the folder `codecs`.
-fn load_script(file: &Path, name: &CodecName, source: &[u8]) -> anyhow::Result<LoadedCodec> {
+fn load_script(
+    file: &Path,
+    name: &CodecName,
+    source: &[u8],
+    cache: Option<&CompiledCache>,
+) -> anyhow::Result<LoadedCodec> {
     let engine_file = format!("{SCRIPT_ENGINE}.wasm");
     let places = [file.with_file_name(&engine_file), Path::new("codecs").join(&engine_file)];
     let [beside, _] = &places;
@@ -84,7 +107,7 @@ fn load_script(file: &Path, name: &CodecName, source: &[u8]) -> anyhow::Result<L
         );
     };
     let component = std::fs::read(place).with_context(|| format!("{} cannot be read", place.display()))?;
-    load_script_on(&component, &place.display().to_string(), name, source)
+    load_script_on(&component, &place.display().to_string(), name, source, cache)
 }
 
 fn load_script_on(
@@ -92,10 +115,11 @@ fn load_script_on(
     place: &str,
     name: &CodecName,
     source: &[u8],
+    cache: Option<&CompiledCache>,
 ) -> anyhow::Result<LoadedCodec> {
     let engine_name = CodecName::parse(SCRIPT_ENGINE)?;
     let codecs = CodecEngine::open(CodecLimits::default())?;
-    let engine = codecs.load(&engine_name, component).map_err(|error| told(&error));
+    let engine = codecs.load_cached(&engine_name, component, cache).map_err(|error| told(&error));
     let engine = engine.with_context(|| place.to_owned())?;
     codecs.load_js(name, &Arc::new(engine), source).map_err(|error| told(&error))
 }
@@ -112,11 +136,26 @@ pub(super) fn load_served(
         return load(name, &bytes);
     }
     let engine = component(&client, SCRIPT_ENGINE, None)?;
-    load_script_on(&engine, "the server's script engine", name, &bytes)
+    load_script_on(&engine, "the server's script engine", name, &bytes, kept().as_ref())
 }
 
 pub(super) fn load(name: &CodecName, bytes: &[u8]) -> anyhow::Result<LoadedCodec> {
-    CodecEngine::open(CodecLimits::default())?.load(name, bytes).map_err(|error| told(&error))
+    load_component(name, bytes, kept().as_ref())
+}
+
+fn load_component(
+    name: &CodecName,
+    bytes: &[u8],
+    cache: Option<&CompiledCache>,
+) -> anyhow::Result<LoadedCodec> {
+    let codecs = CodecEngine::open(CodecLimits::default())?;
+    codecs.load_cached(name, bytes, cache).map_err(|error| told(&error))
+}
+
+/// What these commands compiled lately: one after the other looks at the same component, and one in Python takes
+/// seconds. Without a folder each of them compiles it.
+fn kept() -> Option<CompiledCache> {
+    CompiledCache::open(&tools_folder().ok()?.join("compiled"), COMPILED_KEPT_MAX).ok()
 }
 
 fn told(error: &wireglot_codec::LoadError) -> anyhow::Error {

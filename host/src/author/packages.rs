@@ -164,7 +164,8 @@ pub(super) fn python(packages: &Path) -> Command {
     command
 }
 
-fn tools_folder() -> anyhow::Result<PathBuf> {
+/// Where what an author's commands need is kept from one of them to the next.
+pub(super) fn tools_folder() -> anyhow::Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = set("WIREGLOT_TOOLS") {
         return std::path::absolute(&folder).with_context(|| folder.display().to_string());
