@@ -80,19 +80,44 @@ impl Wanted {
         })
     }
 
-    fn read(self, devices: &Devices, device: DeviceId) -> Result<String, DeviceError> {
-        let keys = self.keys.map_or_else(|| devices.keys(device), Ok)?;
-        let mut lists: Vec<List<'_>> =
-            keys.iter().map(|_| List::new(self.aggregation.as_ref(), self.typing)).collect();
-        let query =
-            PointsQuery { keys: keys.clone(), start: self.start, end: self.end, descending: self.descending };
+    fn read(&self, devices: &Devices, device: DeviceId) -> Result<String, DeviceError> {
+        let found = self.points(devices, device)?;
+        let mut out = String::from("{");
+        for (key, points) in &found {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            write_json_string(key, &mut out);
+            out.push_str(":[");
+            for (index, (ts, value)) in points.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_point(*ts, Some(value), self.typing, &mut out);
+                // Control characters take more room as they are written.
+                if out.len() > HISTORY_ANSWER_BYTES_MAX {
+                    return Err(too_much());
+                }
+            }
+            out.push(']');
+        }
+        out.push('}');
+        Ok(out)
+    }
+
+    /// The points of each key that has any, in the order of asking.
+    fn points(&self, devices: &Devices, device: DeviceId) -> Result<Vec<Series>, DeviceError> {
+        let keys = self.keys.clone().map_or_else(|| devices.keys(device), Ok)?;
+        let mut lists: Vec<List<'_>> = keys.iter().map(|_| List::new(self.aggregation.as_ref())).collect();
+        let Self { start, end, descending, .. } = *self;
+        let query = PointsQuery { keys: keys.clone(), start, end, descending };
         let mut room = Room::default();
         devices.each_point(device, &query, &mut |place, ts, value| {
             let Some(list) = lists.get_mut(place) else { return Want::OtherKeys };
             list.take(ts, value, &mut room);
             if room.is_over() {
                 Want::Nothing
-            } else if list.running.is_none() && list.points == self.limit {
+            } else if list.running.is_none() && list.points.len() == self.limit {
                 Want::OtherKeys
             } else {
                 Want::More
@@ -100,25 +125,21 @@ impl Wanted {
         })?;
         lists.iter_mut().for_each(|list| list.finish(&mut room));
         if room.is_over() {
-            return Err(DeviceError::TooMuch(format!(
-                "An answer has at most {HISTORY_POINTS_MAX} points and {HISTORY_ANSWER_BYTES_MAX} bytes: ask for fewer \
-                 keys, a shorter range or a smaller limit, and go on after the last time that came"
-            )));
+            return Err(too_much());
         }
-        let found = keys.iter().zip(&lists).filter(|(_, list)| list.points > 0);
-        let mut out = String::from("{");
-        for (key, list) in found {
-            if out.len() > 1 {
-                out.push(',');
-            }
-            write_json_string(key, &mut out);
-            out.push_str(":[");
-            out.push_str(&list.text);
-            out.push(']');
-        }
-        out.push('}');
-        Ok(out)
+        let found = keys.into_iter().zip(lists.into_iter().map(|list| list.points));
+        Ok(found.filter(|(_, points)| !points.is_empty()).collect())
     }
+}
+
+/// A key and its points.
+type Series = (String, Vec<(Timestamp, Value)>);
+
+fn too_much() -> DeviceError {
+    DeviceError::TooMuch(format!(
+        "An answer has at most {HISTORY_POINTS_MAX} points and {HISTORY_ANSWER_BYTES_MAX} bytes: ask for fewer keys, a \
+         shorter range or a smaller limit, and go on after the last time that came"
+    ))
 }
 
 /// What the lists of an answer take together.
@@ -134,17 +155,15 @@ impl Room {
     }
 }
 
-/// The points of one key, as they are written.
+/// The points of one key, as far as they have come.
 struct List<'a> {
-    text: String,
-    points: usize,
+    points: Vec<(Timestamp, Value)>,
     running: Option<Running<'a>>,
-    typing: Typing,
 }
 
 impl<'a> List<'a> {
-    fn new(aggregation: Option<&'a Aggregation>, typing: Typing) -> Self {
-        Self { text: String::new(), points: 0, running: aggregation.map(Running::new), typing }
+    fn new(aggregation: Option<&'a Aggregation>) -> Self {
+        Self { points: Vec::new(), running: aggregation.map(Running::new) }
     }
 
     fn take(&mut self, ts: Timestamp, value: Value, room: &mut Room) {
@@ -152,24 +171,21 @@ impl<'a> List<'a> {
             None => Some((ts, value)),
             Some(running) => running.take(ts, value),
         };
-        self.write(point, room);
+        self.keep(point, room);
     }
 
     fn finish(&mut self, room: &mut Room) {
         let last = self.running.as_mut().and_then(Running::finish);
-        self.write(last, room);
+        self.keep(last, room);
     }
 
-    fn write(&mut self, point: Option<(Timestamp, Value)>, room: &mut Room) {
+    fn keep(&mut self, point: Option<(Timestamp, Value)>, room: &mut Room) {
         let Some((ts, value)) = point else { return };
-        let before = self.text.len();
-        if self.points > 0 {
-            self.text.push(',');
-        }
-        write_point(ts, Some(&value), self.typing, &mut self.text);
-        self.points += 1;
         room.points += 1;
-        room.bytes += self.text.len() - before;
+        if let Value::Text(text) | Value::Json(text) = &value {
+            room.bytes += text.len();
+        }
+        self.points.push((ts, value));
     }
 }
 
