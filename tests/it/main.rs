@@ -36,6 +36,7 @@ mod reload;
 mod rpc;
 mod scripts;
 mod sdk;
+mod series;
 mod sparkplug;
 mod telemetry;
 mod tls;

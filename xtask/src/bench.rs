@@ -9,6 +9,7 @@ mod gateway;
 mod load;
 mod ota;
 mod parts;
+mod reads;
 mod rows;
 mod sessions;
 mod steps;

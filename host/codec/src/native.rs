@@ -13,6 +13,7 @@
 //! Not here: topics and request ids (`route`), what is done with the values (`device`).
 
 mod gateway;
+mod management;
 mod provision;
 mod read;
 mod typing;
@@ -24,6 +25,7 @@ pub use gateway::{
     write_gateway_attribute_response, write_gateway_attribute_update, write_gateway_disconnect,
     write_gateway_rpc_request,
 };
+pub use management::{saved_attributes, saved_telemetry};
 pub use provision::{ProvisionRefusal, claim, provision_request, write_provision_answer};
 pub use write::{
     write_attribute_delete, write_attribute_response, write_attribute_update, write_error, write_rpc_request,
@@ -84,14 +86,17 @@ pub fn attributes(payload: &[u8]) -> Result<Vec<Sample>, JsonRefusal> {
 impl JsonRules {
     /// Every form of §8.2. Records without values are left out, so `{}` and `[]` give an empty list.
     pub fn telemetry(&self, payload: &[u8]) -> Result<Vec<Measurement>, JsonRefusal> {
-        let text = text_of(payload);
+        self.telemetry_of(read::document(&text_of(payload))?)
+    }
+
+    fn telemetry_of(&self, document: Node<'_>) -> Result<Vec<Measurement>, JsonRefusal> {
         let mut measurements = Vec::new();
         let mut keep = |measurement: Measurement| {
             if !measurement.samples.is_empty() {
                 measurements.push(measurement);
             }
         };
-        match read::document(&text)? {
+        match document {
             Node::Object(members) => keep(self.record(members, Place::default())?),
             Node::Array(elements) => {
                 for (index, element) in elements.into_iter().enumerate() {

@@ -42,7 +42,10 @@ pub enum DeviceError {
     NotStored(#[from] CommitError),
     /// The store could not be read.
     #[error("the store could not be read")]
-    NotRead(#[from] ReadError),
+    NotRead(#[source] ReadError),
+    /// More than is read at once.
+    #[error("{0}")]
+    TooMuch(String),
     /// The operating system gave no random bytes, or hashing a password failed.
     #[error("no secret could be made: {0}")]
     NoSecret(String),
@@ -190,6 +193,15 @@ pub enum Rule {
     PackageOfOtherProfile(&'static str),
 }
 
+impl From<ReadError> for DeviceError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TooMuchOutOfOrder => DeviceError::TooMuch(error.to_string()),
+            ReadError::Engine(_) | ReadError::Damaged { .. } => DeviceError::NotRead(error),
+        }
+    }
+}
+
 impl DeviceError {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
@@ -199,7 +211,7 @@ impl DeviceError {
             | DeviceError::VersionConflict
             | DeviceError::NotAccepted(_) => Fault::Device,
             DeviceError::BadLogin | DeviceError::NotPermitted => Fault::Denied,
-            DeviceError::TooManyAttributes => Fault::Quota,
+            DeviceError::TooManyAttributes | DeviceError::TooMuch(_) => Fault::Quota,
             DeviceError::File(FileError::TooLarge { .. } | FileError::Full { .. }) => Fault::Quota,
             DeviceError::File(FileError::Disk(_)) => Fault::Host,
             DeviceError::NotStored(error) => error.fault(),

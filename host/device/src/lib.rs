@@ -68,9 +68,9 @@ pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};
 pub use registry::{DeviceHandle, ProfileState};
 pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, RpcWaiting, Written};
 pub use session::{Revoked, SessionFacts};
-pub use telemetry::{Latest, Message, Retained, Series};
+pub use telemetry::{Erasure, Latest, LatestAfter, Message, PointsQuery, Retained, Want};
 pub use users::{HashedPassword, UserDraft};
-pub use wireglot_store::{FileDraft, FileError, Files, HistoryQuery, LetterFilter, RawKey, StoredFile};
+pub use wireglot_store::{FileDraft, FileError, Files, LetterFilter, RawKey, StoredFile};
 pub use worker::{Accepted, DeviceWorker, Outcome, Parts, Raw};
 
 /// All devices, profiles and users. Cheap to clone; all clones are the same, and differ at most in who acts.

@@ -4,10 +4,12 @@
 
 use wireglot_bus::{Bus, Event, Kinds};
 use wireglot_model::limits::KEY_CHARS_MAX;
-use wireglot_model::{CodecStamp, DeviceId, Measurement, Timestamp};
-use wireglot_store::{Batch, HistoryQuery};
+use wireglot_model::{CodecStamp, DeviceId, Measurement, Timestamp, Value};
+use wireglot_store::Batch;
 
-pub use wireglot_store::{Latest, Retained, Series, StoredMessage as Message};
+pub use wireglot_store::{
+    Erasure, Latest, LatestAfter, PointsQuery, Retained, StoredMessage as Message, Want,
+};
 
 use crate::Devices;
 use crate::error::{DeviceError, Rule};
@@ -16,12 +18,27 @@ use crate::registry::DeviceHandle;
 impl Devices {
     /// The newest value of each key, of all or of those named.
     pub fn latest(&self, device: DeviceId, keys: Option<&[String]>) -> Result<Vec<Latest>, DeviceError> {
-        Ok(self.0.store.latest(device, keys)?)
+        Ok(self.0.store.latest(self.known(device)?, keys)?)
     }
 
-    /// Values by key and time.
-    pub fn history(&self, device: DeviceId, query: &HistoryQuery) -> Result<Vec<Series>, DeviceError> {
-        Ok(self.0.store.history(device, query)?)
+    /// Shows points in the order of time, each with the place of its key in the query.
+    pub fn each_point(
+        &self,
+        device: DeviceId,
+        query: &PointsQuery,
+        show: &mut dyn FnMut(usize, Timestamp, Value) -> Want,
+    ) -> Result<(), DeviceError> {
+        Ok(self.0.store.each_point(self.known(device)?, query, show)?)
+    }
+
+    /// Deletes points of a device, and returns how many there were; for good when this is done.
+    pub fn erase(&self, erasure: &Erasure) -> Result<u64, DeviceError> {
+        self.known(erasure.device)?;
+        Ok(self.0.store.erase(erasure)?)
+    }
+
+    fn known(&self, device: DeviceId) -> Result<DeviceId, DeviceError> {
+        self.device(device).map(|device| device.id()).ok_or(DeviceError::NotFound)
     }
 
     /// Stored messages with the codec version that decoded each.
@@ -37,7 +54,7 @@ impl Devices {
 
     /// The keys that a device has time series of.
     pub fn keys(&self, device: DeviceId) -> Result<Vec<String>, DeviceError> {
-        Ok(self.0.store.keys(device)?)
+        Ok(self.0.store.keys(self.known(device)?)?)
     }
 
     /// Removes what is older than its profile keeps.

@@ -7,6 +7,7 @@ mod certificates;
 mod claim;
 mod connect;
 mod customers;
+mod departure;
 mod manage;
 mod ota;
 mod provision;

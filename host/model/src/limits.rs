@@ -356,6 +356,18 @@ pub const ACTIVATION_LEFT_MS_MIN: i64 = 15 * 60_000;
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Points that one REST answer may hold.
 pub const HISTORY_POINTS_MAX: usize = 100_000;
+/// Bytes of such an answer.
+pub const HISTORY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Intervals that a range may be cut into.
+pub const HISTORY_INTERVALS_MAX: i64 = 10_000;
+/// Histories and aggregations that are read at a time; the others wait for their turn.
+pub const LONG_READS_MAX: usize = 2;
+/// Latest values and lists of keys that are read at a time.
+pub const SHORT_READS_MAX: usize = 2;
+/// Bytes of histories that clients have not taken yet, in the whole process; past it, no other is read.
+pub const ANSWERS_UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What one read may hold of what was stored out of order.
+pub const READ_BYTES_HELD_MAX: usize = 64 * 1024 * 1024;
 /// Largest REST body, apart from codec uploads.
 pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a form before its file: what its parser may hold while it looks for a boundary or the end of a header.
@@ -375,6 +387,8 @@ pub const LOGOUTS_KEPT_MAX: usize = 10_000;
 /// Items of one page.
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 
+// The largest answer finds room, or it would wait for ever.
+const _: () = assert!(HISTORY_ANSWER_BYTES_MAX <= ANSWERS_UNSENT_BYTES_MAX);
 // What is under way into a session leaves room in its outbox for everything else.
 const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
 // Whoever waits for devices leaves connections to everybody else.

@@ -93,9 +93,11 @@ async fn write_body(api: &Api, device: DeviceId, scope: &str, body: &Body) -> Re
         writable @ (Scope::Shared | Scope::Server) => writable,
         Scope::Client => return Err(ApiError::bad_request("Invalid scope: CLIENT_SCOPE")),
     };
-    let samples = native::attributes(&body.0).map_err(|refusal| {
-        ApiError::bad_request(format!("Request is not a JSON object of attributes: {refusal}"))
-    })?;
+    let samples = native::saved_attributes(&body.0)
+        .map_err(|refusal| ApiError::bad_request(format!("Unable to parse attributes: {refusal}")))?;
+    if samples.is_empty() {
+        return Err(ApiError::bad_request("No attributes data found in request body!"));
+    }
     let devices = api.devices.clone();
     carried_through(async move { devices.write_attributes(device, scope, samples, now()).await }).await
 }

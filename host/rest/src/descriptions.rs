@@ -10,7 +10,7 @@ use wireglot_model::{CodecName, PayloadKind};
 
 use crate::Api;
 use crate::error::ApiError;
-use crate::request::{blocking, entity};
+use crate::request::entity;
 
 /// `GET …/keys/timeseries/descriptions`
 pub(crate) async fn read(
@@ -24,7 +24,8 @@ pub(crate) async fn read(
     };
     let status = codec.as_ref().and_then(|codec| api.codecs.status(codec));
     let (devices, id) = (api.devices.clone(), device.id());
-    blocking(move || Ok(Json(write(codec.as_ref(), status.as_ref(), devices.keys(id)?)))).await
+    let read = move || Ok(Json(write(codec.as_ref(), status.as_ref(), devices.keys(id)?)));
+    api.short_reads.read(read).await
 }
 
 fn write(codec: Option<&CodecName>, status: Option<&CodecStatus>, mut keys: Vec<String>) -> Value {

@@ -96,6 +96,7 @@ impl From<DeviceError> for ApiError {
             DeviceError::File(FileError::TooLarge { .. }) => Self::too_large(failure.to_string()),
             DeviceError::Invalid(rule) => Self::bad_request(rule.to_string()),
             DeviceError::TooManyAttributes
+            | DeviceError::TooMuch(_)
             | DeviceError::File(_)
             | DeviceError::NotAccepted(_)
             | DeviceError::NotStored(_)

@@ -19,18 +19,22 @@ mod devices;
 mod error;
 mod form;
 mod health;
+mod history;
+mod intervals;
 mod letters;
 mod listener;
 mod login;
 mod metrics;
 mod ota;
 mod page;
+mod patience;
 mod pins;
 mod profile_schemas;
 mod profile_shape;
 mod profiles;
 mod provision_shape;
 mod rate_limits;
+mod readers;
 mod replay;
 mod request;
 mod routes;
@@ -53,11 +57,15 @@ use tokio::sync::{Semaphore, watch};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecFolder, CodecTable};
 use wireglot_device::{DeviceHandle, Devices};
-use wireglot_model::limits::{LOGINS_CHECKED_MAX, RPC_WAITERS_MAX, TRACE_LISTENERS_MAX};
+use wireglot_model::limits::{
+    LOGINS_CHECKED_MAX, LONG_READS_MAX, RPC_WAITERS_MAX, SHORT_READS_MAX, TRACE_LISTENERS_MAX,
+};
 use wireglot_replay::Replays;
 
 use access::{LoginLimit, Tokens};
 use error::ApiError;
+use history::Unsent;
+use readers::Readers;
 
 pub use metrics::{HistogramSeries, MetricKind, MetricRow, MetricsText};
 pub use pins::{PinError, pinned};
@@ -94,6 +102,10 @@ pub(crate) struct Shared {
     logins_checked: Semaphore,
     traces: Arc<Semaphore>,
     rpc_waiters: Semaphore,
+    long_reads: Readers,
+    short_reads: Readers,
+    unsent: Unsent,
+    erasures: Semaphore,
     stopping: watch::Receiver<bool>,
     answers: metrics::Answers,
 }
@@ -121,6 +133,10 @@ impl Api {
             logins_checked: Semaphore::new(LOGINS_CHECKED_MAX),
             traces: Arc::new(Semaphore::new(TRACE_LISTENERS_MAX)),
             rpc_waiters: Semaphore::new(RPC_WAITERS_MAX),
+            long_reads: Readers::new("rest-long-read", LONG_READS_MAX),
+            short_reads: Readers::new("rest-read", SHORT_READS_MAX),
+            unsent: Unsent::default(),
+            erasures: Semaphore::new(1),
             stopping,
             answers: metrics::Answers::default(),
         };

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use wireglot_model::limits::REST_CONNECTIONS_MAX;
 
 use crate::access::Peer;
+use crate::patience::{Patient, WRITE_TIMEOUT};
 
 /// How long the head of a request may take, which also ends idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -82,6 +83,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut sto
             Ok::<Response, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {}))
         }
     });
+    let stream = Patient::new(stream, WRITE_TIMEOUT);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -14,6 +14,7 @@ use wireglot_device::DeviceError;
 use wireglot_model::DeviceId;
 
 use crate::error::ApiError;
+use crate::telemetry::Typing;
 
 /// How long a body may take to arrive: a connection that dawdles takes a place from others.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -95,6 +96,21 @@ impl Params {
     /// `true` only where the parameter says so.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// A parameter that is `true` or `false`; `default` where it is absent.
+    pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
+        match self.text(name) {
+            None => Ok(default),
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(text) => Err(ApiError::bad_request(format!("Invalid value of parameter '{name}': {text}"))),
+        }
+    }
+
+    /// How values are to be written.
+    pub(crate) fn typing(&self) -> Typing {
+        if self.is_set("useStrictDataTypes") { Typing::Strict } else { Typing::Text }
     }
 
     /// Keys, as `keys=a,b` or as `key=` repeated, which keeps commas; `None` where none is named.

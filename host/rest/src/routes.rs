@@ -12,8 +12,8 @@ use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
 use crate::access::{require_administrator, require_device, require_login};
 use crate::error::ApiError;
 use crate::{
-    Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, health, letters,
-    login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace, users,
+    Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, health, history,
+    letters, login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace, users,
 };
 
 /// Who may call an operation.
@@ -184,9 +184,10 @@ fn telemetry_operations() -> Vec<Operation> {
         operation(GET, prefixed!("/keys/timeseries"), telemetry::keys).of_device(),
         operation(GET, prefixed!("/keys/timeseries/descriptions"), descriptions::read).of_device(),
         operation(GET, prefixed!("/values/timeseries"), telemetry::values).of_device(),
-        operation(GET, prefixed!("/values/timeseries/history"), telemetry::history).of_device(),
+        operation(GET, prefixed!("/values/timeseries/history"), history::read).of_device(),
         operation(POST, prefixed!("/timeseries/{any}"), telemetry::save).of_device(),
         operation(POST, prefixed!("/timeseries/{any}/{ttl}"), telemetry::save_with_ttl).of_device(),
+        operation(DELETE, prefixed!("/timeseries/delete"), telemetry::delete).of_device(),
         operation(GET, prefixed!("/keys/attributes"), attributes::keys).of_device(),
         operation(GET, prefixed!("/keys/attributes/{scope}"), attributes::keys_of_scope).of_device(),
         operation(GET, prefixed!("/values/attributes"), attributes::read_all).of_device(),

@@ -8,6 +8,7 @@ mod limits;
 mod provisioning;
 mod resources;
 mod rpc;
+mod series;
 mod socket;
 mod versions;
 
@@ -21,7 +22,7 @@ use tower_service::Service as _;
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecConfig, CodecFolder, CodecTable};
 use wireglot_device::{ADMINISTRATOR_EMAIL, Devices};
-use wireglot_model::limits::REST_BODY_BYTES_MAX;
+use wireglot_model::limits::HISTORY_ANSWER_BYTES_MAX;
 use wireglot_store::{Store, StoreConfig};
 
 use crate::{Api, RestConfig, routes};
@@ -86,7 +87,7 @@ impl Site {
         }
         let response = self.router.clone().call(request.body(body.into()).unwrap()).await.unwrap();
         let status = response.status();
-        let bytes = to_bytes(response.into_body(), 2 * REST_BODY_BYTES_MAX).await.unwrap();
+        let bytes = to_bytes(response.into_body(), HISTORY_ANSWER_BYTES_MAX).await.unwrap();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::String(text)))
     }

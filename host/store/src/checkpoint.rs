@@ -60,6 +60,11 @@ pub(crate) fn run(core: &Core) {
 /// Makes what is recent into chunks and returns the last commit that is now in chunks.
 pub(crate) fn checkpoint(core: &Core) -> Result<u64, Source> {
     let _writer = core.chunk_writer.lock();
+    fold(core)
+}
+
+/// The same for whoever holds the lock of those who write chunks.
+pub(crate) fn fold(core: &Core) -> Result<u64, Source> {
     let Some(frozen) = core.recent.freeze() else { return Ok(read_mark(core)?.commit) };
     core.set_epoch(frozen.epoch + 1);
     // Chunks use definitions that are in the journal only: they must not be the more durable ones.

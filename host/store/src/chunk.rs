@@ -182,6 +182,52 @@ impl<'a> Rows<'a> {
         self.values.get(row.values.clone()).unwrap_or_default()
     }
 
+    /// Takes some keys out of the rows that are meant, and rows that have no other out as a whole. How many values went.
+    pub(crate) fn take_out(&mut self, keys: &[u32], is_meant: impl Fn(&Row) -> bool) -> u64 {
+        let mut went = 0;
+        // What is left of each shape: spelled out, because a new definition would have to be durable before the chunk.
+        let left: Vec<Vec<bool>> = self
+            .shapes
+            .iter()
+            .map(|list| list.keys.iter().map(|key| !keys.contains(key)).collect())
+            .collect();
+        let mut shortened: Vec<Option<usize>> = vec![None; left.len()];
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.retain_mut(|row| {
+            let Some(stays) = left.get(row.shape) else { return true };
+            let staying = stays.iter().filter(|stays| **stays).count();
+            if staying == stays.len() || !is_meant(row) {
+                return true;
+            }
+            went += (stays.len() - staying) as u64;
+            self.shorten(row, stays, &mut shortened);
+            staying > 0
+        });
+        self.rows = rows;
+        went
+    }
+
+    fn shorten(&mut self, row: &mut Row, stays: &[bool], shortened: &mut [Option<usize>]) {
+        let kept: Vec<Scalar<'a>> = self
+            .values_of(row)
+            .iter()
+            .zip(stays)
+            .filter(|(_, stays)| **stays)
+            .map(|(value, _)| *value)
+            .collect();
+        let start = self.values.len();
+        self.values.extend(kept);
+        row.values = start..self.values.len();
+        let Some(known) = shortened.get_mut(row.shape) else { return };
+        row.shape = *known.get_or_insert_with(|| {
+            let old = self.shapes.get(row.shape).map_or(&[][..], |list| &list.keys);
+            let keys: Arc<[u32]> =
+                old.iter().zip(stays).filter(|(_, stays)| **stays).map(|(key, _)| *key).collect();
+            self.shapes.push(KeyList::new(Shape::SpelledOut(keys.clone()), keys, Columns::All));
+            self.shapes.len() - 1
+        });
+    }
+
     /// By time; rows of the same time stay in the order in which they came.
     pub(crate) fn sort(&mut self) {
         if !self.rows.is_sorted_by_key(|row| row.ts) {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
-use wireglot_model::{DeadLetterBounds, ProfileId, Timestamp};
+use wireglot_model::{DeadLetterBounds, DeviceId, OtaKind, ProfileId, Timestamp};
 
 use crate::batch::Change;
 use crate::dead;
@@ -24,6 +24,9 @@ const KEPT_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
 /// From here on the time between two commits is `gather_busy`: each of them carries enough.
 const BUSY_BATCHES_PER_SECOND: f64 = 8_000.0;
+
+/// Small records to write, or `None` for one to remove.
+type Records = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// A letter to write, or `None` for one to remove.
 type Burial<'g> = Option<(dead::Facts, &'g [u8])>;
@@ -167,7 +170,7 @@ impl Committer {
             return Ok(());
         }
         // The engine gives all writes of a batch one sequence number, so each key may occur once: the last wins.
-        let mut records: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        let mut records = Records::new();
         let mut burials = Burials::default();
         for change in groups.iter().flat_map(|(_, pending)| &pending.changes) {
             match change {
@@ -178,15 +181,18 @@ impl Committer {
                     records.insert(key.clone(), None);
                 }
                 Staged::PutDevice { id, number, value } => {
+                    if self.core.departed.forget(*id) {
+                        records.insert(keys::departed(*id), None);
+                    }
                     let mut record = number.to_be_bytes().to_vec();
                     record.extend_from_slice(value);
                     records.insert(keys::device(*id), Some(record));
                 }
                 Staged::DeleteDevice { id, number } => {
-                    records.insert(keys::device(*id), None);
-                    records.insert(keys::numbered(prefix::DELETED, *number), Some(Vec::new()));
-                    self.delete_attributes(&keys::attributes_of(*id), &mut records)?;
+                    self.delete_device(*id, *number, &mut records, &mut burials)?;
                 }
+                Staged::Plain(Change::Bury { letter, .. }) if self.core.departed.has(letter.device) => {}
+                Staged::Plain(Change::KeepRaw { frame, .. }) if self.core.departed.has_sent(frame) => {}
                 Staged::Plain(Change::Bury { letter, bytes, bounds }) => {
                     let facts = self.core.graveyard.lock().bury(letter, bytes.len());
                     burials.letters.insert(facts.sequence, Some((facts, bytes)));
@@ -248,11 +254,39 @@ impl Committer {
         }
     }
 
-    fn delete_attributes(
+    /// Everything of a device that can be found by it; its series and its raw frames are noted.
+    fn delete_device(
         &self,
-        prefix: &[u8],
-        records: &mut BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+        id: DeviceId,
+        number: u32,
+        records: &mut Records,
+        burials: &mut Burials<'_>,
     ) -> Result<(), Source> {
+        records.insert(keys::device(id), None);
+        records.insert(keys::numbered(prefix::DELETED, number), Some(Vec::new()));
+        records.insert(keys::departed(id), Some(Vec::new()));
+        records.insert(keys::claim(id), None);
+        for kind in OtaKind::ALL {
+            records.insert(keys::ota_update(id, kind), None);
+        }
+        self.delete_attributes(&keys::attributes_of(id), records)?;
+        self.core.departed.note(id);
+        self.delete_letters(id, burials);
+        Ok(())
+    }
+
+    fn delete_letters(&self, device: DeviceId, burials: &mut Burials<'_>) {
+        let mut graveyard = self.core.graveyard.lock();
+        for sequence in graveyard.of_device(device) {
+            graveyard.exhume(sequence);
+            // One of this very group was never written.
+            if burials.letters.remove(&sequence).is_none() {
+                burials.letters.insert(sequence, None);
+            }
+        }
+    }
+
+    fn delete_attributes(&self, prefix: &[u8], records: &mut Records) -> Result<(), Source> {
         for guard in self.core.records.prefix(prefix) {
             records.insert(guard.key()?.to_vec(), None);
         }

@@ -191,6 +191,12 @@ impl Graveyard {
         self.kept.len()
     }
 
+    /// The letters of a device.
+    pub(crate) fn of_device(&self, device: DeviceId) -> Vec<u64> {
+        let of_device = self.kept.values().filter(|facts| facts.device == device);
+        of_device.map(|facts| facts.sequence).collect()
+    }
+
     /// Newest first, from before `sequence` on.
     pub(crate) fn newest_before(&self, sequence: u64) -> impl Iterator<Item = &Facts> {
         self.kept.range(..sequence).rev().map(|(_, facts)| facts)

@@ -64,6 +64,11 @@ pub enum ReadError {
     Engine(#[source] Source),
     #[error("a stored record is damaged: {what}")]
     Damaged { what: &'static str },
+    /// Only a shorter range helps.
+    #[error(
+        "what was stored out of order there is too much to be put in order at once: ask for a shorter range"
+    )]
+    TooMuchOutOfOrder,
 }
 
 impl From<fjall::Error> for ReadError {

@@ -37,6 +37,7 @@ pub(crate) mod prefix {
     pub(crate) const OTA_PACKAGE: u8 = b'o';
     pub(crate) const OTA_UPDATE: u8 = b'w';
     pub(crate) const RPC: u8 = b'r';
+    pub(crate) const DEPARTED: u8 = b'g';
     /// In `dead`: who and how large, so that the letters themselves need not be read to count them.
     pub(crate) const DEAD_FACTS: u8 = b'i';
     /// In `dead`: the letter.
@@ -95,6 +96,19 @@ pub(crate) fn ota_update(device: DeviceId, kind: OtaKind) -> Vec<u8> {
 
 pub(crate) fn rpc(id: RpcId) -> Vec<u8> {
     prefixed(prefix::RPC, id.0.as_bytes())
+}
+
+pub(crate) fn departed(device: DeviceId) -> Vec<u8> {
+    prefixed(prefix::DEPARTED, device.0.as_bytes())
+}
+
+/// The device of a record that belongs to one, where the key begins with it.
+pub(crate) fn owner(key: &[u8]) -> Option<DeviceId> {
+    let (prefix, rest) = key.split_first()?;
+    let (device, _) = rest.split_first_chunk::<16>()?;
+    let is_owned =
+        matches!(*prefix, prefix::ATTRIBUTE | prefix::CLAIM | prefix::OTA_UPDATE | prefix::DEPARTED);
+    is_owned.then(|| DeviceId(uuid::Uuid::from_bytes(*device)))
 }
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
@@ -240,6 +254,7 @@ mod tests {
             prefix::OTA_PACKAGE,
             prefix::OTA_UPDATE,
             prefix::RPC,
+            prefix::DEPARTED,
         ];
         assert_eq!(documented, written);
         for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {

@@ -2,8 +2,8 @@
 //!
 //! Read in this order: what goes in (`batch`), how it is queued and waited for (`queue`, `lane`), how it becomes
 //! durable (`commit`), what is not yet in chunks (`recent`), how chunks are made and kept small (`chunk`, `head`,
-//! `checkpoint`, `retention`), how it is read (`records`, `series`, `dead`, `raw`), how values are
-//! replaced (`revise`), what is too large for a record (`files`), how it is found again (`recover`, `journal`), and
+//! `checkpoint`, `retention`, `departed`), how it is read (`records`, `series`, `flow`, `dead`, `raw`), how values are
+//! replaced and deleted (`revise`, `erase`), what is too large for a record (`files`), how it is found again (`recover`, `journal`), and
 //! the bytes underneath (`keys`, `coding`, `dictionary`).
 
 mod batch;
@@ -12,9 +12,12 @@ mod chunk;
 mod coding;
 mod commit;
 mod dead;
+mod departed;
 mod dictionary;
+mod erase;
 mod error;
 mod files;
+mod flow;
 mod head;
 mod journal;
 mod keys;
@@ -32,8 +35,10 @@ mod store;
 mod tests;
 
 pub use batch::Batch;
+pub use erase::{Erasure, LatestAfter};
 pub use error::{CommitError, OpenError, ReadError};
 pub use files::{FileDraft, FileError, Files, StoredFile};
+pub use flow::{PointsQuery, Want};
 pub use lane::{Committed, Lane, LaneDriver};
 pub use raw::RawKey;
 pub use records::{LetterFilter, RawPage};

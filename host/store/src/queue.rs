@@ -15,6 +15,7 @@ use crate::batch::{Batch, Change, Message};
 use crate::coding::put_varint;
 use crate::dictionary::{Cache, Dictionary, SPELLED_OUT, Shape};
 use crate::error::CommitError;
+use crate::keys;
 use crate::lane::Shot;
 
 /// A group that is this large already is not made to wait for more.
@@ -275,11 +276,27 @@ impl Pending {
         if batch.message_count > 1 || !batch.changes.is_empty() {
             batch.messages().try_for_each(|message| cache.shape(dictionary, message.keys).map(drop))?;
         }
+        let first = self.changes.len();
         for change in std::mem::take(&mut batch.changes) {
             self.stage(change, dictionary, epoch);
         }
+        self.drop_orphans(first, dictionary);
         self.messages += batch.message_count;
         batch.messages().try_for_each(|message| self.frame(&message, dictionary, cache))
+    }
+
+    /// Leaves out what belongs to devices that are not there: a device that was deleted may still have been speaking.
+    fn drop_orphans(&mut self, first: usize, dictionary: &Dictionary) {
+        let is_orphan = |staged: &Staged| match staged {
+            Staged::Plain(Change::Put { key, .. }) => {
+                keys::owner(key).is_some_and(|device| dictionary.device(device).is_none())
+            }
+            Staged::Plain(_) | Staged::PutDevice { .. } | Staged::DeleteDevice { .. } => false,
+        };
+        if self.changes.iter().skip(first).any(is_orphan) {
+            let staged = self.changes.split_off(first);
+            self.changes.extend(staged.into_iter().filter(|staged| !is_orphan(staged)));
+        }
     }
 
     fn stage(&mut self, change: Change, dictionary: &Dictionary, epoch: u32) {

@@ -124,13 +124,15 @@ impl Recent {
 
     pub(crate) fn tail(&self, device: u32) -> Tail {
         let generations = self.generations.lock();
-        let mut tail = Tail { bodies: Vec::new(), epoch: generations.active.epoch };
-        if let Some(frozen) = &generations.frozen {
-            tail.epoch = frozen.epoch;
-            tail.bodies.extend_from_slice(frozen.bodies(device));
-        }
-        tail.bodies.extend_from_slice(generations.active.bodies(device));
-        tail
+        let frozen = generations.frozen.clone();
+        let active = generations.active.bodies(device).to_vec();
+        let epoch = frozen.as_ref().map_or(generations.active.epoch, |frozen| frozen.epoch);
+        drop(generations);
+        // The frozen part does not change any more: it is copied while nobody waits for the lock.
+        let Some(frozen) = frozen else { return Tail { bodies: active, epoch } };
+        let mut bodies = frozen.bodies(device).to_vec();
+        bodies.extend_from_slice(&active);
+        Tail { bodies, epoch }
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -36,6 +36,7 @@ pub(crate) fn open(dir: &Path, config: StoreConfig) -> Result<(Arc<Core>, u64), 
     let damaged = |error: ReadError| match error {
         ReadError::Engine(source) => OpenError::Engine { dir: dir.to_owned(), source },
         ReadError::Damaged { what } => OpenError::Damaged { dir: dir.to_owned(), what: what.to_owned() },
+        ReadError::TooMuchOutOfOrder => unreachable!("opening reads no histories"),
     };
     let files = Files::open_folder(dir.join(FILES), config.file_bytes_max, config.files_bytes_max)
         .map_err(|source| OpenError::Folder { dir: dir.join(FILES), source })?;
@@ -148,6 +149,11 @@ fn restore_dictionary(core: &Core) -> Result<(), ReadError> {
     })?;
     core.each(prefix::DELETED, |key, _| {
         dictionary.restore_deleted(keys::read_numbered(key)?);
+        Ok(())
+    })?;
+    core.each(prefix::DEPARTED, |key, _| {
+        let device = keys::owner(key).ok_or(ReadError::Damaged { what: "the note of a deleted device" })?;
+        core.departed.note(device);
         Ok(())
     })?;
     core.each(prefix::DEVICE, |key, record| {

@@ -15,7 +15,7 @@ use crate::store::{Core, Store};
 const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
 /// Removals per batch: the commit thread waits while one is written.
-const REMOVALS: usize = 512;
+pub(crate) const REMOVALS: usize = 512;
 
 /// What a sweep removed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -27,14 +27,14 @@ pub struct Retained {
 }
 
 impl Store {
-    /// Removes what is too old at `now`. Blocks; called now and then, off the workers.
+    /// Removes what is too old at `now`, and raw frames of devices that were deleted. Blocks; called now and then, off the workers.
     ///
     /// Recent messages, which are not in chunks yet, are left to a later sweep. Latest values stay.
     pub fn retain(&self, now: Timestamp) -> Result<Retained, ReadError> {
         let core = self.core();
         let profiles = self.profiles()?;
         let dead_letters = core.sweep_letters(&profiles, now)?;
-        let raw_frames = core.sweep_raw(&profiles, now)?;
+        let raw_frames = core.sweep_departed()? + core.sweep_raw(&profiles, now)?;
         let removed = self.sweep_telemetry(&profiles, now)?;
         Ok(Retained { dead_letters, raw_frames, ..removed })
     }

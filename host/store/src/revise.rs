@@ -36,7 +36,7 @@ pub struct Removal {
 pub struct Draft(BTreeMap<u32, Vec<u8>>);
 
 /// Changes of `chunks`, in the order that the engine wants; `None` removes.
-type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 impl Store {
     /// Brings the telemetry of a batch into its stored form; its other changes are ignored. Devices that the store
@@ -86,7 +86,8 @@ impl Store {
     }
 }
 
-fn write(core: &Core, changes: Changes) -> Result<(), ReadError> {
+/// One step of the engine.
+pub(crate) fn write(core: &Core, changes: Changes) -> Result<(), ReadError> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -99,6 +100,21 @@ fn write(core: &Core, changes: Changes) -> Result<(), ReadError> {
     }
     ingestion.finish()?;
     Ok(())
+}
+
+/// The next key like this one that no chunk has.
+pub(crate) fn free(core: &Core, changes: &Changes, mut key: ChunkKey) -> Result<ChunkKey, ReadError> {
+    loop {
+        let bytes = key.to_bytes();
+        let is_taken = match changes.get(&bytes) {
+            Some(change) => change.is_some(),
+            None => core.chunks.contains_key(&bytes)?,
+        };
+        if !is_taken {
+            return Ok(key);
+        }
+        key.index = key.index.wrapping_add(1);
+    }
 }
 
 /// Of two values of one time the later arrival wins: time, epoch and index of the chunk, row.
@@ -134,7 +150,7 @@ impl<'c> Revision<'c> {
         for packed in pack(&rows) {
             self.span = self.span.max(packed.span);
             let key = ChunkKey { device: self.device, first: packed.first, epoch: self.epoch, index: 0 };
-            let key = self.free(key)?;
+            let key = free(self.core, &self.changes, key)?;
             self.changes.insert(key.to_bytes(), Some(packed.bytes));
         }
         if self.changes.is_empty() {
@@ -167,7 +183,7 @@ impl<'c> Revision<'c> {
             self.changes.insert(key.to_bytes(), None);
             for packed in pack(&rows) {
                 // Epoch and index stay where they can: of two messages of one time the order must not change.
-                let moved = self.free(ChunkKey { first: packed.first, ..key })?;
+                let moved = free(self.core, &self.changes, ChunkKey { first: packed.first, ..key })?;
                 self.changes.insert(moved.to_bytes(), Some(packed.bytes));
             }
         }
@@ -206,21 +222,6 @@ impl<'c> Revision<'c> {
             }
         }
         chunks.into_iter().map(|(key, chunk)| Ok((ChunkKey::parse(&key)?, chunk))).collect()
-    }
-
-    /// The next key like this one that no chunk has.
-    fn free(&self, mut key: ChunkKey) -> Result<ChunkKey, ReadError> {
-        loop {
-            let bytes = key.to_bytes();
-            let is_taken = match self.changes.get(&bytes) {
-                Some(change) => change.is_some(),
-                None => self.core.chunks.contains_key(&bytes)?,
-            };
-            if !is_taken {
-                return Ok(key);
-            }
-            key.index = key.index.wrapping_add(1);
-        }
     }
 
     fn new_head(&self, rows: &Rows<'_>) -> Result<Vec<u8>, ReadError> {

@@ -10,6 +10,7 @@ use wireglot_model::{CodecStamp, DeviceId, Sample, Timestamp, Value};
 use crate::chunk::{Columns, Row, Rows, read_header};
 use crate::coding::{Reader, Scalar};
 use crate::error::ReadError;
+use crate::flow::{PointsQuery, Want};
 use crate::head::Head;
 use crate::keys::{self, ChunkKey};
 use crate::recent::Tail;
@@ -79,27 +80,17 @@ impl Store {
 
     /// The points of some keys. A key without points is in the answer with none.
     pub fn history(&self, device: DeviceId, query: &HistoryQuery) -> Result<Vec<Series>, ReadError> {
-        let core = self.core();
-        let mut wanted: Vec<Wanted> =
-            query.keys.iter().map(|key| Wanted::new(core.dictionary.key(key))).collect();
-        let keys: Vec<u32> = wanted.iter().filter_map(|wanted| wanted.key).collect();
-        if let Some(number) = core.dictionary.device(device)
-            && query.limit > 0
-            && !keys.is_empty()
-        {
-            let range = TimeRange { start: query.start, end: query.end, descending: query.descending };
-            core.visit(number, range, Columns::Only(&keys), |step| {
-                for wanted in wanted.iter_mut().filter(|wanted| !wanted.is_complete) {
-                    match &step {
-                        Step::Rows { rows, epoch } => wanted.collect(rows, range, *epoch),
-                        Step::Nothing { nearer_than } => wanted.check(range, query.limit, *nearer_than),
-                    }
-                }
-                Ok(wanted.iter().all(|wanted| wanted.is_complete))
+        let HistoryQuery { keys, start, end, limit, descending } = query.clone();
+        let mut found: Vec<Series> = keys.iter().map(|key| (key.clone(), Vec::new())).collect();
+        if limit > 0 {
+            let points = PointsQuery { keys, start, end, descending };
+            self.each_point(device, &points, &mut |place, ts, value| {
+                let Some((_, points)) = found.get_mut(place) else { return Want::OtherKeys };
+                points.push((ts, value));
+                if points.len() < limit { Want::More } else { Want::OtherKeys }
             })?;
         }
-        let points = wanted.into_iter().map(|wanted| wanted.finish(query));
-        Ok(query.keys.iter().cloned().zip(points).collect())
+        Ok(found)
     }
 
     /// Whole messages, oldest first; of two with the same time the one that came first.
@@ -136,29 +127,29 @@ impl Store {
 
 /// Which message came later, among those of one time: first by when it was written, then by its row.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// Chunks have theirs; recent messages come after every chunk.
-    epoch: u64,
-    index: usize,
+    pub(crate) epoch: u64,
+    pub(crate) index: usize,
 }
 
-const RECENT: u64 = u64::MAX;
+pub(crate) const RECENT: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
-struct TimeRange {
-    start: Timestamp,
-    end: Timestamp,
-    descending: bool,
+pub(crate) struct TimeRange {
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) descending: bool,
 }
 
 impl TimeRange {
-    fn holds(self, ts: Timestamp) -> bool {
+    pub(crate) fn holds(self, ts: Timestamp) -> bool {
         self.start <= ts && ts < self.end
     }
 }
 
 /// What a visit comes across.
-enum Step<'v, 'a> {
+pub(crate) enum Step<'v, 'a> {
     /// Rows, some of them perhaps out of range.
     Rows { rows: &'v Rows<'a>, epoch: u64 },
     /// No more rows will come that are before this time (ascending) or after it (descending).
@@ -182,7 +173,7 @@ impl Core {
     }
 
     /// Shows the device's rows that may be in the range, in the range's direction, until `visitor` has enough.
-    fn visit(
+    pub(crate) fn visit(
         &self,
         device: u32,
         range: TimeRange,
@@ -235,83 +226,5 @@ impl Core {
             codec: self.dictionary.stamp(row.stamp)?,
             samples: pairs.map(sample).collect::<Result<_, ReadError>>()?,
         })
-    }
-}
-
-/// One key of a history, as far as it is read.
-struct Wanted {
-    key: Option<u32>,
-    /// Mostly in the direction of the range already, because the rows come so.
-    points: Vec<((Timestamp, Place), Value)>,
-    is_complete: bool,
-}
-
-impl Wanted {
-    fn new(key: Option<u32>) -> Self {
-        Self { key, points: Vec::new(), is_complete: key.is_none() }
-    }
-
-    fn collect(&mut self, rows: &Rows<'_>, range: TimeRange, epoch: u64) {
-        let Some(key) = self.key else { return };
-        // Where the key stands in each shape; the last place, as the later of two samples with one key wins.
-        let places: Vec<Option<usize>> = rows
-            .shapes
-            .iter()
-            .map(|list| list.keys.iter().rposition(|candidate| *candidate == key))
-            .collect();
-        let point = |(index, row): (usize, &Row)| {
-            let place = places.get(row.shape).copied().flatten().filter(|_| range.holds(row.ts))?;
-            let value = rows.values_of(row).get(place)?;
-            Some(((row.ts, Place { epoch, index }), value.to_value()))
-        };
-        let rows = rows.rows.iter().enumerate();
-        if range.descending {
-            self.points.extend(rows.rev().filter_map(point));
-        } else {
-            self.points.extend(rows.filter_map(point));
-        }
-    }
-
-    /// Notices when `limit` points are settled, because nothing nearer to the beginning can come.
-    fn check(&mut self, range: TimeRange, limit: usize, nearer_than: Timestamp) {
-        if self.points.len() < limit {
-            return;
-        }
-        self.settle(range.descending);
-        let settled =
-            self.points.partition_point(
-                |((ts, _), _)| {
-                    if range.descending { *ts > nearer_than } else { *ts < nearer_than }
-                },
-            );
-        self.is_complete = settled >= limit;
-    }
-
-    /// Sorts in the direction of the range and keeps the latest arrival of each time.
-    fn settle(&mut self, descending: bool) {
-        if descending {
-            if !self.points.is_sorted_by(|(one, _), (other, _)| one >= other) {
-                self.points.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
-            }
-            // The later arrival stands first, which is the one that stays.
-            self.points.dedup_by_key(|((ts, _), _)| *ts);
-        } else {
-            if !self.points.is_sorted_by_key(|(place, _)| *place) {
-                self.points.sort_by_key(|(place, _)| *place);
-            }
-            self.points.dedup_by(|later, earlier| {
-                let same_time = later.0.0 == earlier.0.0;
-                if same_time {
-                    std::mem::swap(later, earlier);
-                }
-                same_time
-            });
-        }
-    }
-
-    fn finish(mut self, query: &HistoryQuery) -> Vec<(Timestamp, Value)> {
-        self.settle(query.descending);
-        self.points.truncate(query.limit);
-        self.points.into_iter().map(|((ts, _), value)| (ts, value)).collect()
     }
 }

@@ -12,6 +12,7 @@ use wireglot_model::limits;
 
 use crate::batch::Batch;
 use crate::dead::Graveyard;
+use crate::departed::Departed;
 use crate::dictionary::{Cache, Dictionary};
 use crate::error::{CommitError, OpenError};
 use crate::files::Files;
@@ -106,6 +107,7 @@ pub(crate) struct Core {
     pub(crate) queue: Queue,
     pub(crate) recent: Recent,
     pub(crate) graveyard: Mutex<Graveyard>,
+    pub(crate) departed: Departed,
     pub(crate) counts: Counts,
     /// Held by whoever writes chunks: the checkpoint or the retention sweep.
     pub(crate) chunk_writer: Mutex<()>,
@@ -298,6 +300,7 @@ impl Core {
             queue,
             recent: Recent::default(),
             graveyard: Mutex::default(),
+            departed: Departed::default(),
             counts: Counts::default(),
             chunk_writer: Mutex::default(),
             epoch: AtomicU32::new(0),

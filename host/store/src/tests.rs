@@ -1,6 +1,7 @@
 //! Tests of the whole store on a real folder: what goes in comes out, whatever happens in between.
 
 mod bounds;
+mod erase;
 mod frames;
 mod lifecycle;
 mod model;

@@ -16,6 +16,7 @@ use super::gateway::gateway;
 use super::load::{Report, Shape, put};
 use super::ota::ota;
 use super::parts::{self, Contestant, DEVICES, Server};
+use super::reads::reads;
 use super::sessions::{push, session};
 use super::steps::steps;
 use super::table::{Bar, Line, median, short};
@@ -38,6 +39,7 @@ pub(super) const ROWS: &[Row] = &[
     Row { name: "r5k", optional: false, measure: r5k },
     Row { name: "swaps", optional: false, measure: swaps },
     Row { name: "steps", optional: false, measure: steps },
+    Row { name: "reads", optional: false, measure: reads },
     Row { name: "decode", optional: false, measure: decode },
     Row { name: "codecs", optional: false, measure: codecs },
     Row { name: "disk", optional: false, measure: disk },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wireglot_model::{Sample, Timestamp, Value};
 
 use super::{Disk, device, id, measured, stamp};
-use crate::{Latest, StoredMessage};
+use crate::{Erasure, Latest, LatestAfter, StoredMessage};
 
 /// Small numbers, so that times collide and keys repeat.
 struct Random(u64);
@@ -29,6 +29,24 @@ impl Random {
         }
     }
 
+    fn erasure(&mut self) -> (u8, Erasure) {
+        let number = 1 + self.below(3) as u8;
+        let keys = ["a", "b", "c", "d", "e", "none"].iter().filter(|_| self.below(3) == 0);
+        let keys = keys.map(|key| (*key).to_owned()).collect();
+        let (first, last) = match self.below(4) {
+            0 => (i64::MIN, i64::MAX),
+            1 => (3_000_000, i64::MAX),
+            _ => {
+                let first = self.below(6_000_000) as i64;
+                (first, first + self.below(2_000_000) as i64)
+            }
+        };
+        let latest =
+            [LatestAfter::Kept, LatestAfter::Removed, LatestAfter::Rewritten][self.below(3) as usize];
+        let (first, last) = (Timestamp(first), Timestamp(last));
+        (number, Erasure { device: id(number), keys, first, last, latest })
+    }
+
     fn samples(&mut self) -> Vec<(&'static str, Value)> {
         const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
         match self.below(8) {
@@ -48,11 +66,47 @@ fn comparable(samples: Vec<(&'static str, Value)>) -> Vec<(&'static str, Value)>
 }
 
 #[derive(Default)]
-struct Model(BTreeMap<u8, Vec<StoredMessage>>);
+struct Model {
+    messages: BTreeMap<u8, Vec<StoredMessage>>,
+    latest: BTreeMap<(u8, String), (Timestamp, Value)>,
+}
 
 impl Model {
+    fn store(&mut self, device: u8, message: StoredMessage) {
+        for Sample { key, value } in &message.samples {
+            let newest = (message.ts, value.clone());
+            let latest = self.latest.entry((device, key.clone())).or_insert_with(|| newest.clone());
+            if latest.0 <= newest.0 {
+                *latest = newest;
+            }
+        }
+        self.messages.entry(device).or_default().push(message);
+    }
+
+    fn erase(&mut self, device: u8, erasure: &Erasure) {
+        let is_meant = |ts: Timestamp| (erasure.first..=erasure.last).contains(&ts);
+        for message in self.messages.entry(device).or_default().iter_mut().filter(|one| is_meant(one.ts)) {
+            message.samples.retain(|sample| !erasure.keys.contains(&sample.key));
+        }
+        self.messages.entry(device).or_default().retain(|message| !message.samples.is_empty());
+        for key in &erasure.keys {
+            let place = (device, key.clone());
+            if !self.latest.get(&place).is_some_and(|(ts, _)| is_meant(*ts)) {
+                continue;
+            }
+            let newest = self.points(device, key).pop_last().map(|(ts, value)| (Timestamp(ts), value));
+            match (erasure.latest, newest) {
+                (LatestAfter::Kept, _) => {}
+                (LatestAfter::Rewritten, Some(newest)) => drop(self.latest.insert(place, newest)),
+                (LatestAfter::Rewritten, None) | (LatestAfter::Removed, _) => {
+                    drop(self.latest.remove(&place))
+                }
+            }
+        }
+    }
+
     fn sorted(&self, device: u8) -> Vec<StoredMessage> {
-        let mut messages = self.0.get(&device).cloned().unwrap_or_default();
+        let mut messages = self.messages.get(&device).cloned().unwrap_or_default();
         messages.sort_by_key(|message| message.ts);
         messages
     }
@@ -78,9 +132,10 @@ impl Model {
             let mut latest = Vec::new();
             for key in ["a", "b", "c", "d", "e"] {
                 let points = self.points(device, key);
-                latest.extend(points.last_key_value().map(|(ts, value)| Latest {
+                let known = self.latest.get(&(device, key.to_owned()));
+                latest.extend(known.map(|(ts, value)| Latest {
                     key: key.to_owned(),
-                    ts: Timestamp(*ts),
+                    ts: *ts,
                     value: value.clone(),
                 }));
                 self.check_history(disk, device, key, &points, random);
@@ -144,7 +199,12 @@ fn what_was_committed_is_what_is_read() {
             });
             let samples =
                 samples.into_iter().map(|(key, value)| Sample { key: key.to_owned(), value }).collect();
-            model.0.entry(number).or_default().push(StoredMessage { ts, received, codec, samples });
+            model.store(number, StoredMessage { ts, received, codec, samples });
+        }
+        if step % 3 == 2 {
+            let (device, erasure) = random.erasure();
+            disk.store().erase(&erasure).unwrap();
+            model.erase(device, &erasure);
         }
         match step % 5 {
             1 | 3 => disk.checkpoint(),

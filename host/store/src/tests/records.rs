@@ -95,7 +95,7 @@ fn attributes_are_kept_by_scope_and_go_with_their_device() {
         batch.put_attribute(id(1), Scope::Shared, &attribute("k", Value::Json("[1]".to_owned())));
         batch.put_attribute(id(1), Scope::Server, &attribute("ü", Value::Long(i64::MIN)));
         batch.put_attribute(id(2), Scope::Server, &attribute("k", Value::Text(String::new())));
-        batch.put_device(&device(1));
+        [1, 2].iter().for_each(|number| batch.put_device(&device(*number)));
     });
     disk.reopen();
     let all = disk.store().attributes_all().unwrap();

@@ -1,0 +1,225 @@
+//! Histories, with or without aggregation (REST §2.5): read in one pass, written while they are read, bounded as a whole.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wireglot_device::{DeviceError, Devices, PointsQuery, Want};
+use wireglot_model::limits::{ANSWERS_UNSENT_BYTES_MAX, HISTORY_ANSWER_BYTES_MAX, HISTORY_POINTS_MAX};
+use wireglot_model::value::write_json_string;
+use wireglot_model::{DeviceId, Timestamp, Value};
+
+use crate::Api;
+use crate::aggregate::{Aggregation, Running};
+use crate::error::ApiError;
+use crate::request::{Params, entity};
+use crate::telemetry::{Typing, write_point};
+
+/// Points per key where nobody says how many.
+pub(crate) const LIMIT: usize = 100;
+/// What is given to the connection at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Room for answers is given out in pieces of this size.
+const ROOM_BYTES: usize = 1_024;
+
+/// `GET …/values/timeseries/history`
+pub(crate) async fn read(
+    State(api): State<Api>,
+    Path((kind, device)): Path<(String, String)>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let device = entity(&kind, &device)?;
+    let wanted = Wanted::from_params(&params)?;
+    let _turn = api.long_reads.turn().await?;
+    let devices = api.devices.clone();
+    let answer = api.long_reads.read_in_turn(move || wanted.read(&devices, device)).await?;
+    // The turn lasts until there is room for the answer: so no more answers are made than there is memory for.
+    api.unsent.send(answer).await
+}
+
+/// A history as somebody asks for it.
+struct Wanted {
+    keys: Option<Vec<String>>,
+    start: Timestamp,
+    end: Timestamp,
+    limit: usize,
+    descending: bool,
+    aggregation: Option<Aggregation>,
+    typing: Typing,
+}
+
+impl Wanted {
+    fn from_params(params: &Params) -> Result<Self, ApiError> {
+        let (start, end) = (params.required("startTs")?, params.required("endTs")?);
+        let limit = params.parsed("limit")?.unwrap_or(LIMIT);
+        if limit == 0 {
+            return Err(ApiError::bad_request("'limit' must be greater than 0"));
+        }
+        let descending = match params.text("orderBy").map(str::to_ascii_uppercase).as_deref() {
+            None | Some("DESC") => true,
+            Some("ASC") => false,
+            Some(other) => {
+                return Err(ApiError::bad_request(format!(
+                    "Unsupported order '{other}'; there are ASC and DESC"
+                )));
+            }
+        };
+        let aggregation = Aggregation::from_params(params, start, end)?;
+        Ok(Self {
+            keys: params.keys(),
+            start: Timestamp(start),
+            end: Timestamp(end),
+            limit,
+            // Intervals come in the order of time, whatever the order of points is.
+            descending: descending && aggregation.is_none(),
+            aggregation,
+            typing: params.typing(),
+        })
+    }
+
+    fn read(&self, devices: &Devices, device: DeviceId) -> Result<String, DeviceError> {
+        let found = self.points(devices, device)?;
+        let mut out = String::from("{");
+        for (key, points) in &found {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            write_json_string(key, &mut out);
+            out.push_str(":[");
+            for (index, (ts, value)) in points.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_point(*ts, Some(value), self.typing, &mut out);
+                // Control characters take more room as they are written.
+                if out.len() > HISTORY_ANSWER_BYTES_MAX {
+                    return Err(too_much());
+                }
+            }
+            out.push(']');
+        }
+        out.push('}');
+        Ok(out)
+    }
+
+    /// The points of each key that has any, in the order of asking.
+    fn points(&self, devices: &Devices, device: DeviceId) -> Result<Vec<Series>, DeviceError> {
+        let keys = self.keys.clone().map_or_else(|| devices.keys(device), Ok)?;
+        let mut lists: Vec<List<'_>> = keys.iter().map(|_| List::new(self.aggregation.as_ref())).collect();
+        let Self { start, end, descending, .. } = *self;
+        let query = PointsQuery { keys: keys.clone(), start, end, descending };
+        let mut room = Room::default();
+        devices.each_point(device, &query, &mut |place, ts, value| {
+            let Some(list) = lists.get_mut(place) else { return Want::OtherKeys };
+            list.take(ts, value, &mut room);
+            if room.is_over() {
+                Want::Nothing
+            } else if list.running.is_none() && list.points.len() == self.limit {
+                Want::OtherKeys
+            } else {
+                Want::More
+            }
+        })?;
+        lists.iter_mut().for_each(|list| list.finish(&mut room));
+        if room.is_over() {
+            return Err(too_much());
+        }
+        let found = keys.into_iter().zip(lists.into_iter().map(|list| list.points));
+        Ok(found.filter(|(_, points)| !points.is_empty()).collect())
+    }
+}
+
+/// A key and its points.
+type Series = (String, Vec<(Timestamp, Value)>);
+
+fn too_much() -> DeviceError {
+    DeviceError::TooMuch(format!(
+        "An answer has at most {HISTORY_POINTS_MAX} points and {HISTORY_ANSWER_BYTES_MAX} bytes: ask for fewer keys, a \
+         shorter range or a smaller limit, and go on after the last time that came"
+    ))
+}
+
+/// What the lists of an answer take together.
+#[derive(Default)]
+struct Room {
+    points: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn is_over(&self) -> bool {
+        self.points > HISTORY_POINTS_MAX || self.bytes > HISTORY_ANSWER_BYTES_MAX
+    }
+}
+
+/// The points of one key, as far as they have come.
+struct List<'a> {
+    points: Vec<(Timestamp, Value)>,
+    running: Option<Running<'a>>,
+}
+
+impl<'a> List<'a> {
+    fn new(aggregation: Option<&'a Aggregation>) -> Self {
+        Self { points: Vec::new(), running: aggregation.map(Running::new) }
+    }
+
+    fn take(&mut self, ts: Timestamp, value: Value, room: &mut Room) {
+        let point = match &mut self.running {
+            None => Some((ts, value)),
+            Some(running) => running.take(ts, value),
+        };
+        self.keep(point, room);
+    }
+
+    fn finish(&mut self, room: &mut Room) {
+        let last = self.running.as_mut().and_then(Running::finish);
+        self.keep(last, room);
+    }
+
+    fn keep(&mut self, point: Option<(Timestamp, Value)>, room: &mut Room) {
+        let Some((ts, value)) = point else { return };
+        room.points += 1;
+        if let Value::Text(text) | Value::Json(text) = &value {
+            room.bytes += text.len();
+        }
+        self.points.push((ts, value));
+    }
+}
+
+/// Answers that clients have not taken yet.
+pub(crate) struct Unsent(Arc<Semaphore>);
+
+impl Default for Unsent {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ANSWERS_UNSENT_BYTES_MAX / ROOM_BYTES)))
+    }
+}
+
+impl Unsent {
+    /// The answer, which gives its room back when it is sent or its connection is gone.
+    async fn send(&self, answer: String) -> Result<Response, ApiError> {
+        let pieces = u32::try_from(answer.len().div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX);
+        let most = u32::try_from(ANSWERS_UNSENT_BYTES_MAX / ROOM_BYTES).unwrap_or(u32::MAX);
+        let room = self.0.clone().acquire_many_owned(pieces.min(most)).await;
+        let room = room.map_err(|closed| ApiError::internal(&closed))?;
+        let length = answer.len();
+        let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_LENGTH, length.to_string())];
+        let rest = (Bytes::from(answer), room);
+        let pieces = futures_util::stream::unfold(rest, async |rest| piece(rest));
+        Ok((headers, Body::from_stream(pieces)).into_response())
+    }
+}
+
+type Rest = (Bytes, OwnedSemaphorePermit);
+
+/// The next piece of an answer, and what is left of it.
+fn piece((mut rest, room): Rest) -> Option<(Result<Bytes, std::convert::Infallible>, Rest)> {
+    if rest.is_empty() {
+        return None;
+    }
+    let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+    Some((Ok(piece), (rest, room)))
+}
