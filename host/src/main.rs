@@ -62,6 +62,8 @@ enum Command {
     /// The settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prints the OpenAPI document of the management side.
+    Openapi,
 }
 
 #[derive(clap::Subcommand)]
@@ -174,6 +176,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             write!(std::io::stdout().lock(), "{}", config::documentation())
                 .context("standard output is closed")
         }
+        Command::Openapi => write!(std::io::stdout().lock(), "{}", wireglot_rest::openapi())
+            .context("standard output is closed"),
     }
 }
 

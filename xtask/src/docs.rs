@@ -1,36 +1,40 @@
 //! Documentation that is generated: written by `cargo xtask docs`, compared by `cargo xtask test`.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, bail};
 
 use crate::plugins::build_wireglot;
 use crate::process::{built, output_of, program, root, say};
 
-fn configuration_file() -> PathBuf {
-    root().join("docs/configuration.md")
-}
+/// Each file, and the arguments with which the binary prints it.
+const FILES: [(&str, &[&str]); 2] =
+    [("docs/configuration.md", &["config", "docs"]), ("host/rest/openapi.json", &["openapi"])];
 
-fn configuration() -> anyhow::Result<String> {
-    build_wireglot()?;
-    output_of(program(built("wireglot")).args(["config", "docs"]))
+fn generated(arguments: &[&str]) -> anyhow::Result<String> {
+    output_of(program(built("wireglot")).args(arguments))
 }
 
 /// Writes what is generated.
 pub(crate) fn write() -> anyhow::Result<()> {
-    let file = configuration_file();
-    std::fs::write(&file, configuration()?)
-        .with_context(|| format!("{} cannot be written", file.display()))?;
-    say(format_args!("Wrote {}", file.display()))
+    build_wireglot()?;
+    for (path, arguments) in FILES {
+        let file = root().join(path);
+        std::fs::write(&file, generated(arguments)?)
+            .with_context(|| format!("{} cannot be written", file.display()))?;
+        say(format_args!("Wrote {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Fails where what is generated differs from what is committed.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let file = configuration_file();
-    let committed =
-        std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-    if committed != configuration()? {
-        bail!("docs/configuration.md is out of date; `cargo xtask docs` writes it");
+    build_wireglot()?;
+    for (path, arguments) in FILES {
+        let file = root().join(path);
+        let committed =
+            std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        if committed != generated(arguments)? {
+            bail!("{path} is out of date; `cargo xtask docs` writes it");
+        }
     }
     Ok(())
 }

@@ -7,12 +7,21 @@ use wireglot_model::{Attribute, DeviceId, Scope};
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::openapi::{params, schemas};
 use crate::request::{Body, JsonText, Params, carried_through, entity, id};
 use wireglot_device::now;
 
 const ALL_SCOPES: [Scope; 3] = [Scope::Client, Scope::Shared, Scope::Server];
 
-/// `GET …/values/attributes`
+/// Gives the attributes of a device, of all scopes.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/values/attributes",
+    operation_id = "readAttributes",
+    tag = "Attributes",
+    params(params::EntityPath, params::Keys),
+    responses((status = 200, description = "The attributes.", body = Vec<schemas::AttributeValue>)),
+)]
 pub(crate) async fn read_all(
     State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,
@@ -22,7 +31,15 @@ pub(crate) async fn read_all(
     Ok(write_values(&found))
 }
 
-/// `GET …/values/attributes/{scope}`
+/// Gives the attributes of a device, of one scope.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/values/attributes/{scope}",
+    operation_id = "readAttributesOfScope",
+    tag = "Attributes",
+    params(params::EntityPath, params::ScopePath, params::Keys),
+    responses((status = 200, description = "The attributes.", body = Vec<schemas::AttributeValue>)),
+)]
 pub(crate) async fn read_scope(
     State(api): State<Api>,
     Path((kind, device, scope)): Path<(String, String, String)>,
@@ -32,7 +49,15 @@ pub(crate) async fn read_scope(
     Ok(write_values(&found))
 }
 
-/// `GET …/keys/attributes`
+/// Lists the keys of the attributes of a device, of all scopes.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/keys/attributes",
+    operation_id = "listAttributeKeys",
+    tag = "Attributes",
+    params(params::EntityPath),
+    responses((status = 200, description = "The keys.", body = Vec<String>)),
+)]
 pub(crate) async fn keys(
     State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,
@@ -43,7 +68,15 @@ pub(crate) async fn keys(
     Ok(write_keys(found.iter().map(|attribute| attribute.key.as_str())))
 }
 
-/// `GET …/keys/attributes/{scope}`
+/// Lists the keys of the attributes of a device, of one scope.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/keys/attributes/{scope}",
+    operation_id = "listAttributeKeysOfScope",
+    tag = "Attributes",
+    params(params::EntityPath, params::ScopePath),
+    responses((status = 200, description = "The keys.", body = Vec<String>)),
+)]
 pub(crate) async fn keys_of_scope(
     State(api): State<Api>,
     Path((kind, device, scope)): Path<(String, String, String)>,
@@ -52,7 +85,16 @@ pub(crate) async fn keys_of_scope(
     Ok(write_keys(found.iter().map(|attribute| attribute.key.as_str())))
 }
 
-/// `POST …/attributes/{scope}` and its older spelling `POST …/{scope}`
+/// Saves attributes of a device; it is told those of `SHARED_SCOPE` in one message.
+#[utoipa::path(
+    post,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/attributes/{scope}",
+    operation_id = "saveAttributes",
+    tag = "Attributes",
+    params(params::EntityPath, params::WritableScopePath),
+    request_body(content((schemas::AttributesBody = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn write(
     State(api): State<Api>,
     Path((kind, device, scope)): Path<(String, String, String)>,
@@ -61,7 +103,34 @@ pub(crate) async fn write(
     write_body(&api, entity(&kind, &device)?, &scope, &body).await
 }
 
-/// `POST /api/plugins/telemetry/{deviceId}/{scope}`, the oldest spelling
+/// Saves attributes of a device, in an older spelling.
+#[utoipa::path(
+    post,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/{scope}",
+    operation_id = "saveAttributesByScope",
+    tag = "Attributes",
+    params(params::EntityPath, params::WritableScopePath),
+    request_body(content((schemas::AttributesBody = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "Done.")),
+)]
+pub(crate) async fn write_by_scope(
+    state: State<Api>,
+    path: Path<(String, String, String)>,
+    body: Body,
+) -> Result<(), ApiError> {
+    write(state, path, body).await
+}
+
+/// Saves attributes of a device, in the oldest spelling.
+#[utoipa::path(
+    post,
+    path = "/api/plugins/telemetry/{deviceId}/{scope}",
+    operation_id = "saveAttributesByDevice",
+    tag = "Attributes",
+    params(params::DevicePath, params::WritableScopePath),
+    request_body(content((schemas::AttributesBody = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn write_by_device(
     State(api): State<Api>,
     Path((device, scope)): Path<(String, String)>,
@@ -70,7 +139,15 @@ pub(crate) async fn write_by_device(
     write_body(&api, id(&device)?, &scope, &body).await
 }
 
-/// `DELETE …/{scope}?keys=`
+/// Deletes attributes of a device; unknown keys are ignored.
+#[utoipa::path(
+    delete,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/{scope}",
+    operation_id = "deleteAttributes",
+    tag = "Attributes",
+    params(params::EntityPath, params::ScopePath, params::NamedKeys),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(
     State(api): State<Api>,
     Path((kind, device, scope)): Path<(String, String, String)>,
@@ -79,7 +156,15 @@ pub(crate) async fn delete(
     delete_keys(&api, entity(&kind, &device)?, &scope, &params).await
 }
 
-/// `DELETE /api/plugins/telemetry/{deviceId}/{scope}?keys=`
+/// Deletes attributes of a device, in the oldest spelling.
+#[utoipa::path(
+    delete,
+    path = "/api/plugins/telemetry/{deviceId}/{scope}",
+    operation_id = "deleteAttributesByDevice",
+    tag = "Attributes",
+    params(params::DevicePath, params::ScopePath, params::NamedKeys),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete_by_device(
     State(api): State<Api>,
     Path((device, scope)): Path<(String, String)>,

@@ -7,10 +7,26 @@ use wireglot_model::{Actor, AuditEntry};
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::request::{Params, blocking};
 
-/// `GET /api/audit?pageSize&page&textSearch&action&target&actor&startTs&endTs`
+/// Lists who changed what, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/audit",
+    operation_id = "listAuditLog",
+    tag = "Operation",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::AuditSort>), Query, description = "What the items are sorted by."),
+        ("action" = Option<String>, Query, description = "Only this action, such as `PROFILE_CHANGED`."),
+        ("target" = Option<String>, Query, description = "Only changes of what has this name."),
+        ("actor" = Option<String>, Query, description = "Only changes by this user or file."),
+        params::OptionalTimeRange,
+    ),
+    responses((status = 200, description = "A page of the log.", body = schemas::PageOf<schemas::AuditLine>)),
+)]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(&params)?.newest_first();
     let filter = Filter::from_params(&params)?;

@@ -12,11 +12,20 @@ use wireglot_model::CodecName;
 use crate::Api;
 use crate::access::Caller;
 use crate::codecs::{codec_name, file_kind, find, write};
-use crate::error::{ApiError, chain};
+use crate::error::{ApiError, ErrorBody, chain};
+use crate::openapi::{params, schemas};
 use crate::request::{Body, Params};
 use wireglot_device::now;
 
-/// `GET /api/codecs/{name}/candidate`: what is tried, and how it compares with the live version so far.
+/// Shows the candidate of a codec, and how it compares with the live version so far.
+#[utoipa::path(
+    get,
+    path = "/api/codecs/{name}/candidate",
+    operation_id = "readCandidate",
+    tag = "Candidates",
+    params(params::CodecPath),
+    responses((status = 200, description = "The candidate.", body = schemas::Candidate)),
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -24,8 +33,21 @@ pub(crate) async fn read(
     status(&api, codec_name(&name)?).await
 }
 
-/// `PUT /api/codecs/{name}/candidate`: does what dropping `NAME.next.wasm` into the codecs folder does, `NAME.next.js`
-/// where the body is JavaScript.
+/// Uploads a candidate, which is tried beside the live version.
+///
+/// Does what dropping `NAME.next.wasm` into the codecs folder does, `NAME.next.js` where the body is JavaScript.
+#[utoipa::path(
+    put,
+    path = "/api/codecs/{name}/candidate",
+    operation_id = "uploadCandidate",
+    tag = "Candidates",
+    params(params::CodecPath),
+    request_body(content((schemas::Binary = "application/wasm"), (String = "text/javascript"))),
+    responses(
+        (status = 200, description = "It is tried.", body = schemas::Candidate),
+        (status = 422, description = "The candidate was refused; the message says why.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn upload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -52,7 +74,22 @@ struct ShadowShare {
     share: f64,
 }
 
-/// `POST /api/codecs/{name}/candidate` with `{"share": 0.1}`, or `?share=0.1`.
+/// Sets the share of the live frames that is compared.
+#[utoipa::path(
+    post,
+    path = "/api/codecs/{name}/candidate",
+    operation_id = "setCandidateShare",
+    tag = "Candidates",
+    params(
+        params::CodecPath,
+        ("share" = Option<f64>, Query, description = "The share; wins over the body.", minimum = 0, maximum = 1),
+    ),
+    request_body = Option<schemas::ShareBody>,
+    responses(
+        (status = 200, description = "The candidate.", body = schemas::Candidate),
+        (status = 422, description = "The share cannot be set now.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn set_share(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -68,7 +105,18 @@ pub(crate) async fn set_share(
     status(&api, name).await
 }
 
-/// `POST /api/codecs/{name}/candidate/promote`: the candidate becomes the live version, and its file that of the codec.
+/// Makes the candidate the live version, and its file that of the codec.
+#[utoipa::path(
+    post,
+    path = "/api/codecs/{name}/candidate/promote",
+    operation_id = "promoteCandidate",
+    tag = "Candidates",
+    params(params::CodecPath),
+    responses(
+        (status = 200, description = "It is live.", body = schemas::Codec),
+        (status = 422, description = "The candidate cannot be promoted; the message says why.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn promote(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -81,7 +129,18 @@ pub(crate) async fn promote(
     Ok(Json(write(&find(&api, &name)?)))
 }
 
-/// `POST /api/codecs/{name}/candidate/discard`: removes the candidate's files.
+/// Removes the candidate's files.
+#[utoipa::path(
+    post,
+    path = "/api/codecs/{name}/candidate/discard",
+    operation_id = "discardCandidate",
+    tag = "Candidates",
+    params(params::CodecPath),
+    responses(
+        (status = 200, description = "Done."),
+        (status = 422, description = "The files cannot be removed.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn discard(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -93,7 +152,18 @@ pub(crate) async fn discard(
     blocking(move || folder.discard_candidate(&name, by, now())).await
 }
 
-/// `GET /api/codecs/{name}/canary`: the one that is running, or the last one.
+/// Shows the canary that is running, or the last one.
+#[utoipa::path(
+    get,
+    path = "/api/codecs/{name}/canary",
+    operation_id = "readCanary",
+    tag = "Candidates",
+    params(params::CodecPath),
+    responses(
+        (status = 200, description = "The canary.", body = schemas::Canary),
+        (status = 422, description = "The candidate does not allow it.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn read_canary(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -104,7 +174,21 @@ pub(crate) async fn read_canary(
     Ok(Json(found))
 }
 
-/// `POST /api/codecs/{name}/canary`: lets the candidate serve a share of the devices.
+/// Lets the candidate serve a share of the devices.
+///
+/// Without a body, or for members that are left out, the defaults hold.
+#[utoipa::path(
+    post,
+    path = "/api/codecs/{name}/canary",
+    operation_id = "startCanary",
+    tag = "Candidates",
+    params(params::CodecPath),
+    request_body = Option<schemas::CanaryOrder>,
+    responses(
+        (status = 200, description = "The canary runs.", body = schemas::Canary),
+        (status = 422, description = "The canary cannot be started; the message says why.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn start_canary(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -117,7 +201,18 @@ pub(crate) async fn start_canary(
     Ok(Json(blocking(move || codecs.start_canary(&name, plan, by, now())).await?))
 }
 
-/// `DELETE /api/codecs/{name}/canary`: every device is served by the live version again.
+/// Ends the canary: every device is served by the live version again.
+#[utoipa::path(
+    delete,
+    path = "/api/codecs/{name}/canary",
+    operation_id = "stopCanary",
+    tag = "Candidates",
+    params(params::CodecPath),
+    responses(
+        (status = 200, description = "The canary has ended.", body = schemas::Canary),
+        (status = 422, description = "The canary cannot be ended.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn stop_canary(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

@@ -6,22 +6,39 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 use wireglot_device::{ClaimOutcome, DeviceError, Rule};
 
 use crate::Api;
 use crate::access::Caller;
 use crate::error::ApiError;
+use crate::openapi::schemas;
 use crate::request::{Body, carried_through};
 use crate::shape;
 use wireglot_device::now;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Claim {
+    /// The key that the device announced; none where it announced none.
     secret_key: Option<String>,
 }
 
-/// `POST /api/customer/device/{deviceName}/claim`
+/// Claims a device for the customer of the caller.
+///
+/// Only for users of a customer.
+#[utoipa::path(
+    post,
+    path = "/api/customer/device/{deviceName}/claim",
+    operation_id = "claimDevice",
+    tag = "Customers",
+    params(("deviceName" = String, Path, description = "Name of the device.")),
+    request_body = Option<Claim>,
+    responses(
+        (status = 200, description = "The device belongs to the customer.", body = schemas::ClaimResult),
+        (status = 400, description = "The claim is refused.", body = schemas::ClaimRefused),
+    ),
+)]
 pub(crate) async fn claim(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -44,7 +61,18 @@ pub(crate) async fn claim(
     })
 }
 
-/// `DELETE /api/customer/device/{deviceName}/claim`
+/// Gives a claimed device back.
+#[utoipa::path(
+    delete,
+    path = "/api/customer/device/{deviceName}/claim",
+    operation_id = "reclaimDevice",
+    tag = "Customers",
+    params(("deviceName" = String, Path, description = "Name of the device.")),
+    responses(
+        (status = 200, description = "The device belongs to nobody.", body = schemas::ReclaimResult),
+        (status = 400, description = "The device belongs to nobody anyway.", body = schemas::ClaimRefused),
+    ),
+)]
 pub(crate) async fn reclaim(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use wireglot_codec::folder::{FileKind, UploadError};
 use wireglot_codec::{CodecStatus, HistoryEntry, HistoryEvent, RollbackError, RolledBack, VersionError};
 use wireglot_model::{CodecName, CodecStamp};
@@ -14,22 +15,51 @@ use wireglot_model::{CodecName, CodecStamp};
 use crate::Api;
 use crate::access::Caller;
 use crate::audit::actor;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::openapi::{params, schemas};
 use crate::request::{Body, Params};
 use wireglot_device::now;
 
-/// `GET /api/codecs`
+/// Lists the codecs.
+#[utoipa::path(
+    get,
+    path = "/api/codecs",
+    operation_id = "listCodecs",
+    tag = "Codecs",
+    responses((status = 200, description = "All codecs.", body = Vec<schemas::Codec>)),
+)]
 pub(crate) async fn list(State(api): State<Api>) -> Json<Value> {
     Json(api.codecs.list().iter().map(write).collect())
 }
 
-/// `GET /api/codecs/{name}`
+/// Shows a codec.
+#[utoipa::path(
+    get,
+    path = "/api/codecs/{name}",
+    operation_id = "readCodec",
+    tag = "Codecs",
+    params(params::CodecPath),
+    responses((status = 200, description = "The codec.", body = schemas::Codec)),
+)]
 pub(crate) async fn read(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(write(&find(&api, &codec_name(&name)?)?)))
 }
 
-/// `PUT /api/codecs/{name}`: does what dropping the file into the codecs folder does, `NAME.js` where the body is
-/// JavaScript.
+/// Uploads a version of a codec, which goes live if it proves good.
+///
+/// Does what dropping the file into the codecs folder does: `NAME.wasm`, or `NAME.js` where the body is JavaScript.
+#[utoipa::path(
+    put,
+    path = "/api/codecs/{name}",
+    operation_id = "uploadCodec",
+    tag = "Codecs",
+    params(params::CodecPath),
+    request_body(content((schemas::Binary = "application/wasm"), (String = "text/javascript"))),
+    responses(
+        (status = 200, description = "It is live.", body = schemas::Codec),
+        (status = 422, description = "The codec was refused; the message says why.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn upload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -58,7 +88,21 @@ pub(crate) fn file_kind(headers: &HeaderMap) -> FileKind {
     if is_script { FileKind::Script } else { FileKind::Component }
 }
 
-/// `GET /api/codecs/{name}/component?version`: the bytes of the live version, or of a kept one: a component or a script.
+/// Downloads a version of a codec: a component or a script.
+#[utoipa::path(
+    get,
+    path = "/api/codecs/{name}/component",
+    operation_id = "downloadCodec",
+    tag = "Codecs",
+    params(
+        params::CodecPath,
+        ("version" = Option<String>, Query, description = "A kept version, or the beginning of its hash; the live one where nothing is said."),
+    ),
+    responses(
+        (status = 200, description = "The file.", content((schemas::Binary = "application/wasm"), (String = "text/javascript"))),
+        (status = 422, description = "There is no such version.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn download(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -83,7 +127,15 @@ pub(crate) async fn download(
     Ok((headers, bytes).into_response())
 }
 
-/// `GET /api/codecs/{name}/history`: what happened to a codec, oldest first.
+/// Tells what happened to a codec, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/codecs/{name}/history",
+    operation_id = "readCodecHistory",
+    tag = "Codecs",
+    params(params::CodecPath),
+    responses((status = 200, description = "What happened.", body = Vec<schemas::CodecEvent>)),
+)]
 pub(crate) async fn history(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -107,7 +159,15 @@ pub(crate) async fn history(
     Ok(Json(api.folder.events(&name).iter().map(write).collect()))
 }
 
-/// `GET /api/codecs/{name}/versions`: the versions that are kept; the one that went live last comes last.
+/// Lists the versions of a codec that are kept; the one that went live last comes last.
+#[utoipa::path(
+    get,
+    path = "/api/codecs/{name}/versions",
+    operation_id = "listCodecVersions",
+    tag = "Codecs",
+    params(params::CodecPath),
+    responses((status = 200, description = "The versions.", body = Vec<schemas::KeptVersion>)),
+)]
 pub(crate) async fn versions(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -130,13 +190,28 @@ pub(crate) async fn versions(
 }
 
 /// Which version shall serve again; `None` for the one before.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Rollback {
+    /// A kept version, or the beginning of its hash.
     version: Option<String>,
 }
 
-/// `POST /api/codecs/{name}/rollback`: an earlier version serves again; the file of the later one is left alone.
+/// Lets an earlier version of a codec serve again.
+///
+/// Without a body the one before. The file of the later version is left alone.
+#[utoipa::path(
+    post,
+    path = "/api/codecs/{name}/rollback",
+    operation_id = "rollBackCodec",
+    tag = "Codecs",
+    params(params::CodecPath),
+    request_body = Option<Rollback>,
+    responses(
+        (status = 200, description = "The earlier version serves.", body = schemas::RollbackResult),
+        (status = 422, description = "There is nothing to roll back to, or it was refused.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn rollback(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

@@ -8,7 +8,8 @@ use wireglot_model::{Customer, CustomerId, DeviceId, TenantId};
 
 use crate::Api;
 use crate::access::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::openapi::{params, schemas};
 use crate::request::{Body, Params, carried_through, id};
 use crate::shape::{self, entity};
 use wireglot_device::now;
@@ -17,7 +18,19 @@ use wireglot_device::now;
 const DETAILS: [&str; 9] =
     ["email", "phone", "country", "state", "city", "address", "address2", "zip", "additionalInfo"];
 
-/// `POST /api/customer`: makes a customer, or replaces the one whose id is given.
+/// Makes a customer, or replaces the one whose id is given.
+#[utoipa::path(
+    post,
+    path = "/api/customer",
+    operation_id = "saveCustomer",
+    tag = "Customers",
+    request_body = schemas::CustomerBody,
+    responses(
+        (status = 200, description = "The customer as it is now.", body = schemas::Customer),
+        (status = 404, description = "There is no customer of this id.", body = ErrorBody),
+        (status = 409, description = "The customer has been changed meanwhile.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
     let body: Value = body.json()?;
     let known = body.pointer("/id/id").and_then(Value::as_str);
@@ -37,7 +50,15 @@ pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Valu
     Ok(Json(write(&saved.await?, api.devices.tenant())))
 }
 
-/// `GET /api/customer/{id}`
+/// Shows a customer.
+#[utoipa::path(
+    get,
+    path = "/api/customer/{customerId}",
+    operation_id = "readCustomer",
+    tag = "Customers",
+    params(params::CustomerPath),
+    responses((status = 200, description = "The customer.", body = schemas::Customer)),
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -46,7 +67,15 @@ pub(crate) async fn read(
     Ok(Json(write(&find(&api, &caller, &customer)?, api.devices.tenant())))
 }
 
-/// `GET /api/customer/{id}/shortInfo`
+/// Shows the title of a customer.
+#[utoipa::path(
+    get,
+    path = "/api/customer/{customerId}/shortInfo",
+    operation_id = "readCustomerShortInfo",
+    tag = "Customers",
+    params(params::CustomerPath),
+    responses((status = 200, description = "The title.", body = schemas::CustomerShort)),
+)]
 pub(crate) async fn read_short(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -56,14 +85,35 @@ pub(crate) async fn read_short(
     Ok(Json(json!({"title": customer.title, "isPublic": false})))
 }
 
-/// `DELETE /api/customer/{id}`
+/// Deletes a customer with its users; its devices stay and belong to nobody.
+#[utoipa::path(
+    delete,
+    path = "/api/customer/{customerId}",
+    operation_id = "deleteCustomer",
+    tag = "Customers",
+    params(params::CustomerPath),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(State(api): State<Api>, Path(customer): Path<String>) -> Result<(), ApiError> {
     let customer = id(&customer)?;
     let devices = api.devices.clone();
     carried_through(async move { devices.delete_customer(customer).await }).await
 }
 
-/// `GET /api/customer/{id}/devices`
+/// Lists the devices of a customer.
+#[utoipa::path(
+    get,
+    path = "/api/customer/{customerId}/devices",
+    operation_id = "listCustomerDevices",
+    tag = "Customers",
+    params(
+        params::CustomerPath,
+        params::Paging,
+        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
+        params::DeviceFilter,
+    ),
+    responses((status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::Device>)),
+)]
 pub(crate) async fn devices(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -74,7 +124,15 @@ pub(crate) async fn devices(
     crate::devices::page(&api, &params, Some(customer), |device| shape::device(device, api.devices.tenant()))
 }
 
-/// `POST /api/customer/{customerId}/device/{deviceId}`
+/// Assigns a device to a customer.
+#[utoipa::path(
+    post,
+    path = "/api/customer/{customerId}/device/{deviceId}",
+    operation_id = "assignDevice",
+    tag = "Customers",
+    params(params::CustomerPath, params::DevicePath),
+    responses((status = 200, description = "The device as it is now.", body = schemas::Device)),
+)]
 pub(crate) async fn assign(
     State(api): State<Api>,
     Path((customer, device)): Path<(String, String)>,
@@ -82,7 +140,15 @@ pub(crate) async fn assign(
     own(&api, id(&device)?, Some(id(&customer)?)).await
 }
 
-/// `DELETE /api/customer/device/{deviceId}`
+/// Takes a device away from its customer.
+#[utoipa::path(
+    delete,
+    path = "/api/customer/device/{deviceId}",
+    operation_id = "unassignDevice",
+    tag = "Customers",
+    params(params::DevicePath),
+    responses((status = 200, description = "The device as it is now.", body = schemas::Device)),
+)]
 pub(crate) async fn unassign(
     State(api): State<Api>,
     Path(device): Path<String>,

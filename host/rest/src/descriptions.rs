@@ -10,9 +10,18 @@ use wireglot_model::{CodecName, PayloadKind};
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::openapi::{params, schemas};
 use crate::request::entity;
 
-/// `GET …/keys/timeseries/descriptions`
+/// Tells what the keys of a device mean, as the codec of its profile describes them.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/keys/timeseries/descriptions",
+    operation_id = "describeTelemetryKeys",
+    tag = "Telemetry",
+    params(params::EntityPath),
+    responses((status = 200, description = "The keys.", body = schemas::DescribedKeys)),
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,

@@ -6,12 +6,14 @@ use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, Devices, Rule};
 use wireglot_model::{CustomerId, DeviceId, Timestamp};
 
 use crate::Api;
 use crate::access::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::request::{Body, Params, carried_through, id};
 use crate::shape::{self, CredentialsBody, DeviceBody};
@@ -20,7 +22,26 @@ use wireglot_device::now;
 /// How many names are tried before a taken one is given up.
 const UNIQUE_NAMES_TRIED_MAX: u32 = 100;
 
-/// `POST /api/device`: makes a device, or replaces the one whose id is given.
+/// Makes a device, or replaces the one whose id is given.
+///
+/// The profile is `deviceProfileId`, or the one that is called as `type` says, which is made if it is not there, or
+/// else the default profile. A new device gets a random access token, unless one is given.
+#[utoipa::path(
+    post,
+    path = "/api/device",
+    operation_id = "saveDevice",
+    tag = "Devices",
+    params(
+        ("accessToken" = Option<String>, Query, description = "The access token of the device."),
+        params::NameConflict,
+    ),
+    request_body = DeviceBody,
+    responses(
+        (status = 200, description = "The device as it is now.", body = schemas::Device),
+        (status = 404, description = "There is no device of this id.", body = ErrorBody),
+        (status = 409, description = "The device has been changed meanwhile.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn save(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -32,13 +53,26 @@ pub(crate) async fn save(
     save_body(devices, body.json()?, token, Conflict::from_params(&params)?).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct WithCredentials {
     device: DeviceBody,
     credentials: CredentialsBody,
 }
 
-/// `POST /api/device-with-credentials`
+/// Makes a device with credentials, or replaces one.
+#[utoipa::path(
+    post,
+    path = "/api/device-with-credentials",
+    operation_id = "saveDeviceWithCredentials",
+    tag = "Devices",
+    params(params::NameConflict),
+    request_body = WithCredentials,
+    responses(
+        (status = 200, description = "The device as it is now.", body = schemas::Device),
+        (status = 404, description = "There is no device of this id.", body = ErrorBody),
+        (status = 409, description = "The device has been changed meanwhile.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn save_with_credentials(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -111,7 +145,15 @@ async fn create(
     outcome
 }
 
-/// `GET /api/device/{id}`
+/// Shows a device.
+#[utoipa::path(
+    get,
+    path = "/api/device/{deviceId}",
+    operation_id = "readDevice",
+    tag = "Devices",
+    params(params::DevicePath),
+    responses((status = 200, description = "The device.", body = schemas::Device)),
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     Path(device): Path<String>,
@@ -120,7 +162,15 @@ pub(crate) async fn read(
     Ok(Json(shape::device(&device, api.devices.tenant())))
 }
 
-/// `GET /api/device/info/{id}`
+/// Shows a device with the names of its customer and profile, and whether it is connected.
+#[utoipa::path(
+    get,
+    path = "/api/device/info/{deviceId}",
+    operation_id = "readDeviceInfo",
+    tag = "Devices",
+    params(params::DevicePath),
+    responses((status = 200, description = "The device.", body = schemas::DeviceInfo)),
+)]
 pub(crate) async fn read_info(
     State(api): State<Api>,
     Path(device): Path<String>,
@@ -128,21 +178,56 @@ pub(crate) async fn read_info(
     Ok(Json(info(&api, &api.device(&device)?)))
 }
 
-/// `DELETE /api/device/{id}`
+/// Deletes a device with all its data and ends its sessions.
+#[utoipa::path(
+    delete,
+    path = "/api/device/{deviceId}",
+    operation_id = "deleteDevice",
+    tag = "Devices",
+    params(params::DevicePath),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(State(api): State<Api>, Path(device): Path<String>) -> Result<(), ApiError> {
     let device = id(&device)?;
     let devices = api.devices.clone();
     carried_through(async move { devices.delete_device(device, now()).await }).await
 }
 
-/// `GET /api/tenant/device?deviceName=`
+/// Finds a device by its name.
+#[utoipa::path(
+    get,
+    path = "/api/tenant/device",
+    operation_id = "findDevice",
+    tag = "Devices",
+    params(("deviceName" = String, Query, description = "Name of the device.")),
+    responses(
+        (status = 200, description = "The device.", body = schemas::Device),
+        (status = 404, description = "There is none of this name.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn find(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let name: String = params.required("deviceName")?;
     let device = api.devices.device_by_name(&name).ok_or_else(ApiError::not_found)?;
     Ok(Json(shape::device(&device, api.devices.tenant())))
 }
 
-/// `GET /api/tenant/devices`: a page, or with `deviceName` the one device.
+/// Lists devices, or finds the one that `deviceName` names.
+#[utoipa::path(
+    get,
+    path = "/api/tenant/devices",
+    operation_id = "listDevices",
+    tag = "Devices",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
+        params::DeviceFilter,
+        ("deviceName" = Option<String>, Query, description = "Answers the one device of this name, rather than a page."),
+    ),
+    responses(
+        (status = 200, description = "A page of devices, or the device.", body = schemas::DeviceOrPage),
+        (status = 404, description = "There is none of this name.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn list(state: State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     if params.text("deviceName").is_some() {
         return find(state, params).await;
@@ -150,7 +235,21 @@ pub(crate) async fn list(state: State<Api>, params: Params) -> Result<Json<Value
     page(&state.0, &params, None, |device| shape::device(device, state.devices.tenant()))
 }
 
-/// `GET /api/tenant/deviceInfos`
+/// Lists devices with the names of their customers and profiles, and whether they are connected.
+#[utoipa::path(
+    get,
+    path = "/api/tenant/deviceInfos",
+    operation_id = "listDeviceInfos",
+    tag = "Devices",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
+        params::DeviceFilter,
+    ),
+    responses(
+        (status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::DeviceInfo>),
+    ),
+)]
 pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     page(&api, &params, None, |device| info(&api, device))
 }
@@ -208,7 +307,15 @@ fn info(api: &Api, device: &DeviceHandle) -> Value {
     shape
 }
 
-/// `GET /api/device/{id}/credentials`
+/// Shows the credentials of a device.
+#[utoipa::path(
+    get,
+    path = "/api/device/{deviceId}/credentials",
+    operation_id = "readDeviceCredentials",
+    tag = "Devices",
+    params(params::DevicePath),
+    responses((status = 200, description = "The credentials.", body = schemas::DeviceCredentials)),
+)]
 pub(crate) async fn read_credentials(
     State(api): State<Api>,
     Path(device): Path<String>,
@@ -216,7 +323,19 @@ pub(crate) async fn read_credentials(
     Ok(Json(shape::credentials(&api.devices.credentials(id(&device)?)?)))
 }
 
-/// `POST /api/device/credentials`
+/// Changes the credentials of a device, and ends the sessions that used the old ones.
+#[utoipa::path(
+    post,
+    path = "/api/device/credentials",
+    operation_id = "saveDeviceCredentials",
+    tag = "Devices",
+    request_body = CredentialsBody,
+    responses(
+        (status = 200, description = "The credentials as they are now.", body = schemas::DeviceCredentials),
+        (status = 404, description = "There is no device of this id.", body = ErrorBody),
+        (status = 409, description = "They have been changed meanwhile.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn save_credentials(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
     let body: CredentialsBody = body.json()?;
     let device = body.device_id.as_ref();

@@ -6,13 +6,29 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use tracing::error;
+use utoipa::ToSchema;
 use wireglot_device::{DeviceError, FileError, RpcRefusal, now};
 use wireglot_model::Fault;
 
 /// When an RPC that found no room may be tried again: about as long as one is waited for.
 const RPC_RETRY_S: u64 = 10;
+
+/// The body of every answer that says no.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ErrorBody {
+    /// The status of the answer.
+    status: u16,
+    /// What is wrong, for people.
+    message: Cow<'static, str>,
+    /// What is wrong, for programs.
+    error_code: u8,
+    /// When, in milliseconds since 1970.
+    timestamp: i64,
+}
 
 /// An answer that says no.
 #[derive(Debug)]
@@ -125,12 +141,12 @@ impl From<RpcRefusal> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({
-            "status": self.status.as_u16(),
-            "message": self.message,
-            "errorCode": self.code,
-            "timestamp": now().0,
-        });
+        let body = ErrorBody {
+            status: self.status.as_u16(),
+            message: self.message,
+            error_code: self.code,
+            timestamp: now().0,
+        };
         let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

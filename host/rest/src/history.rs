@@ -15,6 +15,7 @@ use wireglot_model::{DeviceId, Timestamp, Value};
 use crate::Api;
 use crate::aggregate::{Aggregation, Running};
 use crate::error::ApiError;
+use crate::openapi::{params, schemas};
 use crate::request::{Params, entity};
 use crate::telemetry::{Typing, write_point};
 
@@ -25,7 +26,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Room for answers is given out in pieces of this size.
 const ROOM_BYTES: usize = 1_024;
 
-/// `GET …/values/timeseries/history`
+/// Gives the history of values of a device, or aggregates of it.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/values/timeseries/history",
+    operation_id = "readTelemetryHistory",
+    tag = "Telemetry",
+    params(params::EntityPath, params::Keys, params::Typing, params::TimeRange, params::HistoryFilter),
+    responses(
+        (status = 200, description = "The points by key; keys without points are left out.", body = schemas::Series),
+    ),
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,

@@ -14,7 +14,8 @@ use wireglot_model::limits::PAGE_ITEMS_MAX;
 use wireglot_model::{CodecName, DeadLetter, FailureStage, Timestamp};
 
 use crate::Api;
-use crate::error::{ApiError, chain};
+use crate::error::{ApiError, ErrorBody, chain};
+use crate::openapi::{params, schemas};
 use crate::request::{Params, blocking, carried_through};
 use crate::shape::entity;
 use crate::telemetry::codec;
@@ -28,7 +29,22 @@ const DUMP_ROW: usize = 16;
 /// Lines of an export that wait for a slow client.
 const EXPORT_LINES: usize = 64;
 
-/// `GET /api/dead-letters?deviceName&deviceProfileName&codec&stage&since&until&before&limit`
+/// Lists dead letters, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/dead-letters",
+    operation_id = "listDeadLetters",
+    tag = "Dead letters",
+    params(
+        params::LetterQuery,
+        ("before" = Option<u64>, Query, description = "Only letters with a lower number: the next page after this one."),
+        ("limit" = Option<u64>, Query, description = "How many at most; 100 where nothing is said, never more than 1000."),
+    ),
+    responses(
+        (status = 200, description = "The letters.", body = Vec<schemas::Letter>),
+        (status = 404, description = "There is no device or profile of this name.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let filter = filter(&api, &params)?;
     let before = params.parsed("before")?;
@@ -38,7 +54,15 @@ pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
     Ok(Json(found.iter().map(|(sequence, letter)| write(*sequence, letter)).collect()))
 }
 
-/// `GET /api/dead-letters/{sequence}`
+/// Shows a dead letter, with a hex dump of its bytes.
+#[utoipa::path(
+    get,
+    path = "/api/dead-letters/{sequence}",
+    operation_id = "readDeadLetter",
+    tag = "Dead letters",
+    params(("sequence" = u64, Path, description = "Number of the dead letter.")),
+    responses((status = 200, description = "The letter.", body = schemas::Letter)),
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     Path(sequence): Path<String>,
@@ -53,7 +77,15 @@ pub(crate) async fn read(
     Ok(Json(shape))
 }
 
-/// `DELETE /api/dead-letters/{sequence}`
+/// Deletes a dead letter.
+#[utoipa::path(
+    delete,
+    path = "/api/dead-letters/{sequence}",
+    operation_id = "deleteDeadLetter",
+    tag = "Dead letters",
+    params(("sequence" = u64, Path, description = "Number of the dead letter.")),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(State(api): State<Api>, Path(sequence): Path<String>) -> Result<(), ApiError> {
     let sequence = number(&sequence)?;
     let devices = api.devices.clone();
@@ -62,7 +94,21 @@ pub(crate) async fn delete(State(api): State<Api>, Path(sequence): Path<String>)
     carried_through(async move { devices.delete_dead_letters(&[sequence]).await }).await
 }
 
-/// `DELETE /api/dead-letters?…` with the filters of the list, or `all=true`.
+/// Deletes the dead letters that filters choose, or all.
+#[utoipa::path(
+    delete,
+    path = "/api/dead-letters",
+    operation_id = "deleteDeadLetters",
+    tag = "Dead letters",
+    params(
+        params::LetterQuery,
+        ("all" = Option<bool>, Query, description = "Needed where no filter is given."),
+    ),
+    responses(
+        (status = 200, description = "How many were deleted.", body = schemas::Deleted),
+        (status = 404, description = "There is no device or profile of this name.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn delete_many(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let filter = filter(&api, &params)?;
     if filter == LetterFilter::default() && !params.is_set("all") {
@@ -86,7 +132,18 @@ pub(crate) async fn delete_many(State(api): State<Api>, params: Params) -> Resul
     Ok(Json(json!({"deleted": deleted.await?})))
 }
 
-/// `GET /api/dead-letters/export?…` with the filters of the list: one JSON object per line, oldest first.
+/// Exports dead letters: one JSON object per line, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/dead-letters/export",
+    operation_id = "exportDeadLetters",
+    tag = "Dead letters",
+    params(params::LetterQuery),
+    responses(
+        (status = 200, description = "The letters.", body = String, content_type = "application/x-ndjson"),
+        (status = 404, description = "There is no device or profile of this name.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn export(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     let filter = filter(&api, &params)?;
     let (lines, mut exported) = mpsc::channel::<Result<Bytes, std::io::Error>>(EXPORT_LINES);

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: every operation (`routes`), who may call it (`access`, `login`), what a request says
 //! (`request`, `page`) and how failures are told (`error`), then one file per resource, with the shapes of entities in
-//! `shape` and `profile_shape`. `listener` bounds the port. Runs on its own tokio runtime: nothing here shares a
+//! `shape` and `profile_shape`. All of it is described to clients in `openapi`, which browsers see through `explorer`.
+//! `listener` bounds the port. Runs on its own tokio runtime: nothing here shares a
 //! thread with a device.
 
 mod access;
@@ -17,6 +18,7 @@ mod customers;
 mod descriptions;
 mod devices;
 mod error;
+mod explorer;
 mod form;
 mod health;
 mod history;
@@ -25,6 +27,7 @@ mod letters;
 mod listener;
 mod login;
 mod metrics;
+mod openapi;
 mod ota;
 mod page;
 mod patience;
@@ -68,6 +71,7 @@ use history::Unsent;
 use readers::Readers;
 
 pub use metrics::{HistogramSeries, MetricKind, MetricRow, MetricsText};
+pub use openapi::openapi;
 pub use pins::{PinError, pinned};
 pub use profile_shape::{InvalidShape, profile_draft};
 

@@ -13,6 +13,7 @@ use axum::{Extension, Json};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use wireglot_device::{
     DeviceError, Devices, FileDraft, FileError, OtaPackageDraft, OtaUrlDraft, Rule, StoredFile, checksum, now,
 };
@@ -22,8 +23,10 @@ use wireglot_model::{
 
 use crate::Api;
 use crate::access::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::form::{Form, arriving};
+use crate::openapi::schemas::{ChecksumName, OtaType};
+use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::request::{Body, Params, blocking, carried_through, id};
 use crate::shape::{EntityRef, entity};
@@ -33,20 +36,29 @@ const STEP_BYTES: usize = 256 * 1024;
 const FILE_NAME: HeaderName = HeaderName::from_static("x-filename");
 
 /// What of a package can be written, and what says which package is meant.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = OtaPackageBody)]
 struct PackageBody {
+    /// Of the package that is changed; without one a package is made.
     id: Option<EntityRef>,
+    #[schema(required, nullable = false, inline, value_type = OtaType)]
     #[serde(rename = "type")]
     kind: Option<String>,
+    /// The profile whose devices may have it; without one all may.
     device_profile_id: Option<EntityRef>,
+    #[schema(required, nullable = false, min_length = 1, max_length = 255)]
     title: Option<String>,
+    #[schema(required, nullable = false, min_length = 1, max_length = 255)]
     version: Option<String>,
+    /// Title and version where nothing is said.
     tag: Option<String>,
+    /// Where devices get it from, rather than from here.
     url: Option<String>,
     #[serde(default)]
     uses_url: bool,
     data_size: Option<u64>,
+    #[schema(inline, value_type = Option<ChecksumName>)]
     checksum_algorithm: Option<String>,
     checksum: Option<String>,
     additional_info: Option<Value>,
@@ -92,7 +104,18 @@ fn algorithm_of(text: &str) -> Result<ChecksumAlgorithm, ApiError> {
     })
 }
 
-/// `POST /api/otaPackage`: makes a package without a file, or changes the additional information of one.
+/// Makes a package without a file, or changes the additional information of one.
+#[utoipa::path(
+    post,
+    path = "/api/otaPackage",
+    operation_id = "saveOtaPackage",
+    tag = "OTA packages",
+    request_body = PackageBody,
+    responses(
+        (status = 200, description = "The package as it is now.", body = schemas::OtaPackageInfo),
+        (status = 404, description = "There is no package of this id.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn save(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -111,7 +134,20 @@ pub(crate) async fn save(
     Ok(Json(write(&*saved.await?, api.devices.tenant())))
 }
 
-/// `POST /api/otaPackage/{id}?checksumAlgorithm&checksum`: the file of a package, as the part `file` of a form.
+/// Uploads the file of a package.
+#[utoipa::path(
+    post,
+    path = "/api/otaPackage/{otaPackageId}",
+    operation_id = "uploadOtaPackage",
+    tag = "OTA packages",
+    params(
+        params::PackagePath,
+        ("checksumAlgorithm" = inline(Option<schemas::ChecksumName>), Query, description = "How the checksum is made; SHA256 where nothing is said."),
+        ("checksum" = Option<String>, Query, description = "The checksum, as hex: a file with another one is refused. Computed where nothing is said."),
+    ),
+    request_body(content = schemas::OtaForm, content_type = "multipart/form-data"),
+    responses((status = 200, description = "The package as it is now.", body = schemas::OtaPackageInfo)),
+)]
 pub(crate) async fn upload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -219,7 +255,15 @@ fn remove(devices: &Devices, file: uuid::Uuid) {
     drop(tokio::task::spawn_blocking(removing));
 }
 
-/// `GET /api/otaPackage/info/{id}`
+/// Shows a package.
+#[utoipa::path(
+    get,
+    path = "/api/otaPackage/info/{otaPackageId}",
+    operation_id = "readOtaPackage",
+    tag = "OTA packages",
+    params(params::PackagePath),
+    responses((status = 200, description = "The package.", body = schemas::OtaPackageInfo)),
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     Path(package): Path<String>,
@@ -227,7 +271,17 @@ pub(crate) async fn read(
     Ok(Json(write(&*find(&api, &package)?, api.devices.tenant())))
 }
 
-/// `GET /api/otaPackage/{id}/download`
+/// Downloads the file of a package.
+#[utoipa::path(
+    get,
+    path = "/api/otaPackage/{otaPackageId}/download",
+    operation_id = "downloadOtaPackage",
+    tag = "OTA packages",
+    params(params::PackagePath),
+    responses(
+        (status = 200, description = "The file, with the content type that it was uploaded with.", content((schemas::Binary = "application/octet-stream"), (schemas::Binary = "*/*"))),
+    ),
+)]
 pub(crate) async fn download(
     State(api): State<Api>,
     Path(package): Path<String>,
@@ -277,7 +331,15 @@ fn steps(file: Arc<StoredFile>, bytes: u64) -> impl futures_util::Stream<Item = 
     })
 }
 
-/// `DELETE /api/otaPackage/{id}`
+/// Deletes a package that no device and no profile refers to.
+#[utoipa::path(
+    delete,
+    path = "/api/otaPackage/{otaPackageId}",
+    operation_id = "deleteOtaPackage",
+    tag = "OTA packages",
+    params(params::PackagePath),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -294,12 +356,40 @@ pub(crate) async fn delete(
     .await
 }
 
-/// `GET /api/otaPackages`
+/// Lists packages.
+#[utoipa::path(
+    get,
+    path = "/api/otaPackages",
+    operation_id = "listOtaPackages",
+    tag = "OTA packages",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::PackageSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of packages.", body = schemas::PageOf<schemas::OtaPackageInfo>),
+    ),
+)]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     page(&api, &params, |_| true)
 }
 
-/// `GET /api/otaPackages/{profileId}/{type}`: what devices of the profile can be assigned.
+/// Lists the packages that devices of a profile can be assigned.
+#[utoipa::path(
+    get,
+    path = "/api/otaPackages/{deviceProfileId}/{type}",
+    operation_id = "listOtaPackagesOfProfile",
+    tag = "OTA packages",
+    params(
+        params::ProfilePath,
+        ("type" = inline(schemas::OtaType), Path, description = "Firmware or software."),
+        params::Paging,
+        ("sortProperty" = inline(Option<params::PackageSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of packages.", body = schemas::PageOf<schemas::OtaPackageInfo>),
+    ),
+)]
 pub(crate) async fn list_of_profile(
     State(api): State<Api>,
     Path((profile, kind)): Path<(String, String)>,

@@ -11,14 +11,27 @@ use wireglot_model::{ProfileId, TenantId};
 
 use crate::Api;
 use crate::access::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::pins::pinned;
 use crate::profile_shape::{profile, profile_draft, profile_info};
 use crate::request::{Body, Params, carried_through, id};
 use wireglot_device::now;
 
-/// `POST /api/deviceProfile`: makes a profile, or replaces the one whose id is given.
+/// Makes a device profile, or replaces the one whose id is given.
+#[utoipa::path(
+    post,
+    path = "/api/deviceProfile",
+    operation_id = "saveDeviceProfile",
+    tag = "Device profiles",
+    request_body = schemas::DeviceProfileBody,
+    responses(
+        (status = 200, description = "The profile as it is now.", body = schemas::DeviceProfile),
+        (status = 404, description = "There is no profile of this id.", body = ErrorBody),
+        (status = 409, description = "The profile has been changed meanwhile.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn save(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -43,12 +56,28 @@ pub(crate) async fn save(
     Ok(Json(profile(&*saved.await?, api.devices.tenant())))
 }
 
-/// `GET /api/deviceProfile/{id}`
+/// Shows a device profile.
+#[utoipa::path(
+    get,
+    path = "/api/deviceProfile/{deviceProfileId}",
+    operation_id = "readDeviceProfile",
+    tag = "Device profiles",
+    params(params::ProfilePath),
+    responses((status = 200, description = "The profile.", body = schemas::DeviceProfile)),
+)]
 pub(crate) async fn read(State(api): State<Api>, Path(known): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(profile(&*find(&api, &known)?, api.devices.tenant())))
 }
 
-/// `GET /api/deviceProfileInfo/{id}`
+/// Shows the short form of a device profile.
+#[utoipa::path(
+    get,
+    path = "/api/deviceProfileInfo/{deviceProfileId}",
+    operation_id = "readDeviceProfileInfo",
+    tag = "Device profiles",
+    params(params::ProfilePath),
+    responses((status = 200, description = "The profile.", body = schemas::DeviceProfileInfo)),
+)]
 pub(crate) async fn read_info(
     State(api): State<Api>,
     Path(known): Path<String>,
@@ -56,12 +85,27 @@ pub(crate) async fn read_info(
     Ok(Json(profile_info(&*find(&api, &known)?, api.devices.tenant())))
 }
 
-/// `GET /api/deviceProfileInfo/default`
+/// Shows the short form of the default profile.
+#[utoipa::path(
+    get,
+    path = "/api/deviceProfileInfo/default",
+    operation_id = "readDefaultDeviceProfileInfo",
+    tag = "Device profiles",
+    responses((status = 200, description = "The profile.", body = schemas::DeviceProfileInfo)),
+)]
 pub(crate) async fn read_default_info(State(api): State<Api>) -> Json<Value> {
     Json(profile_info(&api.devices.default_profile(), api.devices.tenant()))
 }
 
-/// `DELETE /api/deviceProfile/{id}`
+/// Deletes a device profile that no device uses.
+#[utoipa::path(
+    delete,
+    path = "/api/deviceProfile/{deviceProfileId}",
+    operation_id = "deleteDeviceProfile",
+    tag = "Device profiles",
+    params(params::ProfilePath),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -72,7 +116,15 @@ pub(crate) async fn delete(
     carried_through(async move { devices.delete_profile(known, now()).await }).await
 }
 
-/// `POST /api/deviceProfile/{id}/default`
+/// Makes a device profile that of devices which name none.
+#[utoipa::path(
+    post,
+    path = "/api/deviceProfile/{deviceProfileId}/default",
+    operation_id = "makeDeviceProfileDefault",
+    tag = "Device profiles",
+    params(params::ProfilePath),
+    responses((status = 200, description = "The profile as it is now.", body = schemas::DeviceProfile)),
+)]
 pub(crate) async fn make_default(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -84,12 +136,38 @@ pub(crate) async fn make_default(
     Ok(Json(profile(&state, api.devices.tenant())))
 }
 
-/// `GET /api/deviceProfiles`
+/// Lists device profiles.
+#[utoipa::path(
+    get,
+    path = "/api/deviceProfiles",
+    operation_id = "listDeviceProfiles",
+    tag = "Device profiles",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::ProfileSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of profiles.", body = schemas::PageOf<schemas::DeviceProfile>),
+    ),
+)]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     page(&api, &params, profile)
 }
 
-/// `GET /api/deviceProfileInfos`
+/// Lists device profiles in their short form.
+#[utoipa::path(
+    get,
+    path = "/api/deviceProfileInfos",
+    operation_id = "listDeviceProfileInfos",
+    tag = "Device profiles",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::ProfileSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of profiles.", body = schemas::PageOf<schemas::DeviceProfileInfo>),
+    ),
+)]
 pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     page(&api, &params, profile_info)
 }

@@ -7,15 +7,33 @@ use wireglot_model::RateLimits;
 use crate::Api;
 use crate::access::Caller;
 use crate::error::ApiError;
+use crate::openapi::schemas;
 use crate::request::{Body, carried_through};
 use wireglot_device::now;
 
-/// `GET /api/rateLimits`: all twelve; `null` is no limit.
+/// Shows the rate limits of the installation.
+#[utoipa::path(
+    get,
+    path = "/api/rateLimits",
+    operation_id = "readRateLimits",
+    tag = "Operation",
+    responses((status = 200, description = "All twelve.", body = schemas::RateLimitTexts)),
+)]
 pub(crate) async fn read(State(api): State<Api>) -> Json<RateLimits> {
     Json(api.devices.rate_limits())
 }
 
-/// `POST /api/rateLimits`: replaces them; what is left out is no limit. Sessions go on.
+/// Replaces the rate limits of the installation.
+///
+/// What is left out is no limit. Sessions go on.
+#[utoipa::path(
+    post,
+    path = "/api/rateLimits",
+    operation_id = "saveRateLimits",
+    tag = "Operation",
+    request_body = schemas::RateLimitTexts,
+    responses((status = 200, description = "They are in force.", body = schemas::RateLimitTexts)),
+)]
 pub(crate) async fn save(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

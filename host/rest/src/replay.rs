@@ -4,35 +4,57 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use wireglot_model::Timestamp;
 use wireglot_replay::{CodecChoice, ReplayOrder, ReplayStatus, Source, StartError};
 
 use crate::Api;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::letters::stage;
+use crate::openapi::schemas::{self, Stage};
 use crate::request::Body;
 
 /// The body of an order.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = ReplayOrder)]
 struct Order {
     device_profile_name: String,
+    /// Only what this device sent.
     device_name: Option<String>,
     /// `NAME` or `NAME@VERSION`; absent: what serves the profile now.
     codec: Option<String>,
+    /// Only frames received from this time on, in milliseconds since 1970.
     since: Option<i64>,
+    /// Only frames received up to this time, in milliseconds since 1970.
     until: Option<i64>,
+    /// Only letters that failed at this stage.
+    #[schema(inline, value_type = Option<Stage>)]
     stage: Option<String>,
     /// Only the last so many frames.
     last: Option<usize>,
     /// Raw frames instead of dead letters.
     #[serde(default)]
     all: bool,
+    /// Only tell what would change.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// `POST /api/replay`
+/// Decodes again what was kept.
+///
+/// One replay runs at a time.
+#[utoipa::path(
+    post,
+    path = "/api/replay",
+    operation_id = "startReplay",
+    tag = "Replay",
+    request_body = Order,
+    responses(
+        (status = 202, description = "The replay runs.", body = schemas::Replay),
+        (status = 409, description = "Another replay is running.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn start(
     State(api): State<Api>,
     body: Body,
@@ -47,12 +69,32 @@ pub(crate) async fn start(
     }
 }
 
-/// `GET /api/replay`
+/// Shows the replay that is running, or the last one.
+#[utoipa::path(
+    get,
+    path = "/api/replay",
+    operation_id = "readReplay",
+    tag = "Replay",
+    responses(
+        (status = 200, description = "The replay.", body = schemas::Replay),
+        (status = 404, description = "There was none since the start.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn status(State(api): State<Api>) -> Result<Json<ReplayStatus>, ApiError> {
     api.replays.status().map(Json).ok_or_else(ApiError::not_found)
 }
 
-/// `DELETE /api/replay`
+/// Ends the replay that is running.
+#[utoipa::path(
+    delete,
+    path = "/api/replay",
+    operation_id = "cancelReplay",
+    tag = "Replay",
+    responses(
+        (status = 200, description = "The replay.", body = schemas::Replay),
+        (status = 404, description = "There was none since the start.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn cancel(State(api): State<Api>) -> Result<Json<ReplayStatus>, ApiError> {
     api.replays.cancel().map(Json).ok_or_else(ApiError::not_found)
 }

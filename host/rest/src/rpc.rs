@@ -7,12 +7,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use wireglot_device::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, now};
 use wireglot_model::value::compact_json;
 use wireglot_model::{RpcId, RpcRecord, RpcStatus, TenantId, Timestamp};
 
 use crate::Api;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::request::{Body, JsonText, Params, blocking, carried_through, id};
 use crate::shape::entity;
@@ -27,7 +29,23 @@ enum Generation {
     Second,
 }
 
-/// `POST /api/rpc/oneway/{deviceId}`
+/// Sends a device a call and waits until it went out.
+///
+/// A persistent call is kept until the device is there, and answered with its id at once.
+#[utoipa::path(
+    post,
+    path = "/api/rpc/oneway/{deviceId}",
+    operation_id = "callOneWay",
+    tag = "RPC",
+    params(params::DevicePath),
+    request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
+    responses(
+        (status = 200, description = "It went out; of a persistent call its id.", body = schemas::RpcAnswer),
+        (status = 406, description = "The answer of the device is no JSON."),
+        (status = 504, description = "No device answered in time."),
+        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn one_way(
     State(api): State<Api>,
     Path(device): Path<String>,
@@ -36,7 +54,23 @@ pub(crate) async fn one_way(
     call(&api, &device, &body, true, Generation::Second).await
 }
 
-/// `POST /api/rpc/twoway/{deviceId}`
+/// Calls a device and waits for its answer.
+///
+/// A persistent call is kept until the device is there, and answered with its id at once.
+#[utoipa::path(
+    post,
+    path = "/api/rpc/twoway/{deviceId}",
+    operation_id = "callTwoWay",
+    tag = "RPC",
+    params(params::DevicePath),
+    request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
+    responses(
+        (status = 200, description = "The answer of the device, or the id of a persistent call.", body = schemas::RpcAnswer),
+        (status = 406, description = "The answer of the device is no JSON."),
+        (status = 504, description = "No device answered in time."),
+        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn two_way(
     State(api): State<Api>,
     Path(device): Path<String>,
@@ -45,7 +79,24 @@ pub(crate) async fn two_way(
     call(&api, &device, &body, false, Generation::Second).await
 }
 
-/// `POST /api/plugins/rpc/oneway/{deviceId}`
+/// Sends a device a call and waits until it went out, in the older spelling.
+///
+/// A persistent call is kept until the device is there, and answered with its id at once.
+#[utoipa::path(
+    post,
+    path = "/api/plugins/rpc/oneway/{deviceId}",
+    operation_id = "callOneWayV1",
+    tag = "RPC",
+    params(params::DevicePath),
+    request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
+    responses(
+        (status = 200, description = "It went out; of a persistent call its id.", body = schemas::RpcAnswer),
+        (status = 406, description = "The answer of the device is no JSON."),
+        (status = 408, description = "The device did not answer in time."),
+        (status = 409, description = "The device was not there in time."),
+        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn one_way_v1(
     State(api): State<Api>,
     Path(device): Path<String>,
@@ -54,7 +105,24 @@ pub(crate) async fn one_way_v1(
     call(&api, &device, &body, true, Generation::First).await
 }
 
-/// `POST /api/plugins/rpc/twoway/{deviceId}`
+/// Calls a device and waits for its answer, in the older spelling.
+///
+/// A persistent call is kept until the device is there, and answered with its id at once.
+#[utoipa::path(
+    post,
+    path = "/api/plugins/rpc/twoway/{deviceId}",
+    operation_id = "callTwoWayV1",
+    tag = "RPC",
+    params(params::DevicePath),
+    request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
+    responses(
+        (status = 200, description = "The answer of the device, or the id of a persistent call.", body = schemas::RpcAnswer),
+        (status = 406, description = "The answer of the device is no JSON."),
+        (status = 408, description = "The device did not answer in time."),
+        (status = 409, description = "The device was not there in time."),
+        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn two_way_v1(
     State(api): State<Api>,
     Path(device): Path<String>,
@@ -64,16 +132,28 @@ pub(crate) async fn two_way_v1(
 }
 
 /// What can be asked. Other members are ignored.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RpcRequest, example = json!({"method": "reboot", "params": {"delay": 5}}))]
 struct RpcBody {
+    #[schema(required, nullable = false)]
     method: Option<String>,
+    /// Any JSON.
+    #[schema(value_type = Option<Value>)]
     params: Option<Box<RawValue>>,
+    /// Milliseconds to wait for the device, at least 5000; 10000 where nothing is said.
     timeout: Option<i64>,
+    /// The end of the wait in milliseconds since 1970; wins over `timeout`.
     expiration_time: Option<i64>,
+    /// Keep it until the device is there.
     persistent: Option<bool>,
+    /// How often a persistent call is sent again.
     retries: Option<u32>,
+    /// Any JSON, kept with a persistent call.
+    #[schema(value_type = Option<Value>)]
     additional_info: Option<Box<RawValue>>,
+    /// The id of a persistent call, where the caller makes it.
+    #[schema(format = "uuid")]
     #[serde(rename = "requestUUID")]
     request_uuid: Option<String>,
 }
@@ -147,7 +227,15 @@ fn response(text: String) -> Response {
     }
 }
 
-/// `GET /api/rpc/persistent/{rpcId}`
+/// Shows a persistent RPC.
+#[utoipa::path(
+    get,
+    path = "/api/rpc/persistent/{rpcId}",
+    operation_id = "readPersistentRpc",
+    tag = "RPC",
+    params(params::RpcPath),
+    responses((status = 200, description = "The RPC.", body = schemas::PersistentRpc)),
+)]
 pub(crate) async fn read(State(api): State<Api>, Path(rpc): Path<String>) -> Result<Json<Value>, ApiError> {
     let rpc: RpcId = id(&rpc)?;
     let devices = api.devices.clone();
@@ -155,14 +243,37 @@ pub(crate) async fn read(State(api): State<Api>, Path(rpc): Path<String>) -> Res
     Ok(Json(write(&record, api.devices.tenant())))
 }
 
-/// `DELETE /api/rpc/persistent/{rpcId}`
+/// Deletes a persistent RPC.
+#[utoipa::path(
+    delete,
+    path = "/api/rpc/persistent/{rpcId}",
+    operation_id = "deletePersistentRpc",
+    tag = "RPC",
+    params(params::RpcPath),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(State(api): State<Api>, Path(rpc): Path<String>) -> Result<(), ApiError> {
     let rpc: RpcId = id(&rpc)?;
     let devices = api.devices.clone();
     carried_through(async move { devices.delete_rpc(rpc, now()).await }).await
 }
 
-/// `GET /api/rpc/persistent/device/{deviceId}?pageSize&page&rpcStatus&sortOrder&textSearch`
+/// Lists the persistent RPCs of a device.
+#[utoipa::path(
+    get,
+    path = "/api/rpc/persistent/device/{deviceId}",
+    operation_id = "listPersistentRpcs",
+    tag = "RPC",
+    params(
+        params::DevicePath,
+        params::Paging,
+        ("sortProperty" = inline(Option<params::RpcSort>), Query, description = "What the items are sorted by."),
+        ("rpcStatus" = inline(Option<schemas::RpcStatusFilter>), Query, description = "Only RPCs of this status."),
+    ),
+    responses(
+        (status = 200, description = "A page of RPCs.", body = schemas::PageOf<schemas::PersistentRpc>),
+    ),
+)]
 pub(crate) async fn list(
     State(api): State<Api>,
     Path(device): Path<String>,

@@ -10,11 +10,23 @@ use wireglot_device::{DeviceHandle, SessionFacts};
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::request::Params;
 use crate::shape::entity;
 
-/// `GET /api/sessions?pageSize&page&textSearch&sortProperty&sortOrder`
+/// Lists the sessions that are open now.
+#[utoipa::path(
+    get,
+    path = "/api/sessions",
+    operation_id = "listSessions",
+    tag = "Operation",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::SessionSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses((status = 200, description = "A page of sessions.", body = schemas::PageOf<schemas::Session>)),
+)]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(&params)?;
     let sessions = api.devices.sessions().into_iter().map(Shown::new);

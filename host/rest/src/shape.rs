@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceHandle, ProfileChoice};
 use wireglot_model::{
@@ -9,6 +10,7 @@ use wireglot_model::{
 };
 
 use crate::error::ApiError;
+use crate::openapi::schemas::CredentialsType;
 use crate::request;
 
 /// The id that stands for "no customer".
@@ -25,24 +27,31 @@ pub(crate) fn owner(customer: Option<CustomerId>) -> Json {
 }
 
 /// An id in a body; its type is known from where it stands.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct EntityRef {
+    #[schema(format = "uuid")]
     pub(crate) id: String,
 }
 
 /// What of a device can be written, and what says which device is meant.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"name": "thermo-1", "type": "thermometer"}))]
 pub(crate) struct DeviceBody {
+    /// Of the device that is changed; without one a device is made.
     pub(crate) id: Option<EntityRef>,
+    #[schema(required, nullable = false, min_length = 1, max_length = 255)]
     name: Option<String>,
+    /// Name of the profile, where `deviceProfileId` is not given; one that is not there is made.
     #[serde(rename = "type")]
     profile_name: Option<String>,
     label: Option<String>,
     device_profile_id: Option<EntityRef>,
+    /// Any JSON; `{"gateway": true}` makes the device a gateway.
     additional_info: Option<Json>,
     firmware_id: Option<EntityRef>,
     software_id: Option<EntityRef>,
+    /// The version that is changed: another one meanwhile is a conflict.
     pub(crate) version: Option<u64>,
 }
 
@@ -124,20 +133,29 @@ pub(crate) fn user(user: &User, tenant: TenantId) -> Json {
 
 /// What a user may do, in one word.
 pub(crate) fn authority(user: &User) -> &'static str {
-    if user.customer.is_some() { CUSTOMER_USER } else { "TENANT_ADMIN" }
+    if user.customer.is_some() { CUSTOMER_USER } else { TENANT_ADMIN }
 }
+
+/// Who sees everything.
+pub(crate) const TENANT_ADMIN: &str = "TENANT_ADMIN";
 
 /// Who sees the devices of one customer.
 pub(crate) const CUSTOMER_USER: &str = "CUSTOMER_USER";
 
 /// What of credentials can be written, and whose they are.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CredentialsBody {
+    /// Whose they are; not needed where the device stands beside them.
     pub(crate) device_id: Option<EntityRef>,
+    #[schema(required, nullable = false, inline, value_type = CredentialsType)]
     credentials_type: Option<String>,
+    /// Of `ACCESS_TOKEN`: the token.
     credentials_id: Option<String>,
+    /// Of `MQTT_BASIC`: `{"clientId": …, "userName": …, "password": …}` as text. Of `X509_CERTIFICATE`: the
+    /// certificate, PEM.
     credentials_value: Option<String>,
+    /// The version that is changed: another one meanwhile is a conflict.
     pub(crate) version: Option<u64>,
 }
 

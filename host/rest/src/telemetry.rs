@@ -13,6 +13,7 @@ use crate::Api;
 use crate::attributes::write_keys;
 use crate::error::ApiError;
 use crate::history::{self, LIMIT};
+use crate::openapi::{params, schemas};
 use crate::request::{Body, JsonText, Params, blocking, carried_through, entity};
 use wireglot_device::now;
 
@@ -26,7 +27,15 @@ pub(crate) enum Typing {
     Strict,
 }
 
-/// `GET …/keys/timeseries`
+/// Lists the keys of a device.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/keys/timeseries",
+    operation_id = "listTelemetryKeys",
+    tag = "Telemetry",
+    params(params::EntityPath),
+    responses((status = 200, description = "The keys.", body = Vec<String>)),
+)]
 pub(crate) async fn keys(
     State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,
@@ -37,7 +46,21 @@ pub(crate) async fn keys(
     Ok(write_keys(keys.iter().map(String::as_str)))
 }
 
-/// `GET …/values/timeseries`: latest values, or the history where a range is given.
+/// Gives the latest values of a device, or their history where a range is given.
+#[utoipa::path(
+    get,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/values/timeseries",
+    operation_id = "readTelemetry",
+    tag = "Telemetry",
+    params(
+        params::EntityPath,
+        params::Keys,
+        params::Typing,
+        params::OptionalTimeRange,
+        params::HistoryFilter,
+    ),
+    responses((status = 200, description = "The values by key.", body = schemas::Series)),
+)]
 pub(crate) async fn values(
     state: State<Api>,
     Path((kind, device)): Path<(String, String)>,
@@ -95,7 +118,19 @@ pub(crate) fn write_point(ts: Timestamp, value: Option<&Value>, typing: Typing, 
     out.push('}');
 }
 
-/// `POST …/timeseries/{any}`
+/// Saves telemetry of a device.
+#[utoipa::path(
+    post,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/timeseries/{scope}",
+    operation_id = "saveTelemetry",
+    tag = "Telemetry",
+    params(
+        params::EntityPath,
+        ("scope" = String, Path, description = "Any text; there is one scope of telemetry."),
+    ),
+    request_body(content((schemas::TelemetryBody = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn save(
     State(api): State<Api>,
     Path((kind, device, _any)): Path<(String, String, String)>,
@@ -104,8 +139,22 @@ pub(crate) async fn save(
     save_body(&api, entity(&kind, &device)?, &body).await
 }
 
-/// `POST …/timeseries/{any}/{ttl}`: `ttl` is a number of seconds that is checked and not followed, because how long
-/// telemetry is kept is the profile's decision.
+/// Saves telemetry of a device, in the spelling with a time to live.
+///
+/// The time to live is checked and not followed: how long telemetry is kept is the decision of the profile.
+#[utoipa::path(
+    post,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/timeseries/{scope}/{ttl}",
+    operation_id = "saveTelemetryWithTtl",
+    tag = "Telemetry",
+    params(
+        params::EntityPath,
+        ("scope" = String, Path, description = "Any text; there is one scope of telemetry."),
+        ("ttl" = u64, Path, description = "Seconds.", minimum = 0),
+    ),
+    request_body(content((schemas::TelemetryBody = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn save_with_ttl(
     State(api): State<Api>,
     Path((kind, device, _any, ttl)): Path<(String, String, String, String)>,
@@ -119,7 +168,15 @@ pub(crate) async fn save_with_ttl(
     save_body(&api, entity(&kind, &device)?, &body).await
 }
 
-/// `DELETE …/timeseries/delete`
+/// Deletes time series of a device: ranges of them, or all.
+#[utoipa::path(
+    delete,
+    path = "/api/plugins/telemetry/{entityType}/{entityId}/timeseries/delete",
+    operation_id = "deleteTelemetry",
+    tag = "Telemetry",
+    params(params::EntityPath, params::NamedKeys, params::ErasureQuery),
+    responses((status = 200, description = "Done.")),
+)]
 pub(crate) async fn delete(
     State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,
@@ -170,8 +227,19 @@ async fn save_body(api: &Api, device: DeviceId, body: &Body) -> Result<(), ApiEr
     carried_through(async move { devices.save_telemetry(device, measurements, now()).await }).await
 }
 
-/// `GET /api/device/{id}/messages?startTs&endTs&limit`: messages as they were stored, oldest first, each with the
-/// codec version that decoded it.
+/// Lists messages as they were stored, oldest first, each with the codec version that decoded it.
+#[utoipa::path(
+    get,
+    path = "/api/device/{deviceId}/messages",
+    operation_id = "listDeviceMessages",
+    tag = "Telemetry",
+    params(
+        params::DevicePath,
+        params::OptionalTimeRange,
+        ("limit" = Option<u64>, Query, description = "How many at most; 100 where nothing is said, never more than 1000."),
+    ),
+    responses((status = 200, description = "The messages.", body = Vec<schemas::StoredMessage>)),
+)]
 pub(crate) async fn messages(
     State(api): State<Api>,
     Path(device): Path<String>,

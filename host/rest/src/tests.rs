@@ -2,6 +2,7 @@
 
 mod access;
 mod candidates;
+mod contract;
 mod customers;
 mod entities;
 mod limits;
@@ -14,6 +15,7 @@ mod versions;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -81,13 +83,15 @@ impl Site {
         path: &str,
         body: impl Into<Body>,
     ) -> (StatusCode, Value) {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder().method(method.clone()).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = self.router.clone().call(request.body(body.into()).unwrap()).await.unwrap();
         let status = response.status();
+        let kind = response.headers().get(CONTENT_TYPE).map(|kind| kind.to_str().unwrap().to_owned());
         let bytes = to_bytes(response.into_body(), HISTORY_ANSWER_BYTES_MAX).await.unwrap();
+        contract::check(&method, path, status, kind.as_deref(), &bytes);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::String(text)))
     }

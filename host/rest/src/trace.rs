@@ -16,7 +16,8 @@ use wireglot_model::{
 
 use crate::Api;
 use crate::attributes::scope_name;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::openapi::schemas;
 use crate::request::Params;
 use crate::telemetry::codec;
 
@@ -41,7 +42,27 @@ struct Listener {
     _place: OwnedSemaphorePermit,
 }
 
-/// `GET /api/trace?deviceName=&deviceProfileName=&codec=&stage=&events=`
+/// Sends frames and what they become as server-sent events, until the client leaves.
+///
+/// Other query parameters than those listed are refused.
+#[utoipa::path(
+    get,
+    path = "/api/trace",
+    operation_id = "listenToTrace",
+    tag = "Live",
+    params(
+        ("deviceName" = Option<String>, Query, description = "Only what this device does."),
+        ("deviceProfileName" = Option<String>, Query, description = "Only what devices of this profile do."),
+        ("codec" = Option<String>, Query, description = "Only what this codec decodes."),
+        ("stage" = inline(Option<schemas::Stage>), Query, description = "Only failures at this stage."),
+        ("events" = Option<String>, Query, description = "Which events, with commas between them: decoded, failed, connected, disconnected, telemetry, attributes. The first four where nothing is said."),
+    ),
+    responses(
+        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
+        (status = 404, description = "There is no device, profile or codec of this name.", body = ErrorBody),
+        (status = 429, description = "Too many are listening; `Retry-After` says when to try again.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn listen(
     State(api): State<Api>,
     params: Params,

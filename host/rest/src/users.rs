@@ -6,36 +6,57 @@ use axum::http::header::HOST;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 use wireglot_device::{HashedPassword, UserDraft};
 
 use crate::Api;
 use crate::access::Peer;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::login::answer;
+use crate::openapi::schemas::{self, OnlyCustomerUser};
 use crate::request::{Body, blocking, carried_through, id};
 use crate::shape::{self, CUSTOMER_USER, EntityRef};
 use wireglot_device::now;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UserBody {
+    /// Of no use: users that are there cannot be changed here.
     id: Option<EntityRef>,
+    #[schema(required, nullable = false)]
     email: Option<String>,
+    #[schema(required, nullable = false, inline, value_type = OnlyCustomerUser)]
     authority: Option<String>,
+    #[schema(required, nullable = false)]
     customer_id: Option<EntityRef>,
     first_name: Option<String>,
     last_name: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Activation {
+    /// What stands behind `activateToken=` in the link.
     activate_token: String,
+    #[schema(format = Password)]
     password: String,
 }
 
-/// `POST /api/user`. No mail is sent, whatever `sendActivationMail` says: the link is for the administrator to pass on.
+/// Makes a user of a customer.
+///
+/// No mail is sent: the activation link is for the administrator to pass on.
+#[utoipa::path(
+    post,
+    path = "/api/user",
+    operation_id = "createUser",
+    tag = "Users",
+    request_body = UserBody,
+    responses(
+        (status = 200, description = "The user.", body = schemas::User),
+        (status = 404, description = "There is no customer of this id.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn create(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
     let UserBody { id: known, email, authority, customer_id, first_name, last_name } = body.json()?;
     if known.is_some() {
@@ -57,7 +78,17 @@ pub(crate) async fn create(State(api): State<Api>, body: Body) -> Result<Json<Va
     Ok(Json(shape::user(&user, api.devices.tenant())))
 }
 
-/// `GET /api/user/{id}/activationLink`: plain text. A link that has ended, or soon will, is replaced by a new one.
+/// Gives the link by which a user sets the first password.
+///
+/// A link that has ended, or soon will, is replaced by a new one.
+#[utoipa::path(
+    get,
+    path = "/api/user/{userId}/activationLink",
+    operation_id = "readActivationLink",
+    tag = "Users",
+    params(("userId" = String, Path, description = "Id of the user.", format = "uuid")),
+    responses((status = 200, description = "The link.", body = String)),
+)]
 pub(crate) async fn activation_link(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -70,7 +101,19 @@ pub(crate) async fn activation_link(
     Ok(format!("http://{host}/api/noauth/activate?activateToken={token}"))
 }
 
-/// `POST /api/noauth/activate`: the first password of a user, who is logged in with it.
+/// Sets the first password of a user, who is logged in with it.
+#[utoipa::path(
+    post,
+    path = "/api/noauth/activate",
+    operation_id = "activateUser",
+    tag = "Users",
+    request_body = Activation,
+    responses(
+        (status = 200, description = "The tokens of the user.", body = schemas::TokenPair),
+        (status = 404, description = "The link has ended, or was never given.", body = ErrorBody),
+        (status = 429, description = "Too many tries from this address; `Retry-After` says when there may be another.", body = ErrorBody),
+    ),
+)]
 pub(crate) async fn activate(
     State(api): State<Api>,
     peer: Option<Extension<Peer>>,

@@ -14,7 +14,7 @@ use wireglot_model::Timestamp;
 const SECRET: &str = "correct horse 2";
 
 /// A customer, and the header of a user of it.
-async fn customer(site: &Site, title: &str) -> (String, String) {
+pub(super) async fn customer(site: &Site, title: &str) -> (String, String) {
     let customer = site.post("/api/customer", json!({"title": title, "email": "c@d", "unknown": 1})).await;
     assert_eq!((&customer["id"]["entityType"], &customer["name"]), (&json!("CUSTOMER"), &json!(title)));
     assert_eq!((&customer["email"], &customer["unknown"]), (&json!("c@d"), &Value::Null));
@@ -139,7 +139,7 @@ async fn a_customers_user_does_nothing_that_is_an_administrators() {
     let nobody = "13814000-1dd2-11b2-8080-808080808080";
     let mut proven = 0;
     for operation in operations() {
-        let path = concrete(operation.path).replace(nobody, &theirs);
+        let path = concrete(&operation.path).replace(nobody, &theirs);
         match operation.access {
             Access::Administrator | Access::Device => {
                 let (status, answer) =
