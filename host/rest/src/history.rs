@@ -44,9 +44,8 @@ pub(crate) async fn read(
 ) -> Result<Response, ApiError> {
     let device = entity(&kind, &device)?;
     let wanted = Wanted::from_params(&params)?;
-    let _turn = api.long_reads.turn().await?;
     let devices = api.devices.clone();
-    let answer = api.long_reads.read_in_turn(move || wanted.read(&devices, device)).await?;
+    let (answer, _turn) = api.long_reads.read_and_hold(move || wanted.read(&devices, device)).await?;
     // The turn lasts until there is room for the answer: so no more answers are made than there is memory for.
     api.unsent.send(answer).await
 }

@@ -109,7 +109,7 @@ pub(crate) struct Shared {
     long_reads: Readers,
     short_reads: Readers,
     unsent: Unsent,
-    erasures: Semaphore,
+    erasures: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     answers: metrics::Answers,
 }
@@ -140,7 +140,7 @@ impl Api {
             long_reads: Readers::new("rest-long-read", LONG_READS_MAX),
             short_reads: Readers::new("rest-read", SHORT_READS_MAX),
             unsent: Unsent::default(),
-            erasures: Semaphore::new(1),
+            erasures: Arc::new(Semaphore::new(1)),
             stopping,
             answers: metrics::Answers::default(),
         };

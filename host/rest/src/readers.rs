@@ -3,10 +3,11 @@
 //! They run at a low priority, which they keep for good; that is why the pool of the runtime does not do it. Long reads
 //! (histories) and short ones (latest values) wait for their turn apart, each in the order of asking.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock, mpsc};
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{debug, error};
 use wireglot_device::DeviceError;
 
@@ -17,11 +18,14 @@ const NICE: i32 = 5;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// The right to read.
+pub(crate) type Turn = OwnedSemaphorePermit;
+
 /// Threads for one kind of reads, started by the first one.
 pub(crate) struct Readers {
     name: &'static str,
     threads: usize,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     jobs: OnceLock<mpsc::Sender<Job>>,
 }
 
@@ -31,7 +35,7 @@ struct NoReader;
 
 impl Readers {
     pub(crate) fn new(name: &'static str, threads: usize) -> Self {
-        Self { name, threads, turns: Semaphore::new(threads), jobs: OnceLock::new() }
+        Self { name, threads, turns: Arc::new(Semaphore::new(threads)), jobs: OnceLock::new() }
     }
 
     /// Reads when it is its turn. Whoever goes away while waiting gives the turn up.
@@ -39,26 +43,31 @@ impl Readers {
         &self,
         read: impl FnOnce() -> Result<T, DeviceError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let _turn = self.turn().await?;
-        self.read_in_turn(read).await
+        Ok(self.read_and_hold(read).await?.0)
+    }
+
+    /// The same, with the turn, which lasts until it is dropped.
+    pub(crate) async fn read_and_hold<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, DeviceError> + Send + 'static,
+    ) -> Result<(T, Turn), ApiError> {
+        let turn = self.turn().await?;
+        let (done, outcome) = oneshot::channel();
+        // The turn goes along: a read whose client has gone away still takes a thread.
+        let job: Job = Box::new(move || {
+            if !done.is_closed() {
+                drop(done.send((read(), turn)));
+            }
+        });
+        self.jobs().send(job).map_err(|_| ApiError::internal(&NoReader))?;
+        let (read, turn) = outcome.await.map_err(|_| ApiError::internal(&NoReader))?;
+        Ok((read?, turn))
     }
 
     /// A place among those that may read now.
-    pub(crate) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
+    pub(crate) async fn turn(&self) -> Result<Turn, ApiError> {
         // Fails only where it was closed, which nobody does.
-        self.turns.acquire().await.map_err(|closed| ApiError::internal(&closed))
-    }
-
-    /// The same for who holds a turn already.
-    pub(crate) async fn read_in_turn<T: Send + 'static>(
-        &self,
-        read: impl FnOnce() -> Result<T, DeviceError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let (done, outcome) = oneshot::channel();
-        // A client that has gone away does not wait for it.
-        let job: Job = Box::new(move || drop(done.send(read())));
-        self.jobs().send(job).map_err(|_| ApiError::internal(&NoReader))?;
-        Ok(outcome.await.map_err(|_| ApiError::internal(&NoReader))??)
+        self.turns.clone().acquire_owned().await.map_err(|closed| ApiError::internal(&closed))
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {
@@ -87,7 +96,12 @@ fn work(waiting: &Mutex<mpsc::Receiver<Job>>) {
         // One of them waits for the next job, the others for their turn.
         let next = waiting.lock().recv();
         match next {
-            Ok(job) => job(),
+            // The next one needs the thread, whatever became of this one.
+            Ok(job) => {
+                if std::panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    error!("A read for the management side broke off.");
+                }
+            }
             Err(_closed) => return,
         }
     }

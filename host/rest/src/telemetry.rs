@@ -192,9 +192,14 @@ pub(crate) async fn delete(
     };
     let erasure = Erasure { device, keys, first, last, latest };
     // One after the other: each may have to wait for a checkpoint.
-    let _turn = api.erasures.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
+    let turn = api.erasures.clone().acquire_owned().await.map_err(|closed| ApiError::internal(&closed))?;
     let devices = api.devices.clone();
-    blocking(move || devices.erase(&erasure)).await.map(drop)
+    let erase = move || {
+        // It goes along: a deletion that has begun is finished, whether or not its client is still there.
+        let _turn = turn;
+        devices.erase(&erasure)
+    };
+    blocking(erase).await.map(drop)
 }
 
 /// From the first time to the last one that is deleted.
