@@ -20,6 +20,8 @@ const PUBLIC: [&str; 8] = [
     "POST /api/auth/login",
     "POST /api/auth/token",
     "POST /api/noauth/activate",
+    "GET /api/ws",
+    "GET /api/ws/plugins/telemetry",
 ];
 
 /// A path without its parameters.
