@@ -27,7 +27,11 @@ enum Heard {
 }
 
 /// A WebSocket client under exact control: nothing is read before it is asked for.
-struct Socket(BufReader<TcpStream>);
+struct Socket {
+    stream: BufReader<TcpStream>,
+    /// So often it was pinged.
+    pings: usize,
+}
 
 /// Serves a site on a port of its own.
 async fn port(site: &Site) -> SocketAddr {
@@ -52,7 +56,7 @@ impl Socket {
             head.push(stream.read_u8().await.unwrap());
         }
         let head = String::from_utf8(head).unwrap();
-        (Self(stream), head.lines().next().unwrap().to_owned())
+        (Self { stream, pings: 0 }, head.lines().next().unwrap().to_owned())
     }
 
     async fn open(address: SocketAddr, path: &str) -> Self {
@@ -88,7 +92,7 @@ impl Socket {
         }
         frame.extend([0; 4]);
         frame.extend(payload);
-        self.0.get_mut().write_all(&frame).await.unwrap();
+        self.stream.get_mut().write_all(&frame).await.unwrap();
     }
 
     async fn hear(&mut self) -> Heard {
@@ -97,21 +101,22 @@ impl Socket {
 
     async fn next(&mut self) -> Heard {
         loop {
-            let Ok(head) = self.0.read_u8().await else { return Heard::Ended };
-            let length = match self.0.read_u8().await.unwrap() {
-                126 => usize::from(self.0.read_u16().await.unwrap()),
-                127 => self.0.read_u64().await.unwrap() as usize,
+            let Ok(head) = self.stream.read_u8().await else { return Heard::Ended };
+            let length = match self.stream.read_u8().await.unwrap() {
+                126 => usize::from(self.stream.read_u16().await.unwrap()),
+                127 => self.stream.read_u64().await.unwrap() as usize,
                 short => usize::from(short),
             };
             let mut payload = vec![0; length];
-            self.0.read_exact(&mut payload).await.unwrap();
+            self.stream.read_exact(&mut payload).await.unwrap();
             match head {
                 0x81 => return Heard::Text(serde_json::from_slice(&payload).unwrap()),
                 0x88 => {
                     let code = u16::from_be_bytes([payload[0], payload[1]]);
                     return Heard::Closed(code, String::from_utf8(payload[2..].to_vec()).unwrap());
                 }
-                0x89 | 0x8a => {}
+                0x89 => self.pings += 1,
+                0x8a => {}
                 other => panic!("a frame {other:x}"),
             }
         }
@@ -204,6 +209,8 @@ async fn latest_values_are_told_and_every_newer_one() {
     socket.say(cmds(&[series(4, &device, json!({"keys": "a"}))])).await;
     socket.told(4, json!({"a": [[3_000, "28"]]})).await;
     assert!(site.api.bus.is_heard(device.parse().unwrap(), wireglot_bus::Kinds::TELEMETRY));
+    let metrics = site.call_as(&[], Method::GET, "/metrics", "").await.1;
+    assert!(metrics.as_str().unwrap().contains("\nwireglot_live_feeds 1\n"), "{metrics}");
     drop(socket);
     while site.api.live.taken() > 0 {
         tokio::task::yield_now().await;
@@ -473,7 +480,9 @@ async fn a_session_that_ends_takes_its_sockets_along() {
     }
     save(&site, &device, json!({"ts": 1, "values": {"a": 1}})).await;
     socket.told(1, json!({"a": [[1, "1"]]})).await;
-    site.api.tokens.end(session, now());
+    let fresh = format!("Bearer {}", site.api.tokens.issue(&user, session, now()).unwrap().access);
+    let logout = site.call_as(&[("x-authorization", &fresh)], Method::POST, "/api/auth/logout", "{}").await;
+    assert_eq!(logout.0, 200);
     save(&site, &device, json!({"ts": 2, "values": {"a": 2}})).await;
     socket.closed(1008, "Authentication failed").await;
 }
@@ -536,4 +545,32 @@ async fn a_slow_reader_gets_what_is_newest() {
     }
     assert!(told.is_sorted(), "{told:?}");
     assert!(told.len() < 150, "what was not read was not kept: {}", told.len());
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_disconnected() {
+    let site = Site::new().await;
+    let (device, address) = (site.device("d").await, port(&site).await);
+    let mut socket = Socket::of(address, &site.token).await;
+    socket.say(cmds(&[series(1, &device, json!({}))])).await;
+    socket.told(1, json!({})).await;
+    let text = "x".repeat(200_000);
+    for ts in 1..=100 {
+        save(&site, &device, json!({"ts": ts, "values": {"text": text}})).await;
+    }
+    while site.api.live.taken() > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_dropped() {
+    let site = Site::new().await;
+    let address = port(&site).await;
+    let mut socket = Socket::of(address, &site.token).await;
+    assert!(matches!(socket.next().await, Heard::Ended));
+    assert!(socket.pings >= 2, "{}", socket.pings);
+    while site.api.live.taken() > 0 {
+        tokio::task::yield_now().await;
+    }
 }
