@@ -100,7 +100,7 @@ pub(crate) fn file_kind(headers: &HeaderMap) -> FileKind {
     ),
     responses(
         (status = 200, description = "The file.", content((schemas::Binary = "application/wasm"), (String = "text/javascript"))),
-        (status = 422, description = "There is no such version.", body = ErrorBody),
+        (status = 422, description = "The version is kept and cannot be read.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn download(

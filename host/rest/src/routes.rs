@@ -16,7 +16,8 @@ use crate::error::ApiError;
 use crate::openapi::{Described, Description};
 use crate::{
     Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, explorer, health,
-    history, letters, live, login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace, users,
+    history, letters, live, login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace,
+    users,
 };
 
 /// Who may call an operation.

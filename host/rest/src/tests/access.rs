@@ -11,7 +11,7 @@ use super::{PASSWORD, Site, assert_error};
 use crate::routes::{Access, operations};
 use wireglot_device::now;
 
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 10] = [
     "GET /health",
     "GET /ready",
     "GET /metrics",
