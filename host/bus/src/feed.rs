@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use wireglot_model::{
 };
 
 use crate::Shared;
+use crate::follow::Followers;
 
 /// Something that happened.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,6 +47,14 @@ pub enum Event {
         ts: Timestamp,
         scope: Scope,
         samples: Vec<Sample>,
+    },
+    /// Attributes were deleted.
+    AttributesDeleted {
+        device: DeviceId,
+        device_name: Arc<str>,
+        profile: Arc<str>,
+        scope: Scope,
+        keys: Vec<String>,
     },
     /// A device opened its session.
     Connected { device: DeviceId, device_name: Arc<str>, profile: Arc<str>, ts: Timestamp },
@@ -84,13 +93,16 @@ impl Kinds {
     pub const ATTRIBUTES: Self = Self(8);
     pub const CONNECTED: Self = Self(16);
     pub const DISCONNECTED: Self = Self(32);
+    /// Whatever changes the state of a device.
+    pub const STATE: Self =
+        Self::TELEMETRY.and(Self::ATTRIBUTES).and(Self::CONNECTED).and(Self::DISCONNECTED);
 
     /// These and those.
     pub const fn and(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
-    fn has_any_of(self, others: Self) -> bool {
+    pub(crate) fn has_any_of(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }
 }
@@ -158,11 +170,26 @@ impl Event {
                 let codec = codec.as_ref().map(|stamp| &stamp.name);
                 Subject { codec, ..about(Kinds::TELEMETRY, device_name, profile) }
             }
-            Event::Attributes { device_name, profile, .. } => about(Kinds::ATTRIBUTES, device_name, profile),
+            Event::Attributes { device_name, profile, .. }
+            | Event::AttributesDeleted { device_name, profile, .. } => {
+                about(Kinds::ATTRIBUTES, device_name, profile)
+            }
             Event::Connected { device_name, profile, .. } => about(Kinds::CONNECTED, device_name, profile),
             Event::Disconnected { device_name, profile, .. } => {
                 about(Kinds::DISCONNECTED, device_name, profile)
             }
+        }
+    }
+
+    /// The device whose state this is about; a frame is about none.
+    fn device(&self) -> Option<DeviceId> {
+        match self {
+            Event::Decoded { .. } | Event::Failed { .. } => None,
+            Event::Telemetry { device, .. }
+            | Event::Attributes { device, .. }
+            | Event::AttributesDeleted { device, .. }
+            | Event::Connected { device, .. }
+            | Event::Disconnected { device, .. } => Some(*device),
         }
     }
 
@@ -176,6 +203,9 @@ impl Event {
             }
             Event::Failed { frame, reason, .. } => frame.bytes() + reason.len(),
             Event::Telemetry { samples, .. } | Event::Attributes { samples, .. } => samples_bytes(samples),
+            Event::AttributesDeleted { keys, .. } => {
+                keys.iter().map(|key| size_of_val(key) + key.len()).sum()
+            }
             Event::Connected { .. } | Event::Disconnected { .. } => 0,
         };
         size_of::<Self>() + texts
@@ -225,8 +255,10 @@ pub enum FeedItem {
 /// The listeners, and what any of them wants.
 #[derive(Default)]
 pub(crate) struct Feed {
-    wanted: AtomicU8,
+    /// The kinds that listeners want, and eight bits higher those that followers want: one load tells of both.
+    wanted: AtomicU16,
     listeners: RwLock<Vec<Arc<Listener>>>,
+    pub(crate) followers: Followers,
 }
 
 struct Listener {
@@ -244,7 +276,31 @@ struct Queue {
 
 impl Feed {
     pub(crate) fn wants(&self, kinds: Kinds) -> bool {
-        kinds.has_any_of(Kinds(self.wanted.load(Ordering::Relaxed)))
+        let [followed, listened] = self.wanted.load(Ordering::Relaxed).to_be_bytes();
+        kinds.has_any_of(Kinds(followed | listened))
+    }
+
+    /// Whether anybody may hear of this device: listeners are not asked for their filters.
+    pub(crate) fn is_heard(&self, device: DeviceId, kinds: Kinds) -> bool {
+        let [followed, listened] = self.wanted.load(Ordering::Relaxed).to_be_bytes();
+        kinds.has_any_of(Kinds(listened))
+            || (kinds.has_any_of(Kinds(followed)) && self.followers.follow(device, kinds))
+    }
+
+    /// Some follower wants these kinds too.
+    pub(crate) fn add_followed(&self, kinds: Kinds) {
+        self.set_wanted(|[followed, listened]| [followed | kinds.0, listened]);
+    }
+
+    /// No device is followed any more.
+    pub(crate) fn end_followed(&self) {
+        self.set_wanted(|[_, listened]| [0, listened]);
+    }
+
+    fn set_wanted(&self, change: impl Fn([u8; 2]) -> [u8; 2]) {
+        let change = |wanted: u16| Some(u16::from_be_bytes(change(wanted.to_be_bytes())));
+        // It always gives a value, so this never fails.
+        self.wanted.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).ok();
     }
 
     pub(crate) fn is_followed(&self, subject: &Subject<'_>) -> bool {
@@ -260,13 +316,17 @@ impl Feed {
         let listeners = self.listeners.read();
         let takers: Vec<&Arc<Listener>> =
             listeners.iter().filter(|listener| listener.filter.takes(&subject)).collect();
-        if takers.is_empty() {
+        let followed = event.device().filter(|device| self.followers.follow(*device, subject.kind));
+        if takers.is_empty() && followed.is_none() {
             return;
         }
-        let (bytes, event) = (event.bytes(), Arc::new(event));
+        let (kind, bytes, event) = (subject.kind, event.bytes(), Arc::new(event));
         for listener in takers {
             listener.queue.lock().push(bytes, Arc::clone(&event));
             listener.arrived.notify_one();
+        }
+        if let Some(device) = followed {
+            self.followers.tell(device, kind, bytes, &event);
         }
     }
 
@@ -284,7 +344,7 @@ impl Feed {
 
     fn sum_up(&self, listeners: &[Arc<Listener>]) {
         let wanted = listeners.iter().fold(0, |wanted, listener| wanted | listener.filter.kinds.0);
-        self.wanted.store(wanted, Ordering::Relaxed);
+        self.set_wanted(|[followed, _]| [followed, wanted]);
     }
 }
 

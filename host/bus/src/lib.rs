@@ -1,13 +1,16 @@
 //! Who is connected where, and who listens: the only ways from one thread into another one's sessions.
 //!
 //! `mailbox` is the bounded way into a worker, `presence` knows which worker holds a device's session,
-//! `feed` carries live events to REST. Nothing here waits: a full mailbox is an answer, a slow listener loses events.
+//! `feed` carries live events to REST, `follow` those of single devices. Nothing here waits: a full mailbox is an answer, a
+//! slow listener loses events.
 
 mod feed;
+mod follow;
 mod mailbox;
 mod presence;
 
 pub use feed::{Event, FeedItem, FeedReceiver, Filter, FrameFacts, Kinds, Subject};
+pub use follow::Follower;
 pub use mailbox::{Mailbox, MailboxReceiver, Undelivered, mailbox};
 
 use std::sync::Arc;
@@ -84,6 +87,34 @@ impl Bus {
     /// Whether an event about this would reach anybody.
     pub fn is_followed(&self, subject: &Subject<'_>) -> bool {
         self.0.feed.is_followed(subject)
+    }
+
+    /// Whether an event of one of these kinds about this device may reach anybody.
+    pub fn is_heard(&self, device: DeviceId, kinds: Kinds) -> bool {
+        self.0.feed.is_heard(device, kinds)
+    }
+
+    /// Somebody who will follow devices.
+    pub fn follower(&self) -> Follower {
+        Follower::new(Arc::clone(&self.0))
+    }
+
+    /// The state of a device changed in a way that no event tells: its followers read it anew.
+    pub fn refresh(&self, device: DeviceId) {
+        if self.is_heard(device, Kinds::STATE) {
+            self.0.feed.followers.refresh(device);
+        }
+    }
+
+    /// How many followings have begun so far: one load. To be asked before `is_heard`.
+    pub fn followings(&self) -> u64 {
+        self.0.feed.followers.begun()
+    }
+
+    /// Lets those who began to follow something since `followings` was asked read the state anew. To be called once the
+    /// message is queued for which `is_heard` was asked in between; one load unless somebody began.
+    pub fn tell_newcomers(&self, followings: u64) {
+        self.0.feed.followers.tell_newcomers(followings);
     }
 
     /// Listens from now on to the events that the filter takes.

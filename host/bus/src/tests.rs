@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use wireglot_model::downlink::CloseReason;
-use wireglot_model::limits::{FEED_BYTES_MAX, FEED_EVENTS_MAX, MAILBOX_COMMANDS_MAX};
+use wireglot_model::limits::{
+    FEED_BYTES_MAX, FEED_EVENTS_MAX, LIVE_QUEUE_BYTES_MAX, LIVE_QUEUE_EVENTS_MAX, MAILBOX_COMMANDS_MAX,
+};
 use wireglot_model::{
     CodecName, DeviceId, Downlink, FailureStage, Sample, SessionId, Timestamp, Uplink, UplinkBody, Value,
 };
@@ -162,4 +164,94 @@ fn a_filter_takes_what_it_names() {
         let found = (bus.is_followed(&failed), bus.is_followed(&connected));
         assert_eq!(found, (of_failed, of_connected), "{filter:?}");
     }
+}
+
+/// Values of a text of so many bytes.
+fn values(device: DeviceId, ts: i64, bytes: usize) -> Event {
+    Event::Telemetry {
+        device,
+        device_name: "d".into(),
+        profile: "p".into(),
+        ts: Timestamp(ts),
+        codec: None,
+        samples: vec![Sample { key: "k".into(), value: Value::Text("x".repeat(bytes)) }],
+    }
+}
+
+#[tokio::test]
+async fn a_follower_hears_of_its_devices_only() {
+    let bus = Bus::new();
+    let other = DeviceId(Uuid::from_u128(2));
+    let mut follower = bus.follower();
+    assert!(!bus.is_heard(DEVICE, Kinds::TELEMETRY) && !bus.wants(Kinds::TELEMETRY));
+    follower.follow(DEVICE, Kinds::TELEMETRY);
+    assert!(bus.is_heard(DEVICE, Kinds::TELEMETRY) && bus.wants(Kinds::TELEMETRY));
+    assert!(!bus.is_heard(DEVICE, Kinds::CONNECTED) && !bus.is_heard(other, Kinds::TELEMETRY));
+    bus.announce(values(other, 1, 1));
+    bus.announce(event(2));
+    bus.announce(values(DEVICE, 3, 1));
+    assert_eq!(follower.recv().await, FeedItem::Event(Arc::new(values(DEVICE, 3, 1))));
+    follower.follow(DEVICE, Kinds::CONNECTED);
+    bus.announce(values(DEVICE, 4, 1));
+    bus.announce(event(5));
+    assert_eq!(
+        follower.recv().await,
+        FeedItem::Event(Arc::new(event(5))),
+        "the new kinds replace the old ones"
+    );
+    follower.follow(other, Kinds::TELEMETRY);
+    follower.leave(DEVICE);
+    bus.announce(event(6));
+    bus.announce(values(other, 7, 1));
+    assert_eq!(follower.recv().await, FeedItem::Event(Arc::new(values(other, 7, 1))));
+    drop(follower);
+    assert!(!bus.is_heard(other, Kinds::TELEMETRY) && !bus.wants(Kinds::TELEMETRY));
+}
+
+#[tokio::test]
+async fn a_follower_that_lags_reads_the_state_anew() {
+    let bus = Bus::new();
+    let mut follower = bus.follower();
+    follower.follow(DEVICE, Kinds::CONNECTED.and(Kinds::TELEMETRY));
+    let connect = |count: usize| (0..count).for_each(|ts| bus.announce(event(ts as i64)));
+    connect(LIVE_QUEUE_EVENTS_MAX);
+    assert_eq!(follower.recv().await, FeedItem::Event(Arc::new(event(0))));
+    connect(2);
+    assert_eq!(follower.recv().await, FeedItem::Missed(LIVE_QUEUE_EVENTS_MAX as u64 + 1));
+    connect(1);
+    assert_eq!(follower.recv().await, FeedItem::Event(Arc::new(event(0))), "and goes on");
+    let announce =
+        |count: usize, bytes| (0..count).for_each(|ts| bus.announce(values(DEVICE, ts as i64, bytes)));
+    // One that is larger than all that may wait is told, alone.
+    announce(1, LIVE_QUEUE_BYTES_MAX);
+    assert_eq!(follower.recv().await, FeedItem::Event(Arc::new(values(DEVICE, 0, LIVE_QUEUE_BYTES_MAX))));
+    for _ in 0..10 {
+        // What was read makes room again.
+        announce(1, LIVE_QUEUE_BYTES_MAX / 2);
+        assert!(matches!(follower.recv().await, FeedItem::Event(_)));
+    }
+    announce(2, LIVE_QUEUE_BYTES_MAX / 2);
+    assert_eq!(follower.recv().await, FeedItem::Missed(2));
+}
+
+#[tokio::test]
+async fn followers_are_told_that_something_else_has_changed() {
+    let bus = Bus::new();
+    let mut old = bus.follower();
+    old.follow(DEVICE, Kinds::TELEMETRY);
+    let followings = bus.followings();
+    let mut new = bus.follower();
+    new.follow(DEVICE, Kinds::TELEMETRY);
+    bus.tell_newcomers(followings);
+    assert_eq!(new.recv().await, FeedItem::Missed(1));
+    bus.announce(values(DEVICE, 1, 1));
+    let told = FeedItem::Event(Arc::new(values(DEVICE, 1, 1)));
+    assert_eq!(old.recv().await, told, "only newcomers may have missed something");
+    assert_eq!(new.recv().await, told);
+    bus.tell_newcomers(bus.followings());
+    bus.refresh(DeviceId(Uuid::from_u128(2)));
+    bus.announce(values(DEVICE, 2, 1));
+    assert_eq!(old.recv().await, FeedItem::Event(Arc::new(values(DEVICE, 2, 1))));
+    bus.refresh(DEVICE);
+    assert_eq!(old.recv().await, FeedItem::Missed(1));
 }

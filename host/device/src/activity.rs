@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use wireglot_bus::Kinds;
 use wireglot_model::limits::ACTIVITY_DEVICES_PER_COMMIT;
-use wireglot_model::{DeviceId, Timestamp, Value};
+use wireglot_model::{DeviceId, Sample, Scope, Timestamp, Value};
 use wireglot_store::Batch;
 
 use crate::Devices;
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, announce};
 use crate::error::DeviceError;
 use crate::registry::DeviceHandle;
 
@@ -25,6 +26,8 @@ const LAST_CONNECT: &str = "lastConnectTime";
 const LAST_DISCONNECT: &str = "lastDisconnectTime";
 const INACTIVITY_ALARM: &str = "inactivityAlarmTime";
 const INACTIVITY_TIMEOUT: &str = "inactivityTimeout";
+/// Those that are written here.
+const KEYS: [&str; 5] = [ACTIVE, LAST_ACTIVITY, LAST_CONNECT, LAST_DISCONNECT, INACTIVITY_ALARM];
 
 /// How old a kept `lastActivityTime` may become while its device goes on.
 const SAVED_EVERY_MS: i64 = 60_000;
@@ -135,6 +138,7 @@ impl Devices {
             if !batch.is_empty() {
                 self.0.queue(batch).await?;
             }
+            some.iter().for_each(|(device, _)| self.announce_activity(device, now));
             self.0.activity.saved.fetch_add(some.len() as u64, Ordering::Relaxed);
         }
     }
@@ -169,9 +173,22 @@ impl Devices {
             if !batch.is_empty() {
                 self.0.queue(batch).await?;
             }
+            some.iter().for_each(|device| self.announce_activity(device, now));
         }
         self.0.activity.inactive.fetch_add(turned, Ordering::Relaxed);
         Ok(turned)
+    }
+
+    /// Tells listeners, if there are any, what of a device's activity was written at this time.
+    fn announce_activity(&self, device: &DeviceHandle, at: Timestamp) {
+        if self.0.bus.is_heard(device.id(), Kinds::ATTRIBUTES) {
+            let keys = KEYS.map(str::to_owned);
+            let held = device.state.attributes.lock().select(Scope::Server, Some(&keys));
+            let written = held.into_iter().filter(|attribute| attribute.updated == at);
+            let written: Vec<Sample> =
+                written.map(|attribute| Sample { key: attribute.key, value: attribute.value }).collect();
+            announce(&self.0.bus, device, at, Scope::Server, &written);
+        }
     }
 
     /// What has been counted since the start.

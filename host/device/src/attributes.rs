@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use wireglot_bus::{Event, Kinds};
+use wireglot_bus::{Bus, Event, Kinds};
 use wireglot_model::limits::ATTRIBUTES_PER_SCOPE_MAX;
 use wireglot_model::{Attribute, DeviceId, Downlink, Sample, Scope, Timestamp, Value};
 use wireglot_store::Batch;
@@ -140,7 +140,7 @@ impl Attributes {
         }
     }
 
-    fn select(&self, scope: Scope, keys: Option<&[String]>) -> Vec<Attribute> {
+    pub(crate) fn select(&self, scope: Scope, keys: Option<&[String]>) -> Vec<Attribute> {
         let held = self.scope(scope);
         match keys {
             None => held.values().map(|held| held.attribute.clone()).collect(),
@@ -237,16 +237,7 @@ impl Devices {
         };
         committed.await?;
         device.state.attributes.lock().settle(scope, &samples);
-        if self.0.bus.wants(Kinds::ATTRIBUTES) {
-            self.0.bus.announce(Event::Attributes {
-                device: device.id(),
-                device_name: device.name(),
-                profile: device.profile().name.clone(),
-                ts: now,
-                scope,
-                samples: samples.clone(),
-            });
-        }
+        announce(&self.0.bus, &device, now, scope, &samples);
         if scope == Scope::Shared && !samples.is_empty() {
             // Updates during a disconnect are lost by contract: a device asks for the state when it is back.
             self.0.bus.send(device.id(), Downlink::AttributeUpdate(samples));
@@ -268,9 +259,37 @@ impl Devices {
             self.0.queue(batch)
         };
         committed.await?;
+        announce_deleted(&self.0.bus, &device, scope, &keys);
         if scope == Scope::Shared && !keys.is_empty() {
             self.0.bus.send(device.id(), Downlink::AttributeDelete(keys));
         }
         Ok(())
+    }
+}
+
+/// Tells listeners, if there are any, what has been stored.
+pub(crate) fn announce(bus: &Bus, device: &DeviceHandle, ts: Timestamp, scope: Scope, samples: &[Sample]) {
+    if !samples.is_empty() && bus.is_heard(device.id(), Kinds::ATTRIBUTES) {
+        bus.announce(Event::Attributes {
+            device: device.id(),
+            device_name: device.name(),
+            profile: device.profile().name.clone(),
+            ts,
+            scope,
+            samples: samples.to_vec(),
+        });
+    }
+}
+
+/// Tells listeners, if there are any, what has been deleted, or was not there.
+pub(crate) fn announce_deleted(bus: &Bus, device: &DeviceHandle, scope: Scope, keys: &[String]) {
+    if !keys.is_empty() && bus.is_heard(device.id(), Kinds::ATTRIBUTES) {
+        bus.announce(Event::AttributesDeleted {
+            device: device.id(),
+            device_name: device.name(),
+            profile: device.profile().name.clone(),
+            scope,
+            keys: keys.to_vec(),
+        });
     }
 }

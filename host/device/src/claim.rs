@@ -134,6 +134,9 @@ impl Devices {
             Ending::Dropped(committed) => committed.await?,
             Ending::Claimed(committed) => committed.await?,
         }
+        if let ClaimOutcome::Success(device) = &outcome {
+            self.0.bus.refresh(device.id());
+        }
         Ok(outcome)
     }
 
@@ -174,6 +177,7 @@ impl Devices {
         };
         committed.await?;
         device.state.attributes.lock().settle(Scope::Server, std::slice::from_ref(&allowed));
+        self.0.bus.refresh(device.id());
         Ok(())
     }
 }

@@ -126,6 +126,7 @@ impl Devices {
         self.drop_stale(&device, &mut decoded, letter.received);
         let raw = self.raw_of(letter)?.map(|raw| (raw, decoded.clone()));
         let mut batch = Batch::default();
+        let followings = self.0.bus.followings();
         let after = self.prepare(&device, letter.received, codec, decoded, None, &mut batch)?;
         if let Some(((key, frame), decoded)) = raw {
             // A later replay of the raw frame has to find what is stored now.
@@ -134,6 +135,7 @@ impl Devices {
         }
         batch.delete_dead_letter(sequence);
         let committed = self.queue_after(batch, after.as_ref());
+        self.0.bus.tell_newcomers(followings);
         let bus = self.0.bus.clone();
         Ok(async move {
             committed.await?;
@@ -269,6 +271,7 @@ impl Devices {
         let defined = self.0.store.commit(Batch::default()).await.map_err(DeviceError::from)?;
         let removals = removals(frames, traces.iter());
         self.0.store.revise(&removals, &draft, defined).map_err(DeviceError::from)?;
+        removals.iter().for_each(|removal| self.0.bus.refresh(removal.device));
         Ok(self.delete_letters_of(frames).await?)
     }
 

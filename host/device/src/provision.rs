@@ -141,6 +141,7 @@ impl Devices {
             device.settle(save);
         }
         device.state.attributes.lock().settle(Scope::Server, &[provisioned()]);
+        self.0.bus.refresh(device.id());
         Ok(success(&device))
     }
 }

@@ -166,7 +166,8 @@ impl DeviceHandle {
         self.state.record.load().device.is_gateway
     }
 
-    pub(crate) fn is_deleted(&self) -> bool {
+    /// Whether it is no longer there.
+    pub fn is_deleted(&self) -> bool {
         self.state.deleted.load(Ordering::Acquire)
     }
 

@@ -88,7 +88,7 @@ impl Devices {
         } else {
             self.heard([(device, now)]);
         }
-        if self.0.bus.wants(Kinds::CONNECTED) {
+        if self.0.bus.is_heard(device.id(), Kinds::CONNECTED) {
             self.0.bus.announce(Event::Connected {
                 device: device.id(),
                 device_name: device.name(),
@@ -118,7 +118,7 @@ impl Devices {
         if device.state.sessions.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.activity.disconnected(device, now);
         }
-        if self.0.bus.wants(Kinds::DISCONNECTED) {
+        if self.0.bus.is_heard(device.id(), Kinds::DISCONNECTED) {
             self.0.bus.announce(Event::Disconnected {
                 device: device.id(),
                 device_name: device.name(),

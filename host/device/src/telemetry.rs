@@ -2,7 +2,7 @@
 //!
 //! All reads may wait for the disk: never call them on a worker.
 
-use wireglot_bus::{Bus, Event, Kinds};
+use wireglot_bus::{Bus, Event, Follower, Kinds};
 use wireglot_model::limits::KEY_CHARS_MAX;
 use wireglot_model::{CodecStamp, DeviceId, Measurement, Timestamp, Value};
 use wireglot_store::Batch;
@@ -34,7 +34,9 @@ impl Devices {
     /// Deletes points of a device, and returns how many there were; for good when this is done.
     pub fn erase(&self, erasure: &Erasure) -> Result<u64, DeviceError> {
         self.known(erasure.device)?;
-        Ok(self.0.store.erase(erasure)?)
+        let erased = self.0.store.erase(erasure)?;
+        self.0.bus.refresh(erasure.device);
+        Ok(erased)
     }
 
     fn known(&self, device: DeviceId) -> Result<DeviceId, DeviceError> {
@@ -60,6 +62,16 @@ impl Devices {
     /// Removes what is older than its profile keeps.
     pub fn retain(&self, now: Timestamp) -> Result<Retained, DeviceError> {
         Ok(self.0.store.retain(now)?)
+    }
+
+    /// Resolves when all that was accepted before the call can be read.
+    pub async fn settled(&self) {
+        self.0.store.settled().await;
+    }
+
+    /// Hears of what changes the devices that it will follow.
+    pub fn follower(&self) -> Follower {
+        self.0.bus.follower()
     }
 
     /// Writes telemetry from the management side.
@@ -89,7 +101,7 @@ pub(crate) fn announce(
     codec: Option<&CodecStamp>,
     measurements: Vec<Measurement>,
 ) {
-    if !bus.wants(Kinds::TELEMETRY) {
+    if !bus.is_heard(device.id(), Kinds::TELEMETRY) {
         return;
     }
     let (device_name, profile) = (device.name(), device.profile().name.clone());

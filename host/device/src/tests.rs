@@ -8,6 +8,7 @@ mod claim;
 mod connect;
 mod customers;
 mod departure;
+mod follow;
 mod manage;
 mod ota;
 mod provision;

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::task::{Context, Poll};
 
-use wireglot_bus::{Bus, Event, Kinds};
+use wireglot_bus::{Bus, Kinds};
 use wireglot_model::limits::SECRET_BYTES_MAX;
 use wireglot_model::{
     CodecStamp, DeadLetter, DeadLetterBounds, Decoded, DeviceId, Downlink, Envelope, FrameTrace, ProfileId,
@@ -56,6 +56,8 @@ pub(crate) struct After {
 pub struct Parts {
     batch: Batch,
     rest: Vec<After>,
+    /// How many followings had begun before the first part was looked at.
+    followings: Option<u64>,
 }
 
 /// A frame that its profile keeps as it came.
@@ -115,8 +117,13 @@ impl<T> DeviceWorker<T> {
         then: T,
     ) -> Result<(), (AcceptError, T)> {
         let mut batch = Batch::default();
+        let followings = self.bus().followings();
         match self.devices.prepare(device, received, codec, decoded, raw, &mut batch) {
-            Ok(rest) => self.submit(batch, rest.map(Box::new), then),
+            Ok(rest) => {
+                let submitted = self.submit(batch, rest.map(Box::new), then);
+                self.bus().tell_newcomers(followings);
+                submitted
+            }
             Err(error) => Err((error, then)),
         }
     }
@@ -131,6 +138,7 @@ impl<T> DeviceWorker<T> {
         decoded: Decoded,
         raw: Option<Raw<'_>>,
     ) -> Result<(), AcceptError> {
+        parts.followings.get_or_insert_with(|| self.bus().followings());
         let before = parts.batch.len();
         let after = self.devices.prepare(device, received, codec, decoded, raw, &mut parts.batch)?;
         if parts.batch.len() == before {
@@ -165,10 +173,14 @@ impl<T> DeviceWorker<T> {
 
     /// Takes responsibility for a message about several devices; as `accept` otherwise.
     pub fn accept_parts(&self, parts: Parts, then: T) -> Result<(), (AcceptError, T)> {
-        let Parts { batch, rest } = parts;
+        let Parts { batch, rest, followings } = parts;
         let mut rest = rest.into_iter();
         let first = rest.next().map(|first| Box::new(After { others: rest.collect(), ..first }));
-        self.submit(batch, first, then)
+        let submitted = self.submit(batch, first, then);
+        if let Some(followings) = followings {
+            self.bus().tell_newcomers(followings);
+        }
+        submitted
     }
 
     /// Keeps nothing: `then` comes out of the driver after everything that came before it.
@@ -259,7 +271,6 @@ impl Devices {
         let before = batch.len();
         let mut answers = Vec::new();
         let mut targets = Vec::with_capacity(decoded.uplinks.len());
-        let mut is_followed = self.0.bus.wants(Kinds::TELEMETRY.and(Kinds::ATTRIBUTES));
         for uplink in &decoded.uplinks {
             // Before anything is kept: one that cannot be made refuses the whole message.
             let device = match &uplink.child {
@@ -268,6 +279,10 @@ impl Devices {
             };
             targets.push(Target { device, unsettled: None });
         }
+        // Nobody listens, as a rule: then one load tells so.
+        let bus = &self.0.bus;
+        let mut is_followed = bus.wants(Kinds::TELEMETRY)
+            && targets.iter().any(|target| bus.is_heard(target.device.id(), Kinds::TELEMETRY));
         for (Target { device: target, .. }, uplink) in targets.iter().zip(&decoded.uplinks) {
             keep(target, received, codec, &uplink.body, batch, &mut answers);
             if let UplinkBody::Claim { secret, duration_ms } = &uplink.body {
@@ -422,16 +437,7 @@ fn settle_attributes(
     samples: Vec<Sample>,
 ) {
     device.state.attributes.lock().settle(scope, &samples);
-    if bus.wants(Kinds::ATTRIBUTES) {
-        bus.announce(Event::Attributes {
-            device: device.id(),
-            device_name: device.name(),
-            profile: device.profile().name.clone(),
-            ts: received,
-            scope,
-            samples,
-        });
-    }
+    attributes::announce(bus, device, received, scope, &samples);
 }
 
 fn check_attributes(

@@ -376,6 +376,28 @@ pub const FORM_HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const REST_CONNECTIONS_MAX: usize = 1_024;
 /// Listeners of the live trace at a time.
 pub const TRACE_LISTENERS_MAX: usize = 64;
+/// Live feeds at a time: WebSockets whose user is known, and streams of events.
+pub const LIVE_FEEDS_MAX: usize = 512;
+/// Those of one user.
+pub const LIVE_FEEDS_PER_USER_MAX: usize = 64;
+/// WebSockets at a time that have not said yet whose they are.
+pub const LIVE_STRANGERS_MAX: usize = 64;
+/// How long such a socket may take to say it, in seconds.
+pub const LIVE_LOGIN_TIMEOUT_S: u64 = 10;
+/// Subscriptions of one WebSocket, and devices of one stream of events.
+pub const LIVE_SUBSCRIPTIONS_MAX: usize = 256;
+/// Keys that a subscription may name, and keys of which it remembers what it last told.
+pub const LIVE_KEYS_MAX: usize = 1_024;
+/// Longest message of a client over a WebSocket, in bytes.
+pub const LIVE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Events that may wait for one live feed; past it, they are dropped and the state is told anew.
+pub const LIVE_QUEUE_EVENTS_MAX: usize = 1_024;
+/// Bytes of such events.
+pub const LIVE_QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// How long a client may take to read one message of a live feed, in seconds; past it, it is disconnected.
+pub const LIVE_SEND_TIMEOUT_S: u64 = 20;
+/// How often a WebSocket is pinged, in seconds; one that is silent for three times as long is disconnected.
+pub const LIVE_PING_S: u64 = 20;
 /// Tries to log in that one address has in a minute.
 pub const LOGINS_PER_MINUTE_MAX: u32 = 10;
 /// Addresses whose tries to log in are counted at a time.

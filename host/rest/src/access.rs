@@ -248,9 +248,14 @@ pub(crate) async fn require_login(
     Ok(next.run(request).await)
 }
 
+/// Who these headers prove to be: those of a request, or what a WebSocket said, in their form.
+pub(crate) fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let token = bearer(headers).ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
+    api.caller(token)
+}
+
 fn log_in(api: &Api, request: &mut Request) -> Result<Caller, ApiError> {
-    let token = bearer(request.headers()).ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
-    let caller = api.caller(token)?;
+    let caller = authenticate(api, request.headers())?;
     request.extensions_mut().insert(caller.clone());
     Ok(caller)
 }

@@ -207,7 +207,8 @@ fn select(
     Ok(found)
 }
 
-fn scope_of(name: &str) -> Result<Scope, ApiError> {
+/// The scope of this name.
+pub(crate) fn scope_of(name: &str) -> Result<Scope, ApiError> {
     match name {
         "CLIENT_SCOPE" => Ok(Scope::Client),
         "SHARED_SCOPE" => Ok(Scope::Shared),

@@ -100,7 +100,7 @@ pub(crate) fn file_kind(headers: &HeaderMap) -> FileKind {
     ),
     responses(
         (status = 200, description = "The file.", content((schemas::Binary = "application/wasm"), (String = "text/javascript"))),
-        (status = 422, description = "There is no such version.", body = ErrorBody),
+        (status = 422, description = "The version is kept and cannot be read.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn download(
@@ -109,11 +109,13 @@ pub(crate) async fn download(
     params: Params,
 ) -> Result<Response, ApiError> {
     let name = codec_name(&name)?;
-    let hash = find(&api, &name)?.hash.ok_or_else(ApiError::not_found)?.to_string();
+    let hash = find(&api, &name)?.hash;
+    let hash =
+        hash.ok_or_else(|| ApiError::unknown(format!("No version of codec '{name}' is live")))?.to_string();
     let selector = params.text("version").unwrap_or(&hash).to_owned();
     let (codecs, wanted) = (api.codecs.clone(), name.clone());
     let read = tokio::task::spawn_blocking(move || codecs.version_bytes(&wanted, &selector)).await;
-    let (hash, bytes) = read.map_err(|broken| ApiError::internal(&broken))?.map_err(version_refused)?;
+    let (hash, bytes) = read.map_err(|broken| ApiError::internal(&broken))?.map_err(version_missing)?;
     // A version is either a component, which begins so, or a script.
     let is_component = bytes.starts_with(b"\0asm");
     let (kind, ending) =
@@ -236,6 +238,16 @@ pub(crate) async fn rollback(
     }
 }
 
+fn version_missing(error: VersionError) -> ApiError {
+    match error {
+        VersionError::NoVersions { .. } | VersionError::Unknown { .. } => {
+            ApiError::unknown(error.to_string())
+        }
+        VersionError::Ambiguous { .. } => ApiError::bad_request(error.to_string()),
+        VersionError::Broken { .. } => version_refused(error),
+    }
+}
+
 fn version_refused(error: VersionError) -> ApiError {
     ApiError::unprocessable(crate::error::chain(&error))
 }
@@ -249,7 +261,7 @@ pub(crate) fn codec_name(text: &str) -> Result<CodecName, ApiError> {
 }
 
 pub(crate) fn find(api: &Api, name: &CodecName) -> Result<CodecStatus, ApiError> {
-    api.codecs.status(name).ok_or_else(ApiError::not_found)
+    api.codecs.status(name).ok_or_else(|| ApiError::unknown(format!("There is no codec '{name}'")))
 }
 
 pub(crate) fn write(status: &CodecStatus) -> Value {

@@ -97,6 +97,34 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, 2, "Internal server error")
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether whoever asks has proven nothing.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
+    /// Whether it was proven, too long ago.
+    pub(crate) fn is_token_expired(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED && self.code == 11
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
+    /// The code that subscriptions of a WebSocket have for it, and the message (REST §4).
+    pub(crate) fn of_subscription(&self) -> (u8, &str) {
+        let code = match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => 3,
+            status if status.is_server_error() => 1,
+            _ => 2,
+        };
+        (code, &self.message)
+    }
+
     fn new(status: StatusCode, code: u8, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into(), retry_after_s: None }
     }

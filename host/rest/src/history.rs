@@ -23,6 +23,8 @@ use crate::telemetry::{Typing, write_point};
 pub(crate) const LIMIT: usize = 100;
 /// What is given to the connection at a time.
 const PIECE_BYTES: usize = 64 * 1024;
+/// About what a point takes beside its text.
+const POINT_BYTES: usize = 48;
 /// Room for answers is given out in pieces of this size.
 const ROOM_BYTES: usize = 1_024;
 
@@ -48,6 +50,27 @@ pub(crate) async fn read(
     let (answer, _turn) = api.long_reads.read_and_hold(move || wanted.read(&devices, device)).await?;
     // The turn lasts until there is room for the answer: so no more answers are made than there is memory for.
     api.unsent.send(answer).await
+}
+
+/// The points of a history as its parameters say, for who writes them otherwise, and the room that they take until they are
+/// sent. Keys without points are left out.
+pub(crate) async fn points(
+    api: &Api,
+    device: DeviceId,
+    params: &Params,
+) -> Result<(Vec<Series>, OwnedSemaphorePermit), ApiError> {
+    let wanted = Wanted::from_params(params)?;
+    let _turn = api.long_reads.turn().await?;
+    let devices = api.devices.clone();
+    let found = api.long_reads.read_in_turn(move || wanted.points(&devices, device)).await?;
+    let value_bytes = |value: &Value| match value {
+        Value::Text(text) | Value::Json(text) => text.len(),
+        Value::Bool(_) | Value::Long(_) | Value::Double(_) => 0,
+    };
+    let points = found.iter().flat_map(|(_, points)| points);
+    let bytes = points.map(|(_, value)| POINT_BYTES + value_bytes(value)).sum();
+    let room = api.unsent.room(bytes).await?;
+    Ok((found, room))
 }
 
 /// A history as somebody asks for it.
@@ -143,7 +166,7 @@ impl Wanted {
 }
 
 /// A key and its points.
-type Series = (String, Vec<(Timestamp, Value)>);
+pub(crate) type Series = (String, Vec<(Timestamp, Value)>);
 
 fn too_much() -> DeviceError {
     DeviceError::TooMuch(format!(
@@ -209,12 +232,17 @@ impl Default for Unsent {
 }
 
 impl Unsent {
-    /// The answer, which gives its room back when it is sent or its connection is gone.
-    async fn send(&self, answer: String) -> Result<Response, ApiError> {
-        let pieces = u32::try_from(answer.len().div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX);
+    /// Room for so many bytes, given back when it is dropped.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let pieces = u32::try_from(bytes.div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX);
         let most = u32::try_from(ANSWERS_UNSENT_BYTES_MAX / ROOM_BYTES).unwrap_or(u32::MAX);
         let room = self.0.clone().acquire_many_owned(pieces.min(most)).await;
-        let room = room.map_err(|closed| ApiError::internal(&closed))?;
+        room.map_err(|closed| ApiError::internal(&closed))
+    }
+
+    /// The answer, which gives its room back when it is sent or its connection is gone.
+    async fn send(&self, answer: String) -> Result<Response, ApiError> {
+        let room = self.room(answer.len()).await?;
         let length = answer.len();
         let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_LENGTH, length.to_string())];
         let rest = (Bytes::from(answer), room);

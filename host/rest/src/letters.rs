@@ -26,6 +26,8 @@ const LIMIT: usize = 100;
 const LETTERS_PER_BITE: usize = 256;
 /// Bytes in a row of a hex dump.
 const DUMP_ROW: usize = 16;
+/// What says which letters.
+const FILTERS: [&str; 6] = ["deviceName", "deviceProfileName", "codec", "stage", "since", "until"];
 /// Lines of an export that wait for a slow client.
 const EXPORT_LINES: usize = 64;
 
@@ -46,9 +48,13 @@ const EXPORT_LINES: usize = 64;
     ),
 )]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    let filter = filter(&api, &params)?;
+    let filter = filter(&api, &params, &["before", "limit"])?;
     let before = params.parsed("before")?;
-    let limit = params.parsed("limit")?.unwrap_or(LIMIT).min(PAGE_ITEMS_MAX);
+    let limit: usize = params.parsed("limit")?.unwrap_or(LIMIT);
+    if limit == 0 {
+        return Err(ApiError::bad_request("'limit' must be greater than 0"));
+    }
+    let limit = limit.min(PAGE_ITEMS_MAX);
     let devices = api.devices.clone();
     let found = blocking(move || devices.dead_letters(&filter, before, limit)).await?;
     Ok(Json(found.iter().map(|(sequence, letter)| write(*sequence, letter)).collect()))
@@ -69,7 +75,8 @@ pub(crate) async fn read(
 ) -> Result<Json<Value>, ApiError> {
     let sequence = number(&sequence)?;
     let devices = api.devices.clone();
-    let letter = blocking(move || devices.dead_letter(sequence)).await?;
+    let letter =
+        blocking(move || devices.dead_letter(sequence)).await.map_err(|error| gone(error, sequence))?;
     let mut shape = write(sequence, &letter);
     if let Some(members) = shape.as_object_mut() {
         members.insert("hexDump".to_owned(), json!(hex_dump(&letter.payload)));
@@ -89,7 +96,7 @@ pub(crate) async fn read(
 pub(crate) async fn delete(State(api): State<Api>, Path(sequence): Path<String>) -> Result<(), ApiError> {
     let sequence = number(&sequence)?;
     let devices = api.devices.clone();
-    blocking(move || devices.dead_letter(sequence)).await?;
+    blocking(move || devices.dead_letter(sequence)).await.map_err(|error| gone(error, sequence))?;
     let devices = api.devices.clone();
     carried_through(async move { devices.delete_dead_letters(&[sequence]).await }).await
 }
@@ -110,7 +117,7 @@ pub(crate) async fn delete(State(api): State<Api>, Path(sequence): Path<String>)
     ),
 )]
 pub(crate) async fn delete_many(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    let filter = filter(&api, &params)?;
+    let filter = filter(&api, &params, &["all"])?;
     if filter == LetterFilter::default() && !params.is_set("all") {
         return Err(ApiError::bad_request(
             "Say which: deviceName, deviceProfileName, codec, stage, since or until; or all=true for every dead letter",
@@ -145,7 +152,7 @@ pub(crate) async fn delete_many(State(api): State<Api>, params: Params) -> Resul
     ),
 )]
 pub(crate) async fn export(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let filter = filter(&api, &params)?;
+    let filter = filter(&api, &params, &[])?;
     let (lines, mut exported) = mpsc::channel::<Result<Bytes, std::io::Error>>(EXPORT_LINES);
     let devices = api.devices.clone();
     tokio::task::spawn_blocking(move || {
@@ -178,14 +185,22 @@ pub(crate) async fn export(State(api): State<Api>, params: Params) -> Result<Res
     Ok((headers, HttpBody::from_stream(body)).into_response())
 }
 
-/// Which letters a request is about.
-fn filter(api: &Api, params: &Params) -> Result<LetterFilter, ApiError> {
+/// Which letters a request is about. One that names something else is refused: it would be about more letters than it
+/// was meant to be.
+fn filter(api: &Api, params: &Params, others: &[&str]) -> Result<LetterFilter, ApiError> {
+    params.only(&[&FILTERS[..], others].concat())?;
     let device = match params.text("deviceName") {
-        Some(name) => Some(api.devices.device_by_name(name).ok_or_else(ApiError::not_found)?.id()),
+        Some(name) => {
+            let unknown = || ApiError::unknown(format!("There is no device '{name}'"));
+            Some(api.devices.device_by_name(name).ok_or_else(unknown)?.id())
+        }
         None => None,
     };
     let profile = match params.text("deviceProfileName") {
-        Some(name) => Some(api.devices.profile_by_name(name).ok_or_else(ApiError::not_found)?.profile.id),
+        Some(name) => {
+            let unknown = || ApiError::unknown(format!("There is no device profile '{name}'"));
+            Some(api.devices.profile_by_name(name).ok_or_else(unknown)?.profile.id)
+        }
         None => None,
     };
     let codec = match params.text("codec") {
@@ -196,7 +211,24 @@ fn filter(api: &Api, params: &Params) -> Result<LetterFilter, ApiError> {
     };
     let stage = params.text("stage").map(stage).transpose()?;
     let time = |name| params.parsed(name).map(|time: Option<i64>| time.map(Timestamp));
-    Ok(LetterFilter { device, profile, codec, stage, since: time("since")?, until: time("until")? })
+    let (since, until) = (time("since")?, time("until")?);
+    check_range(since, until)?;
+    Ok(LetterFilter { device, profile, codec, stage, since, until })
+}
+
+/// A range that nothing can lie in is a mistake.
+pub(crate) fn check_range(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), ApiError> {
+    match (since, until) {
+        (Some(since), Some(until)) if since >= until => {
+            Err(ApiError::bad_request("'until' has to be later than 'since'"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn gone(error: ApiError, sequence: u64) -> ApiError {
+    let unknown = || ApiError::unknown(format!("There is no dead letter {sequence}"));
+    if error.is_not_found() { unknown() } else { error }
 }
 
 /// A stage as it is written in letters.

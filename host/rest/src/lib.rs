@@ -25,6 +25,7 @@ mod history;
 mod intervals;
 mod letters;
 mod listener;
+mod live;
 mod login;
 mod metrics;
 mod openapi;
@@ -105,6 +106,7 @@ pub(crate) struct Shared {
     logins: LoginLimit,
     logins_checked: Semaphore,
     traces: Arc<Semaphore>,
+    live: live::Places,
     rpc_waiters: Semaphore,
     long_reads: Readers,
     short_reads: Readers,
@@ -136,6 +138,7 @@ impl Api {
             logins: LoginLimit::default(),
             logins_checked: Semaphore::new(LOGINS_CHECKED_MAX),
             traces: Arc::new(Semaphore::new(TRACE_LISTENERS_MAX)),
+            live: live::Places::default(),
             rpc_waiters: Semaphore::new(RPC_WAITERS_MAX),
             long_reads: Readers::new("rest-long-read", LONG_READS_MAX),
             short_reads: Readers::new("rest-read", SHORT_READS_MAX),
@@ -160,5 +163,9 @@ pub async fn serve(config: RestConfig, shutdown: impl Future<Output = ()>) -> st
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     listener::run(listener, routes::router(&api), shutdown, stop).await;
+    // WebSockets have left their connections; each says goodbye now.
+    if tokio::time::timeout(listener::DRAIN_TIMEOUT, api.live.empty()).await.is_err() {
+        tracing::warn!(feeds = api.live.taken(), "Live feeds were cut off by the stop.");
+    }
     Ok(())
 }

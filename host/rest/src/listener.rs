@@ -27,7 +27,7 @@ use crate::patience::{Patient, WRITE_TIMEOUT};
 /// How long the head of a request may take, which also ends idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long requests may still take when the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the process ran out of descriptors, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,10 +83,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut sto
             Ok::<Response, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {}))
         }
     });
+    // Short messages of live feeds do not wait for more to go with them.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%peer, %error, "A connection to the management side broke off.");
+        return;
+    }
     let stream = Patient::new(stream, WRITE_TIMEOUT);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let asked_to_stop = async { drop(stop.wait_for(|stop| *stop).await) };
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,

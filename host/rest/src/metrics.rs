@@ -132,6 +132,8 @@ pub(crate) fn write(api: &Api) -> String {
         "Answers of the management side.",
         &values,
     );
+    let feeds = "WebSockets and streams of events that are open.";
+    page.single(MetricKind::Gauge, "wireglot_live_feeds", feeds, api.live.taken());
     page.finish() + &(api.metrics)()
 }
 

@@ -10,7 +10,7 @@ use wireglot_replay::{CodecChoice, ReplayOrder, ReplayStatus, Source, StartError
 
 use crate::Api;
 use crate::error::{ApiError, ErrorBody};
-use crate::letters::stage;
+use crate::letters::{check_range, stage};
 use crate::openapi::schemas::{self, Stage};
 use crate::request::Body;
 
@@ -81,7 +81,8 @@ pub(crate) async fn start(
     ),
 )]
 pub(crate) async fn status(State(api): State<Api>) -> Result<Json<ReplayStatus>, ApiError> {
-    api.replays.status().map(Json).ok_or_else(ApiError::not_found)
+    let none = || ApiError::unknown("No replay has been started since the server was".into());
+    api.replays.status().map(Json).ok_or_else(none)
 }
 
 /// Ends the replay that is running.
@@ -96,7 +97,7 @@ pub(crate) async fn status(State(api): State<Api>) -> Result<Json<ReplayStatus>,
     ),
 )]
 pub(crate) async fn cancel(State(api): State<Api>) -> Result<Json<ReplayStatus>, ApiError> {
-    api.replays.cancel().map(Json).ok_or_else(ApiError::not_found)
+    api.replays.cancel().map(Json).ok_or_else(|| ApiError::unknown("No replay is running".into()))
 }
 
 fn read(api: &Api, order: Order) -> Result<ReplayOrder, ApiError> {
@@ -127,6 +128,10 @@ fn read(api: &Api, order: Order) -> Result<ReplayOrder, ApiError> {
     }
     let time = |time: Option<i64>| time.map(Timestamp);
     let (since, until) = (time(order.since), time(order.until));
+    check_range(since, until)?;
+    if order.last == Some(0) {
+        return Err(ApiError::bad_request("'last' must be greater than 0"));
+    }
     let (last, is_dry_run) = (order.last, order.dry_run);
     Ok(ReplayOrder { profile, device, since, until, last, codec, source, is_dry_run })
 }

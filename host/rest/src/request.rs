@@ -39,14 +39,20 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 }
 
 impl Body {
-    /// The body as JSON of this shape.
+    /// The body as a JSON object of this shape.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.0)
-            .map_err(|error| ApiError::bad_request(format!("Invalid JSON: {error}")))
+        let invalid = |error| ApiError::bad_request(format!("Invalid JSON: {error}"));
+        if self.0.trim_ascii_start().first() == Some(&b'{') {
+            return serde_json::from_slice(&self.0).map_err(invalid);
+        }
+        // What is read by the names of its members is not to be read from a list by their order.
+        serde_json::from_slice::<serde::de::IgnoredAny>(&self.0).map_err(invalid)?;
+        Err(ApiError::bad_request("Invalid JSON: the body has to be a JSON object"))
     }
 }
 
 /// The parameters of a query. Those that nobody asks for are ignored.
+#[derive(Clone)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
@@ -60,6 +66,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// What a query with these parameters would say.
+    pub(crate) fn of<const N: usize>(parameters: [(&str, Option<String>); N]) -> Self {
+        let there = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
+        Self(parameters.into_iter().filter_map(there).collect())
+    }
+
+    /// All values of a parameter that may be repeated.
+    pub(crate) fn all<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p str> {
+        let named = self.0.iter().filter(move |(known, value)| known == name && !value.is_empty());
+        named.map(|(_, value)| value.as_str())
+    }
+
     /// The value of a parameter; one without text counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == name);

@@ -6,7 +6,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::HttpMethod;
 use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
@@ -16,7 +16,8 @@ use crate::error::ApiError;
 use crate::openapi::{Described, Description};
 use crate::{
     Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, explorer, health,
-    history, letters, login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace, users,
+    history, letters, live, login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace,
+    users,
 };
 
 /// Who may call an operation.
@@ -105,6 +106,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(customer_operations());
     operations.extend(ota_operations());
     operations.extend(rpc_operations());
+    operations.extend(live_operations());
     operations
 }
 
@@ -242,6 +244,16 @@ fn rpc_operations() -> Vec<Operation> {
     ]
 }
 
+fn live_operations() -> Vec<Operation> {
+    use live::{events, socket};
+    vec![
+        // They ask who it is within the socket.
+        operation!(socket::open).public(),
+        operation!(socket::open_older).public(),
+        operation!(events::listen).of_user(),
+    ]
+}
+
 /// The router over the whole table.
 pub(crate) fn router(api: &Api) -> Router {
     let mut router = Router::new();
@@ -278,7 +290,36 @@ fn numbered(path: &str) -> String {
 }
 
 async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+    let response = if has_path_of_text(&request) {
+        next.run(request).await
+    } else {
+        ApiError::bad_request("The path is not UTF-8").into_response()
+    };
     api.answers.count(response.status());
     response
+}
+
+/// Whether the escapes of the path spell text: no handler is asked for anything else.
+fn has_path_of_text(request: &Request) -> bool {
+    let path = request.uri().path();
+    if !path.contains('%') {
+        return true;
+    }
+    // As the router decodes them: what is no escape stands for itself.
+    let mut rest = path.as_bytes();
+    let mut bytes = Vec::new();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *first == b'%').and_then(|digits| hex::decode(digits).ok());
+        match escaped {
+            Some(byte) => {
+                bytes.extend(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use wireglot_bus::{Event, FeedItem, FeedReceiver, Filter, FrameFacts, Kinds};
 use wireglot_codec::FAILURE_STAGES;
 use wireglot_model::{
-    CodecName, CodecStamp, DeviceId, FailureStage, PayloadKind, Sample, Timestamp, Uplink, UplinkBody,
+    CodecName, CodecStamp, DeviceId, FailureStage, PayloadKind, Sample, Timestamp, Uplink, UplinkBody, Value,
 };
 
 use crate::Api;
@@ -20,6 +20,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::openapi::schemas;
 use crate::request::Params;
 use crate::telemetry::codec;
+use wireglot_device::now;
 
 /// How soon a client that was turned away may ask again.
 const RETRY_S: u64 = 5;
@@ -186,6 +187,10 @@ fn write(event: &Event) -> (&'static str, Json) {
             let more = json!({"scope": scope_name(*scope), "values": values(samples)});
             ("attributes", with(about(*device, device_name, profile, *ts), more))
         }
+        Event::AttributesDeleted { device, device_name, profile, scope, keys } => {
+            let more = json!({"scope": scope_name(*scope), "deleted": keys});
+            ("attributes", with(about(*device, device_name, profile, now()), more))
+        }
         Event::Connected { device, device_name, profile, ts } => {
             ("connected", about(*device, device_name, profile, *ts))
         }
@@ -265,10 +270,15 @@ fn with(mut object: Json, more: Json) -> Json {
 fn values(samples: &[Sample]) -> Json {
     let mut values = Map::new();
     for sample in samples {
-        let mut text = String::new();
-        sample.value.write_json(&mut text);
-        // What `write_json` writes is JSON.
-        values.insert(sample.key.clone(), serde_json::from_str(&text).unwrap_or(Json::String(text)));
+        values.insert(sample.key.clone(), value_json(&sample.value));
     }
     Json::Object(values)
+}
+
+/// A value with its JSON type.
+pub(crate) fn value_json(value: &Value) -> Json {
+    let mut text = String::new();
+    value.write_json(&mut text);
+    // What `write_json` writes is JSON.
+    serde_json::from_str(&text).unwrap_or(Json::String(text))
 }

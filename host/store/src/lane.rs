@@ -249,3 +249,15 @@ pub(crate) async fn commit_from_anywhere(core: Arc<Core>, batch: Batch) -> Resul
     .await?;
     std::future::poll_fn(|context| shot.poll(context)).await
 }
+
+/// The path of `Store::settled`.
+pub(crate) async fn settled(core: Arc<Core>) {
+    let mut due = core.queue.last_tickets();
+    std::future::poll_fn(|context| {
+        // Registered before looking: a commit in between wakes us again.
+        core.queue.wait_for_room(context.waker());
+        due.retain(|(lane, ticket)| lane.durable.load(Ordering::SeqCst) < *ticket);
+        if due.is_empty() || core.queue.state() == State::Failed { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}

@@ -29,7 +29,7 @@ pub(crate) struct Queue {
     load: Load,
     batches_max: usize,
     bytes_max: usize,
-    /// Callers of `Store::commit` that found no room.
+    /// Callers of `Store::commit` that found no room, and of `Store::settled`: all are woken after every commit.
     roomless: Mutex<Vec<Waker>>,
 }
 
@@ -203,6 +203,13 @@ impl Queue {
 
     pub(crate) fn wait_for_room(&self, waker: &Waker) {
         self.roomless.lock().push(waker.clone());
+    }
+
+    /// The last ticket of every lane that has one to wait for.
+    pub(crate) fn last_tickets(&self) -> Vec<(Arc<LaneQueue>, u64)> {
+        let lanes = self.lanes.lock();
+        let last = lanes.iter().map(|lane| (lane.clone(), lane.pending.lock().ticket));
+        last.filter(|(lane, ticket)| lane.durable.load(Ordering::SeqCst) < *ticket).collect()
     }
 
     /// Wakes who waits for room: callers of `Store::commit`, and lanes, even those that had nothing in the group.

@@ -204,6 +204,11 @@ impl Store {
         lane::commit_from_anywhere(self.handle.core.clone(), batch)
     }
 
+    /// Resolves when all that was queued before the call can be read, or nothing will be any more.
+    pub fn settled(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        lane::settled(self.handle.core.clone())
+    }
+
     /// The cheap way to commit for one worker, and the future that the worker spawns for it.
     pub fn lane<T>(&self) -> (Lane<T>, LaneDriver<T>) {
         lane::new(&self.handle.core)

@@ -8,6 +8,8 @@ use super::server::Server;
 
 /// A client that has said nothing for this long hangs.
 const LIMIT_S: &str = "30";
+/// And a page of them.
+const PAGE_LIMIT_S: &str = "180";
 
 /// Runs one line in a real shell, with the variables that the documents use.
 #[track_caller]
@@ -58,6 +60,26 @@ pub(crate) fn sparkplug_node(server: &Server, token: &str, script: &str, argumen
     command.args([LIMIT_S, "node"]).arg(client(script)).args(arguments);
     command.env("NODE_PATH", folders::tool("sparkplug-node/node_modules"));
     run(command, server, token)
+}
+
+/// Runs a script of `tests/it/clients` in Python, with websocket-client at hand, logged in as the administrator.
+#[track_caller]
+pub(crate) fn websocket(server: &Server, script: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.arg(LIMIT_S).arg(folders::tool("websocket/bin/python")).arg(client(script)).args(arguments);
+    command.envs(server.login_variables()).env("WIREGLOT_TOKEN", server.rest().token());
+    run(command, server, "")
+}
+
+/// Runs a whole page of lines in bash, with the variables that the page on REST names. What goes wrong in a line is in what
+/// it says.
+#[track_caller]
+pub(crate) fn bash(server: &Server, lines: &str) -> String {
+    let [(_, url), (_, password)] = server.login_variables();
+    let mut command = Command::new("timeout");
+    command.args([PAGE_LIMIT_S, "bash", "-c", lines]).current_dir(server.scratch());
+    command.env("URL", url).env("PASSWORD", password).env("MQTT_HOST", server.mqtt().ip().to_string());
+    run(command, server, "")
 }
 
 /// Runs a `wireglot` command against the server, logged in as its administrator.

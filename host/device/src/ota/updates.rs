@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use parking_lot::Mutex;
-use wireglot_bus::{Event, Kinds};
 use wireglot_model::limits::{OTA_DEVICES_AT_ONCE, OTA_PUSH_PERIOD_S, OTA_PUSHES_MAX};
 use wireglot_model::{
     DeviceId, Downlink, Measurement, OtaContent, OtaKind, OtaPackage, OtaUpdate, ProfileId, Sample, Scope,
@@ -20,6 +19,7 @@ use wireglot_store::Batch;
 
 use super::target;
 use crate::Devices;
+use crate::attributes;
 use crate::error::DeviceError;
 use crate::registry::{DeviceHandle, Tables};
 use crate::telemetry::announce;
@@ -262,22 +262,14 @@ impl Devices {
             announce(bus, &device, at, None, vec![Measurement { ts: None, samples: telemetry }]);
         }
         if !deleted.is_empty() {
+            attributes::announce_deleted(bus, &device, Scope::Shared, &deleted);
             bus.send(device.id(), Downlink::AttributeDelete(deleted));
         }
         if shared.is_empty() {
             return;
         }
         device.state.attributes.lock().settle(Scope::Shared, &shared);
-        if bus.wants(Kinds::ATTRIBUTES) {
-            bus.announce(Event::Attributes {
-                device: device.id(),
-                device_name: device.name(),
-                profile: device.profile().name.clone(),
-                ts: at,
-                scope: Scope::Shared,
-                samples: shared.clone(),
-            });
-        }
+        attributes::announce(bus, &device, at, Scope::Shared, &shared);
         bus.send(device.id(), Downlink::AttributeUpdate(shared));
     }
 }

@@ -11,7 +11,7 @@ use super::{PASSWORD, Site, assert_error};
 use crate::routes::{Access, operations};
 use wireglot_device::now;
 
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 10] = [
     "GET /health",
     "GET /ready",
     "GET /metrics",
@@ -20,6 +20,8 @@ const PUBLIC: [&str; 8] = [
     "POST /api/auth/login",
     "POST /api/auth/token",
     "POST /api/noauth/activate",
+    "GET /api/ws",
+    "GET /api/ws/plugins/telemetry",
 ];
 
 /// A path without its parameters.

@@ -27,7 +27,7 @@ async fn what_is_not_there_is_told_with_the_way_out() {
         (Method::POST, "/api/codecs/none/rollback"),
         (Method::GET, "/api/codecs/none/component?version=1.0.0"),
     ] {
-        site.refused(method, path, "", 404, 32, "wasn't found").await;
+        site.refused(method, path, "", 404, 32, "There is no codec 'none'").await;
     }
     let save = |codec: &str| profile(codec).to_string();
     let unknown = "codec named none is kept";

@@ -111,6 +111,23 @@ fn a_lane_gives_back_everything_in_its_order() {
 }
 
 #[test]
+fn what_was_queued_can_be_read_when_it_has_settled() {
+    let disk = held_back(Duration::from_millis(50), 100);
+    let (one, _of_one) = disk.store().lane();
+    let (other, _of_other) = disk.store().lane();
+    assert!(poll(pin!(disk.store().settled())).is_ready(), "there is nothing to wait for");
+    one.submit(message(1), 1).unwrap();
+    other.submit(message(2), 2).unwrap();
+    let mut queued = pin!(disk.store().commit(message(3)));
+    assert!(poll(queued.as_mut()).is_pending());
+    let mut settled = pin!(disk.store().settled());
+    assert!(poll(settled.as_mut()).is_pending());
+    block_on(settled);
+    let found: Vec<i64> = disk.history(1, "k", (0, 99), 99, false).into_iter().map(|(ts, _)| ts).collect();
+    assert_eq!(found, [1, 2, 3]);
+}
+
+#[test]
 fn a_lane_waits_for_room_that_another_one_took() {
     let disk = held_back(Duration::from_millis(300), 2);
     let (one, of_one) = disk.store().lane();

@@ -1,0 +1,202 @@
+//! Following devices: live changes of the devices that somebody looks at, and of no others.
+//!
+//! Whoever follows reads the state once and then hears of what changes it. A follower has one queue, bounded in events
+//! and bytes. One that lags loses all of it at once and is told to read the state anew: what is newest always arrives,
+//! and nobody waits for anybody. A message about a device that nobody follows costs one load, and one look into a map
+//! while others are followed.
+//!
+//! No change falls between the look at the state and the first event: who follows first and then waits until all that was
+//! queued before can be read (`Devices::settled`) finds in the state what was queued before, and is told of the rest. A
+//! message that was looked at just before the following began, and queued just after, is what `tell_newcomers` is for.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use wireglot_model::DeviceId;
+use wireglot_model::limits::{LIVE_QUEUE_BYTES_MAX, LIVE_QUEUE_EVENTS_MAX};
+
+use crate::Shared;
+use crate::feed::{Event, FeedItem, Kinds};
+
+/// Who follows which device.
+#[derive(Default)]
+pub(crate) struct Followers {
+    devices: RwLock<HashMap<DeviceId, Vec<Following>>>,
+    /// Counts followings that began.
+    begun: AtomicU64,
+}
+
+struct Following {
+    kinds: Kinds,
+    tail: Arc<Tail>,
+}
+
+/// Where events wait for one follower.
+#[derive(Default)]
+struct Tail {
+    queue: Mutex<Queue>,
+    arrived: Notify,
+    /// When, in the count of followings, it last began to follow a device.
+    newest: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<(usize, Arc<Event>)>,
+    bytes: usize,
+    /// Events that are missing: the state has to be read anew.
+    missed: u64,
+}
+
+impl Followers {
+    /// Whether somebody follows one of these kinds of this device.
+    pub(crate) fn follow(&self, device: DeviceId, kinds: Kinds) -> bool {
+        let devices = self.devices.read();
+        devices.get(&device).is_some_and(|all| all.iter().any(|following| following.kinds.has_any_of(kinds)))
+    }
+
+    pub(crate) fn tell(&self, device: DeviceId, kind: Kinds, bytes: usize, event: &Arc<Event>) {
+        let devices = self.devices.read();
+        for following in devices.get(&device).into_iter().flatten() {
+            if following.kinds.has_any_of(kind) {
+                following.tail.push(bytes, event);
+            }
+        }
+    }
+
+    pub(crate) fn refresh(&self, device: DeviceId) {
+        let devices = self.devices.read();
+        devices.get(&device).into_iter().flatten().for_each(|following| following.tail.lose());
+    }
+
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn tell_newcomers(&self, begun: u64) {
+        if self.begun() == begun {
+            return;
+        }
+        let devices = self.devices.read();
+        for following in devices.values().flatten() {
+            if following.tail.newest.load(Ordering::Acquire) > begun {
+                following.tail.lose();
+            }
+        }
+    }
+}
+
+impl Tail {
+    fn push(&self, bytes: usize, event: &Arc<Event>) {
+        let mut queue = self.queue.lock();
+        if queue.missed > 0 {
+            // The state will be read after this.
+            queue.missed += 1;
+        } else if queue.events.len() >= LIVE_QUEUE_EVENTS_MAX
+            || (!queue.events.is_empty() && queue.bytes + bytes > LIVE_QUEUE_BYTES_MAX)
+        {
+            queue.lose();
+            queue.missed += 1;
+        } else {
+            queue.bytes += bytes;
+            queue.events.push_back((bytes, Arc::clone(event)));
+        }
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    fn lose(&self) {
+        let mut queue = self.queue.lock();
+        queue.lose();
+        queue.missed = queue.missed.max(1);
+        drop(queue);
+        self.arrived.notify_one();
+    }
+}
+
+impl Queue {
+    fn lose(&mut self) {
+        self.missed += self.events.len() as u64;
+        self.events.clear();
+        self.bytes = 0;
+    }
+
+    fn next(&mut self) -> Option<FeedItem> {
+        if self.missed > 0 {
+            return Some(FeedItem::Missed(std::mem::take(&mut self.missed)));
+        }
+        let (bytes, event) = self.events.pop_front()?;
+        self.bytes -= bytes;
+        Some(FeedItem::Event(event))
+    }
+}
+
+/// One follower's end; dropping it ends all of its followings.
+pub struct Follower {
+    bus: Arc<Shared>,
+    tail: Arc<Tail>,
+    devices: HashSet<DeviceId>,
+}
+
+impl Follower {
+    pub(crate) fn new(bus: Arc<Shared>) -> Self {
+        Self { bus, tail: Arc::default(), devices: HashSet::new() }
+    }
+
+    /// Hears of these kinds of events of a device from now on, instead of those that it heard of before.
+    pub fn follow(&mut self, device: DeviceId, kinds: Kinds) {
+        let feed = &self.bus.feed;
+        let mut devices = feed.followers.devices.write();
+        let all = devices.entry(device).or_default();
+        all.retain(|following| !Arc::ptr_eq(&following.tail, &self.tail));
+        all.push(Following { kinds, tail: Arc::clone(&self.tail) });
+        self.devices.insert(device);
+        feed.add_followed(kinds);
+        // Counted last: who sees this count sees the following.
+        let begun = feed.followers.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        self.tail.newest.store(begun, Ordering::Release);
+    }
+
+    /// Hears no more of a device.
+    pub fn leave(&mut self, device: DeviceId) {
+        if self.devices.remove(&device) {
+            let mut devices = self.bus.feed.followers.devices.write();
+            self.remove(&mut devices, device);
+        }
+    }
+
+    /// Takes a following out. What its kinds were goes on being looked up until nobody follows anything: that is cheap.
+    fn remove(&self, devices: &mut HashMap<DeviceId, Vec<Following>>, device: DeviceId) {
+        let Some(all) = devices.get_mut(&device) else { return };
+        all.retain(|following| !Arc::ptr_eq(&following.tail, &self.tail));
+        if all.is_empty() {
+            devices.remove(&device);
+        }
+        if devices.is_empty() {
+            self.bus.feed.end_followed();
+        }
+    }
+
+    /// The next event, or that so many are missing and the state has to be read anew.
+    pub async fn recv(&mut self) -> FeedItem {
+        loop {
+            // An event that comes between the look and the wait leaves a permit, which ends the wait at once.
+            if let Some(item) = self.tail.queue.lock().next() {
+                return item;
+            }
+            self.tail.arrived.notified().await;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut devices = self.bus.feed.followers.devices.write();
+        for device in &self.devices {
+            self.remove(&mut devices, *device);
+        }
+    }
+}
