@@ -86,7 +86,7 @@ impl Wanted {
             // Intervals come in the order of time, whatever the order of points is.
             descending: descending && aggregation.is_none(),
             aggregation,
-            typing: params.typing(),
+            typing: params.typing()?,
         })
     }
 

@@ -41,6 +41,10 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 impl Body {
     /// The body as JSON of this shape.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        // A list would be taken for the members of an object in their order.
+        if self.0.trim_ascii_start().starts_with(b"[") {
+            return Err(ApiError::bad_request("Invalid JSON: the body is a JSON object, not a list"));
+        }
         serde_json::from_slice(&self.0)
             .map_err(|error| ApiError::bad_request(format!("Invalid JSON: {error}")))
     }
@@ -109,8 +113,8 @@ impl Params {
     }
 
     /// How values are to be written.
-    pub(crate) fn typing(&self) -> Typing {
-        if self.is_set("useStrictDataTypes") { Typing::Strict } else { Typing::Text }
+    pub(crate) fn typing(&self) -> Result<Typing, ApiError> {
+        Ok(if self.flag("useStrictDataTypes", false)? { Typing::Strict } else { Typing::Text })
     }
 
     /// Keys, as `keys=a,b` or as `key=` repeated, which keeps commas; `None` where none is named.

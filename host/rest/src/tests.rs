@@ -5,6 +5,7 @@ mod candidates;
 mod contract;
 mod customers;
 mod entities;
+mod explorer;
 mod limits;
 mod provisioning;
 mod resources;
@@ -12,6 +13,7 @@ mod rpc;
 mod series;
 mod socket;
 mod versions;
+mod walk;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
