@@ -23,7 +23,7 @@ pub(crate) use server::Server;
 pub(crate) use site::Site;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{
-    documented, node, operator, python, sdk, shell, sparkplug_node, sparkplug_python, wireglot,
+    documented, node, operator, python, schemathesis, sdk, shell, sparkplug_node, sparkplug_python, wireglot,
 };
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};
 pub(crate) use webhook::{Question, Reply, Webhook};

@@ -27,6 +27,7 @@ mod iot_gateway;
 mod letters;
 mod limits;
 mod observe;
+mod openapi;
 mod ota;
 mod profile_limits;
 mod protobuf;
