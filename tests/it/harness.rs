@@ -23,8 +23,8 @@ pub(crate) use server::Server;
 pub(crate) use site::Site;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{
-    bash, documented, node, operator, python, sdk, shell, sparkplug_node, sparkplug_python, websocket,
-    wireglot,
+    bash, documented, node, operator, python, schemathesis, sdk, shell, sparkplug_node, sparkplug_python,
+    websocket, wireglot,
 };
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};
 pub(crate) use webhook::{Question, Reply, Webhook};

@@ -28,6 +28,7 @@ mod letters;
 mod limits;
 mod live;
 mod observe;
+mod openapi;
 mod ota;
 mod profile_limits;
 mod protobuf;

@@ -17,6 +17,8 @@ const GATEWAY: [&str; 3] =
     ["thingsboard-gateway==3.8.5", "tb-mqtt-client==1.13.13", "tb-paho-mqtt-client==2.1.2"];
 const WEBSOCKET_CLIENT: &str = "websocket-client==1.9.2";
 const MQTT_JS: &str = "mqtt@5.10.1";
+/// Makes up requests from the OpenAPI document.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const PYSPARKPLUG: &str = "pysparkplug==0.6.1";
 const SPARKPLUG_CLIENT: &str = "sparkplug-client@3.2.4";
 
@@ -52,6 +54,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     python_client("gateway", &GATEWAY, "thingsboard_gateway.tb_gateway")?;
     python_client("sparkplug", &[PYSPARKPLUG], "pysparkplug")?;
     python_client("websocket", &[WEBSOCKET_CLIENT], "websocket")?;
+    python_client("schemathesis", &[SCHEMATHESIS], "schemathesis")?;
     node_client("node", MQTT_JS, "mqtt")?;
     node_client("sparkplug-node", SPARKPLUG_CLIENT, "sparkplug-client")
 }

@@ -96,7 +96,7 @@ fn document() -> Json {
         schemas.extend(description.schemas);
     }
     let responses = ERRORS.map(|(_, name, meaning)| (name, error(meaning)));
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Wireglot",
@@ -125,7 +125,24 @@ fn document() -> Json {
                 },
             },
         },
-    })
+    });
+    widen(&mut document);
+    document
+}
+
+/// Numbers without a sign have all their 64 bits here, for which OpenAPI has no format.
+fn widen(value: &mut Json) {
+    match value {
+        Json::Object(members) => {
+            let is_unsigned = members.get("minimum").and_then(Json::as_u64).is_some();
+            if is_unsigned && members.get("format").is_some_and(|format| format == "int64") {
+                members.remove("format");
+            }
+            members.values_mut().for_each(widen);
+        }
+        Json::Array(items) => items.iter_mut().for_each(widen),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
 }
 
 /// One operation, with who may call it and what can go wrong with it.

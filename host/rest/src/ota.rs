@@ -61,6 +61,8 @@ struct PackageBody {
     #[schema(inline, value_type = Option<ChecksumName>)]
     checksum_algorithm: Option<String>,
     checksum: Option<String>,
+    /// Any JSON.
+    #[schema(value_type = Value, required = false)]
     additional_info: Option<Value>,
 }
 
@@ -396,6 +398,7 @@ pub(crate) async fn list_of_profile(
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
     let (profile, kind): (ProfileId, _) = (id(&profile)?, kind_of(&kind)?);
+    api.devices.profile(profile).ok_or_else(ApiError::not_found)?;
     page(&api, &params, |package| {
         let is_for = package.profile.is_none_or(|only| only == profile);
         is_for && package.kind == kind && package.content != OtaContent::Pending

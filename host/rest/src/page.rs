@@ -23,8 +23,10 @@ pub(crate) struct Page {
 impl Page {
     /// `pageSize` and `page` have to be there.
     pub(crate) fn from_params(params: &Params) -> Result<Self, ApiError> {
-        let size: usize = params.required("pageSize")?;
-        if size == 0 {
+        // As large as clients know numbers to be.
+        let size: i32 = params.required("pageSize")?;
+        let number: i32 = params.required("page")?;
+        if size < 1 {
             return Err(ApiError::bad_request("Incorrect page size. Page size must be greater than 0"));
         }
         let descending = match params.text("sortOrder").map(str::to_ascii_uppercase).as_deref() {
@@ -36,8 +38,10 @@ impl Page {
             }
         };
         Ok(Self {
-            size: size.min(PAGE_ITEMS_MAX),
-            number: params.required("page")?,
+            size: usize::try_from(size).unwrap_or(PAGE_ITEMS_MAX).min(PAGE_ITEMS_MAX),
+            number: usize::try_from(number).map_err(|_| {
+                ApiError::bad_request("Incorrect page number. Page number must not be negative")
+            })?,
             search: params.text("textSearch").map(str::to_lowercase),
             sort: params.text("sortProperty").map(str::to_owned),
             descending,

@@ -127,8 +127,8 @@ impl Params {
     }
 
     /// How values are to be written.
-    pub(crate) fn typing(&self) -> Typing {
-        if self.is_set("useStrictDataTypes") { Typing::Strict } else { Typing::Text }
+    pub(crate) fn typing(&self) -> Result<Typing, ApiError> {
+        Ok(if self.flag("useStrictDataTypes", false)? { Typing::Strict } else { Typing::Text })
     }
 
     /// Keys, as `keys=a,b` or as `key=` repeated, which keeps commas; `None` where none is named.

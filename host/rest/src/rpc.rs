@@ -139,7 +139,7 @@ struct RpcBody {
     #[schema(required, nullable = false)]
     method: Option<String>,
     /// Any JSON.
-    #[schema(value_type = Option<Value>)]
+    #[schema(value_type = Value, required = false)]
     params: Option<Box<RawValue>>,
     /// Milliseconds to wait for the device, at least 5000; 10000 where nothing is said.
     timeout: Option<i64>,
@@ -150,7 +150,7 @@ struct RpcBody {
     /// How often a persistent call is sent again.
     retries: Option<u32>,
     /// Any JSON, kept with a persistent call.
-    #[schema(value_type = Option<Value>)]
+    #[schema(value_type = Value, required = false)]
     additional_info: Option<Box<RawValue>>,
     /// The id of a persistent call, where the caller makes it.
     #[schema(format = "uuid")]

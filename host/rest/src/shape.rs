@@ -48,6 +48,7 @@ pub(crate) struct DeviceBody {
     label: Option<String>,
     device_profile_id: Option<EntityRef>,
     /// Any JSON; `{"gateway": true}` makes the device a gateway.
+    #[schema(value_type = Json, required = false)]
     additional_info: Option<Json>,
     firmware_id: Option<EntityRef>,
     software_id: Option<EntityRef>,

@@ -74,7 +74,7 @@ pub(crate) async fn values(
     let (devices, wanted) = (state.devices.clone(), keys.clone());
     let mut found = state.short_reads.read(move || devices.latest(device, wanted.as_deref())).await?;
     found.sort_by(|one, other| one.key.cmp(&other.key));
-    Ok(write_latest(&found, keys.as_deref(), params.typing(), now()).into_response())
+    Ok(write_latest(&found, keys.as_deref(), params.typing()?, now()).into_response())
 }
 
 fn write_latest(found: &[Latest], wanted: Option<&[String]>, typing: Typing, now: Timestamp) -> JsonText {

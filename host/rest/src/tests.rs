@@ -6,6 +6,7 @@ mod contract;
 mod customers;
 mod entities;
 mod events;
+mod explorer;
 mod limits;
 mod live;
 mod operating;
@@ -15,6 +16,7 @@ mod rpc;
 mod series;
 mod socket;
 mod versions;
+mod walk;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -65,6 +65,11 @@ impl Rest {
         self.token = Some(text(&answer["token"]));
     }
 
+    /// Where it is: scheme, address and port.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// What the login gave.
     pub(crate) fn token(&self) -> &str {
         self.token.as_deref().expect("logged in")

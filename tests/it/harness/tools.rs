@@ -11,6 +11,10 @@ const LIMIT_S: &str = "30";
 /// And a page of them.
 const PAGE_LIMIT_S: &str = "180";
 
+/// What every answer is looked at for. Bad requests must be refused, and none may be the server's fault.
+const SCHEMATHESIS_CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                                   response_schema_conformance,negative_data_rejection";
+
 /// Runs one line in a real shell, with the variables that the documents use.
 #[track_caller]
 pub(crate) fn shell(server: &Server, token: &str, line: &str) -> String {
@@ -80,6 +84,31 @@ pub(crate) fn bash(server: &Server, lines: &str) -> String {
     command.args([PAGE_LIMIT_S, "bash", "-c", lines]).current_dir(server.scratch());
     command.env("URL", url).env("PASSWORD", password).env("MQTT_HOST", server.mqtt().ip().to_string());
     run(command, server, "")
+}
+
+/// Lets schemathesis make up requests from `openapi.json` for so many seconds, where these parameters have these values.
+#[track_caller]
+pub(crate) fn schemathesis(
+    server: &Server,
+    token: &str,
+    arguments: &[String],
+    parameters: &[(&str, &str)],
+    seconds: u32,
+) {
+    let settings = server.scratch().join("schemathesis.toml");
+    let lines: String =
+        parameters.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).collect();
+    std::fs::write(&settings, format!("[parameters]\n{lines}")).expect("the settings are written");
+    let mut command = Command::new("timeout");
+    // What is past its time ends by itself; this is for a tool that does not.
+    command.arg((seconds + 60).to_string()).arg(folders::tool("schemathesis/bin/st"));
+    command.arg("--config-file").arg(settings).arg("run").arg(folders::root().join("host/rest/openapi.json"));
+    command.arg("--url").arg(server.rest().base()).args(["--seed", "1", "--max-time", &seconds.to_string()]);
+    command.args(["--phases", "coverage,fuzzing", "--request-timeout", "20", "--continue-on-failure"]);
+    command.args(["--checks", SCHEMATHESIS_CHECKS, "--warnings", "off", "--no-color"]);
+    command.args(["--header", &format!("X-Authorization: Bearer {token}")]).args(arguments);
+    command.current_dir(server.scratch());
+    run(command, server, token);
 }
 
 /// Runs a `wireglot` command against the server, logged in as its administrator.

@@ -115,10 +115,10 @@ pub(crate) struct CodecPath {
 pub(crate) struct Paging {
     /// Items on a page. More than 1000 are not given at once.
     #[param(minimum = 1, example = 10)]
-    page_size: u64,
+    page_size: i32,
     /// Which page, from 0.
     #[param(minimum = 0, example = 0)]
-    page: u64,
+    page: i32,
     /// Only items that have this text in one of their names, whatever its case.
     text_search: Option<String>,
     /// Upwards or downwards.

@@ -215,7 +215,8 @@ pub(crate) struct CustomerBody {
     address2: Option<String>,
     zip: Option<String>,
     /// Any JSON.
-    additional_info: Option<Json>,
+    #[schema(required = false)]
+    additional_info: Json,
 }
 
 /// The name of a customer.

@@ -120,11 +120,13 @@ pub(crate) enum ProvisionType {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct ProfileData {
-    configuration: Option<Json>,
+    #[schema(required = false)]
+    configuration: Json,
     transport_configuration: Option<TransportConfiguration>,
     provision_configuration: Option<ProvisionConfiguration>,
     /// Kept as they come.
-    alarms: Option<Json>,
+    #[schema(required = false)]
+    alarms: Json,
 }
 
 /// Topics and payloads; all but the type is of profiles of the type `MQTT`.
@@ -157,7 +159,8 @@ pub(crate) struct PayloadConfiguration {
     #[schema(read_only)]
     codec_hash: Option<String>,
     /// What the codec is told.
-    settings: Option<Json>,
+    #[schema(required = false)]
+    settings: Json,
     /// What follows for a device that sends what cannot be decoded.
     #[schema(inline)]
     on_failure: Option<OnFailureName>,
