@@ -10,6 +10,8 @@ use super::server::Server;
 const LIMIT_S: &str = "30";
 /// And a page of them.
 const PAGE_LIMIT_S: &str = "180";
+/// The same for a script that walks through all that a client can do, on a busy machine.
+const WALK_LIMIT_S: &str = "300";
 
 /// Runs one line in a real shell, with the variables that the documents use.
 #[track_caller]
@@ -79,6 +81,17 @@ pub(crate) fn bash(server: &Server, lines: &str) -> String {
     let mut command = Command::new("timeout");
     command.args([PAGE_LIMIT_S, "bash", "-c", lines]).current_dir(server.scratch());
     command.env("URL", url).env("PASSWORD", password).env("MQTT_HOST", server.mqtt().ip().to_string());
+    run(command, server, "")
+}
+
+/// Runs a script of `tests/it/clients` in Python, with this library of the management side at hand, and a device
+/// written with paho.
+#[track_caller]
+pub(crate) fn rest_library(server: &Server, library: &str, script: &str) -> String {
+    let mut command = Command::new("timeout");
+    command.arg(WALK_LIMIT_S).arg(folders::tool(&format!("{library}/bin/python"))).arg(client(script));
+    command.envs(server.login_variables()).env("DEVICE_PYTHON", folders::tool("venv/bin/python"));
+    command.env("NO_PROXY", "127.0.0.1");
     run(command, server, "")
 }
 
