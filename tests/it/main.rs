@@ -36,6 +36,8 @@ mod provision;
 mod rate_limits;
 mod reload;
 mod rest_api;
+mod rest_clients;
+mod rest_command_lines;
 mod rpc;
 mod scripts;
 mod sdk;

@@ -1,4 +1,4 @@
-//! What the tests need besides Rust: a broker's client, Python and Node with their MQTT libraries, C compilers.
+//! What the tests need besides Rust: a broker's client, Python and Node with the clients of other people, C compilers.
 //!
 //! On Debian as root everything is installed; elsewhere what is missing is named, in one message.
 
@@ -21,6 +21,50 @@ const MQTT_JS: &str = "mqtt@5.10.1";
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const PYSPARKPLUG: &str = "pysparkplug==0.6.1";
 const SPARKPLUG_CLIENT: &str = "sparkplug-client@3.2.4";
+
+/// The clients of the management side with what each asks for, in a folder of its own.
+const TB_REST_CLIENT: [&str; 6] = [
+    "tb-rest-client==4.4",
+    "PyJWT==2.15.1",
+    "python-dateutil==4.0.0",
+    "requests==2.34.2",
+    "six==1.17.0",
+    "urllib3==2.8.0",
+];
+const TB_CE_CLIENT: [&str; 5] = [
+    "tb-ce-client==4.4.0",
+    "pydantic==2.14.3",
+    "python-dateutil==2.9.0.post0",
+    "typing_extensions==4.16.0",
+    "urllib3==2.8.0",
+];
+/// It draws with what plotext 6 has not any more.
+const TBCTL: [&str; 9] = [
+    "tbctl==0.4.0",
+    "keyring==25.7.0",
+    "plotext==5.3.2",
+    "pydantic==2.14.3",
+    "python-dateutil==4.0.0",
+    "rich==15.0.0",
+    "tomli_w==1.2.0",
+    "typer==0.29.2",
+    "urllib3==2.8.0",
+];
+const THINGSBOARD_CLI: [&str; 13] = [
+    "thingsboard-cli==4.4.0.1",
+    "click==8.5.1",
+    "filelock==3.32.7",
+    "httpx==0.28.1",
+    "packaging==26.3",
+    "pydantic-settings==2.16.3",
+    "pydantic==2.14.3",
+    "questionary==2.1.1",
+    "rich==14.3.4",
+    "tb-pe-client==4.4.0",
+    "textual==1.0.0",
+    "typer==0.29.2",
+    "tzdata==2026.6",
+];
 
 /// A thing that must be there, how to tell, and the Debian packages that bring it.
 struct Need {
@@ -55,6 +99,10 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     python_client("sparkplug", &[PYSPARKPLUG], "pysparkplug")?;
     python_client("websocket", &[WEBSOCKET_CLIENT], "websocket")?;
     python_client("schemathesis", &[SCHEMATHESIS], "schemathesis")?;
+    python_client("tb-rest-client", &TB_REST_CLIENT, "tb_rest_client.configuration")?;
+    python_client("tb-ce-client", &TB_CE_CLIENT, "tb_ce_client.configuration")?;
+    python_client("tbctl", &TBCTL, "tbctl.cli")?;
+    python_client("thingsboard-cli", &THINGSBOARD_CLI, "thingsboard_cli")?;
     node_client("node", MQTT_JS, "mqtt")?;
     node_client("sparkplug-node", SPARKPLUG_CLIENT, "sparkplug-client")
 }
@@ -105,7 +153,8 @@ fn python_client(folder: &str, packages: &[&str], module: &str) -> anyhow::Resul
     }
     say(format_args!("Installing {shown} into {} …", venv.display()))?;
     run(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    // Compiling thousands of modules of which a test imports some takes longer than fetching them.
+    let install = ["-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"];
     run(program(&python).args(install).args(packages))?;
     remember(&venv, &shown)
 }

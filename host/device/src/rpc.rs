@@ -295,7 +295,7 @@ impl Devices {
     /// The persistent RPCs of a device, oldest first. Reads the disk.
     pub fn rpcs(&self, device: DeviceId, status: Option<RpcStatus>) -> Result<Vec<RpcRecord>, DeviceError> {
         self.device(device).ok_or(DeviceError::NotFound)?;
-        let ids = self.0.rpcs.book.lock().kept.of_device(device, status);
+        let ids = self.0.rpcs.book.lock().of_device(device, status);
         let mut found = Vec::new();
         for id in ids {
             match self.rpc(id) {

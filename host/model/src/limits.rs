@@ -398,7 +398,7 @@ pub const LIVE_QUEUE_BYTES_MAX: usize = 256 * 1024;
 pub const LIVE_SEND_TIMEOUT_S: u64 = 20;
 /// How often a WebSocket is pinged, in seconds; one that is silent for three times as long is disconnected.
 pub const LIVE_PING_S: u64 = 20;
-/// Tries to log in that one address has in a minute.
+/// Tries to log in that one address may fail in, in a minute.
 pub const LOGINS_PER_MINUTE_MAX: u32 = 10;
 /// Addresses whose tries to log in are counted at a time.
 pub const LOGIN_ADDRESSES_MAX: usize = 8_192;

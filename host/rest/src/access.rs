@@ -267,7 +267,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// Counts tries to log in, for each address by itself. An IPv6 network of 64 bits counts as one address.
+/// Counts tries to log in that fail, for each address by itself. An IPv6 network of 64 bits counts as one address.
+///
+/// A try counts when it begins, so that many at once are no way around it, and is given back when it succeeds:
+/// command lines log in anew with every command.
 #[derive(Default)]
 pub(crate) struct LoginLimit(Mutex<HashMap<IpAddr, Tries>>);
 
@@ -281,7 +284,7 @@ const WINDOW_MS: i64 = 60_000;
 impl LoginLimit {
     /// Whether `peer` may try now.
     pub(crate) fn admit(&self, peer: Option<Peer>, now: Timestamp) -> Result<(), ApiError> {
-        let address = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| network(peer.ip()));
+        let address = counted(peer);
         let mut tries = self.0.lock();
         if tries.len() >= LOGIN_ADDRESSES_MAX && !tries.contains_key(&address) {
             tries.retain(|_, tries| now.0 - tries.since.0 < WINDOW_MS);
@@ -301,6 +304,17 @@ impl LoginLimit {
         entry.count += 1;
         Ok(())
     }
+
+    /// The try that `peer` was admitted to has succeeded.
+    pub(crate) fn give_back(&self, peer: Option<Peer>) {
+        if let Some(tries) = self.0.lock().get_mut(&counted(peer)) {
+            tries.count = tries.count.saturating_sub(1);
+        }
+    }
+}
+
+fn counted(peer: Option<Peer>) -> IpAddr {
+    peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| network(peer.ip()))
 }
 
 #[cfg(test)]
@@ -326,6 +340,20 @@ mod tests {
         check(&limit, "::ffff:10.0.0.1", WINDOW_MS - 1, false);
         check(&limit, "10.0.0.2", 0, true);
         check(&limit, "10.0.0.1", WINDOW_MS, true);
+    }
+
+    #[test]
+    fn a_try_that_succeeds_does_not_count() {
+        let limit = LoginLimit::default();
+        for _ in 0..2 * LOGINS_PER_MINUTE_MAX {
+            check(&limit, "10.0.0.1", 0, true);
+            limit.give_back(peer("::ffff:10.0.0.1"));
+        }
+        limit.give_back(peer("10.0.0.1"));
+        for _ in 0..LOGINS_PER_MINUTE_MAX {
+            check(&limit, "10.0.0.1", 0, true);
+        }
+        check(&limit, "10.0.0.1", 0, false);
     }
 
     #[test]

@@ -47,12 +47,14 @@ pub(crate) async fn login(
     peer: Option<Extension<Peer>>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    api.logins.admit(peer.map(|Extension(peer)| peer), now())?;
+    let peer = peer.map(|Extension(peer)| peer);
+    api.logins.admit(peer, now())?;
     let Login { username, password } = body.json()?;
     // Waits for its turn: hashing takes memory and a core.
     let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
     let devices = api.devices.clone();
     let user = blocking(move || devices.login(&username, &password)).await?;
+    api.logins.give_back(peer);
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
 }
 

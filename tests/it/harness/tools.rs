@@ -10,6 +10,8 @@ use super::server::Server;
 const LIMIT_S: &str = "30";
 /// And a page of them.
 const PAGE_LIMIT_S: &str = "180";
+/// The same for a script that walks through all that a client can do, on a busy machine.
+const WALK_LIMIT_S: &str = "300";
 
 /// What every answer is looked at for. Bad requests must be refused, and none may be the server's fault.
 const SCHEMATHESIS_CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -109,6 +111,17 @@ pub(crate) fn schemathesis(
     command.args(["--header", &format!("X-Authorization: Bearer {token}")]).args(arguments);
     command.current_dir(server.scratch());
     run(command, server, token);
+}
+
+/// Runs a script of `tests/it/clients` in Python, with this library of the management side at hand, and a device
+/// written with paho.
+#[track_caller]
+pub(crate) fn rest_library(server: &Server, library: &str, script: &str) -> String {
+    let mut command = Command::new("timeout");
+    command.arg(WALK_LIMIT_S).arg(folders::tool(&format!("{library}/bin/python"))).arg(client(script));
+    command.envs(server.login_variables()).env("DEVICE_PYTHON", folders::tool("venv/bin/python"));
+    command.env("NO_PROXY", "127.0.0.1");
+    run(command, server, "")
 }
 
 /// Runs a `wireglot` command against the server, logged in as its administrator.

@@ -191,11 +191,21 @@ impl Book {
 
     /// A persistent RPC as it is now, where that is not what the store has.
     pub(crate) fn newest(&self, id: RpcId) -> Option<RpcRecord> {
+        self.ahead(id).cloned()
+    }
+
+    fn ahead(&self, id: RpcId) -> Option<&RpcRecord> {
         if let Some(record) = self.unwritten.get(&id) {
-            return record.clone();
+            return record.as_ref();
         }
         let place = self.queues.get(&self.kept.device(id)?)?;
-        place.queue.id_of(id).and_then(|id| place.queue.record(id)).cloned()
+        place.queue.id_of(id).and_then(|id| place.queue.record(id))
+    }
+
+    /// The persistent RPCs of a device, oldest first, or those that have this status now.
+    pub(crate) fn of_device(&self, device: DeviceId, status: Option<RpcStatus>) -> Vec<RpcId> {
+        let now = |id, written| self.ahead(id).map_or(written, |record| record.status);
+        self.kept.of_device(device, |id, written| status.is_none_or(|wanted| now(id, written) == wanted))
     }
 
     /// Forgets a persistent RPC. Whether there was one.
@@ -213,7 +223,7 @@ impl Book {
 
     /// Forgets a device with all its RPCs.
     pub(crate) fn forget(&mut self, device: DeviceId, batch: &mut Batch) -> Vec<(Waiter, RpcOutcome)> {
-        for id in self.kept.of_device(device, None) {
+        for id in self.kept.of_device(device, |_, _| true) {
             if let Some((_, expires)) = self.kept.remove(id) {
                 self.stranded.remove(&(expires, id));
             }

@@ -58,12 +58,13 @@ impl Kept {
         self.facts.get(&id).map(|facts| facts.device)
     }
 
-    /// Those of a device, oldest first.
-    pub(crate) fn of_device(&self, device: DeviceId, status: Option<RpcStatus>) -> Vec<RpcId> {
-        let is_wanted = |id: &&RpcId| {
-            let found = self.facts.get(id).map(|facts| facts.status);
-            status.is_none() || found == status
-        };
+    /// Those of a device that are wanted, oldest first.
+    pub(crate) fn of_device(
+        &self,
+        device: DeviceId,
+        is_wanted: impl Fn(RpcId, RpcStatus) -> bool,
+    ) -> Vec<RpcId> {
+        let is_wanted = |id: &&RpcId| self.facts.get(id).is_some_and(|facts| is_wanted(**id, facts.status));
         self.by_device
             .get(&device)
             .into_iter()
@@ -144,11 +145,11 @@ mod tests {
         }
         assert!(number as usize <= RPC_KEPT_BYTES_MAX / RPC_PARAMS_BYTES_MAX);
         assert_eq!(kept.surplus(RPC_PARAMS_BYTES_MAX), None);
-        assert_eq!(kept.of_device(DeviceId(uuid::Uuid::from_u128(2)), None), []);
+        assert_eq!(kept.of_device(DeviceId(uuid::Uuid::from_u128(2)), |_, _| true), []);
         kept.note(&record(7, RpcStatus::Expired, RPC_PARAMS_BYTES_MAX));
         assert_eq!(kept.surplus(RPC_PARAMS_BYTES_MAX), Some(vec![id(7)]), "a record is counted once");
         let device = DeviceId(uuid::Uuid::from_u128(1));
-        assert_eq!(kept.of_device(device, Some(RpcStatus::Expired)), [id(7)]);
-        assert_eq!(kept.of_device(device, None).len(), number as usize);
+        assert_eq!(kept.of_device(device, |_, status| status == RpcStatus::Expired), [id(7)]);
+        assert_eq!(kept.of_device(device, |_, _| true).len(), number as usize);
     }
 }

@@ -82,7 +82,14 @@ async fn wrong_logins_are_refused_and_slowed_down() {
     for _ in 4..LOGINS_PER_MINUTE_MAX {
         login("nobody", "").await;
     }
-    assert_eq!(login(ADMINISTRATOR_EMAIL, PASSWORD).await.0.as_u16(), 200);
+    for _ in 0..3 {
+        assert_eq!(
+            login(ADMINISTRATOR_EMAIL, PASSWORD).await.0.as_u16(),
+            200,
+            "what succeeds does not count"
+        );
+    }
+    assert_eq!(login("nobody", "").await.0.as_u16(), 401, "the last try");
     let (status, answer) = login(ADMINISTRATOR_EMAIL, PASSWORD).await;
     assert_error("too many", status, &answer, 429, 33);
 }
