@@ -85,6 +85,8 @@ fn write_mqtt(page: &mut MetricsText, mqtt: &MqttCounters, bus: &Bus) {
         .collect();
     page.family(MetricKind::Counter, "wireglot_publishes_total", "Publishes by what became of them.", &rows);
     page.single(MetricKind::Gauge, "wireglot_devices_connected", "Devices with a session.", bus.connected());
+    let help = "Requests of devices over HTTP that wait for an update or an RPC.";
+    page.single(MetricKind::Gauge, "wireglot_http_device_polls", help, bus.polls());
 }
 
 /// What devices ask for, and are told.
@@ -97,6 +99,7 @@ fn write_calls(page: &mut MetricsText, mqtt: &MqttCounters) {
         "Requests to provision that were refused.",
         mqtt.provisions_refused,
     );
+    counter("wireglot_http_device_requests_total", "Requests of devices over HTTP.", mqtt.device_requests);
     counter("wireglot_mqtt_publish_bytes_total", "Payload bytes received.", mqtt.publish_bytes);
     counter("wireglot_mqtt_downlinks_total", "Publishes sent to devices.", mqtt.downlinks_sent);
     counter(

@@ -9,7 +9,7 @@ const TOPIC: &str = "v1/devices/me/claim";
 const PASSWORD: &str = "correct horse battery 2";
 
 /// A customer of this title, and what its user sees. The user set the password by the link.
-fn customer(server: &Server, title: &str) -> (String, Rest) {
+pub(crate) fn customer(server: &Server, title: &str) -> (String, Rest) {
     let rest = server.rest();
     let customer = rest.post("/api/customer", &json!({ "title": title })).expect("the customer is made");
     let email = format!("user@{title}");
@@ -24,7 +24,7 @@ fn customer(server: &Server, title: &str) -> (String, Rest) {
 }
 
 /// What claiming gave: the word of the answer.
-fn claim(rest: &Rest, device: &str, body: &Value) -> String {
+pub(crate) fn claim(rest: &Rest, device: &str, body: &Value) -> String {
     let word = |word: &Value| word.as_str().expect("a word").to_owned();
     match rest.post(&format!("/api/customer/device/{device}/claim"), body) {
         Ok(answer) => word(&answer["response"]),

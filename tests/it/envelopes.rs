@@ -14,7 +14,7 @@ const SENT_MS: i64 = 1_714_979_289_123;
 const APPLICATION: &str = "application/17c82e96-be03-4f38-aef3-f83d48582d97/device";
 
 /// An `up` event as ChirpStack 4 publishes it.
-fn chirpstack(name: &str, eui: &str, port: u8, frame: &[u8]) -> String {
+pub(crate) fn chirpstack(name: &str, eui: &str, port: u8, frame: &[u8]) -> String {
     json!({
         "deduplicationId": "3ac7e3c4-4401-4b8d-9386-a5c902f9202d",
         "time": "2024-05-06T07:08:09.123456789+00:00",
@@ -72,7 +72,7 @@ fn tts(id: &str, eui: &str, port: u8, frame: &[u8]) -> String {
 }
 
 /// Recorded frames of a codec that need no settings, with the values they must give at the time of receipt.
-fn frames(codec: &str) -> Vec<(Vec<u8>, Value)> {
+pub(crate) fn frames(codec: &str) -> Vec<(Vec<u8>, Value)> {
     let files = vectors(codec);
     let all = files.iter().flat_map(|file| file["vectors"].as_array().expect("a list of vectors"));
     let plain = all.filter(|vector| vector["settings"].is_null() && vector["refused"].is_null());
@@ -86,7 +86,7 @@ fn frames(codec: &str) -> Vec<(Vec<u8>, Value)> {
 
 /// The device's values are these, all of them from the moment at which the network server heard the frame.
 #[track_caller]
-fn has_values(server: &Server, device: &str, expected: &Value) {
+pub(crate) fn has_values(server: &Server, device: &str, expected: &Value) {
     let expected = expected.as_object().expect("values");
     let latest = server.rest().latest(device);
     assert!(latest.keys().eq(expected.keys()), "{device}: {latest:?}, not {expected:?}");

@@ -9,6 +9,7 @@ mod metrics;
 mod rest;
 mod server;
 mod site;
+mod spoken;
 mod swarm;
 mod tools;
 mod trace;
@@ -23,6 +24,7 @@ pub(crate) use line::{Identity, Line, TlsClient};
 pub(crate) use rest::{Refusal, Rest};
 pub(crate) use server::Server;
 pub(crate) use site::Site;
+pub(crate) use spoken::HttpDevice;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{
     bash, documented, node, operator, python, rest_library, schemathesis, sdk, shell, sparkplug_node,

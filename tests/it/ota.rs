@@ -11,7 +11,7 @@ const ALGORITHMS: [&str; 7] = ["MD5", "SHA256", "SHA384", "SHA512", "CRC32", "MU
 const CHUNK: usize = 65_536;
 
 /// Letters that say where they stand, so that no two chunks are alike.
-fn image(bytes: usize, salt: usize) -> String {
+pub(crate) fn image(bytes: usize, salt: usize) -> String {
     let letters = (0..).flat_map(|line: usize| format!("line {line} of {salt}|").into_bytes());
     String::from_utf8(letters.take(bytes).collect()).expect("letters are text")
 }
@@ -37,7 +37,7 @@ fn path(package: &Value) -> String {
 }
 
 /// A package with this file.
-fn publish(server: &Server, kind: &str, version: &str, image: &str) -> Value {
+pub(crate) fn publish(server: &Server, kind: &str, version: &str, image: &str) -> Value {
     let package = create(server, kind, version, &json!({}));
     let upload = format!("{}?checksumAlgorithm=SHA256", path(&package));
     server.rest().post_file(&upload, image.as_bytes()).expect("the file is taken");
@@ -45,7 +45,7 @@ fn publish(server: &Server, kind: &str, version: &str, image: &str) -> Value {
 }
 
 /// Saves the device again with another package, as a client does that has read it.
-fn assign(server: &Server, device: &str, member: &str, package: &Value) {
+pub(crate) fn assign(server: &Server, device: &str, member: &str, package: &Value) {
     let mut shape =
         server.rest().get(&format!("/api/tenant/device?deviceName={device}")).expect("the device");
     shape[member] = package.clone();

@@ -1,22 +1,26 @@
 //! Who is connected where, and who listens: the only ways from one thread into another one's sessions.
 //!
 //! `mailbox` is the bounded way into a worker, `presence` knows which worker holds a device's session,
-//! `feed` carries live events to REST, `follow` those of single devices. Nothing here waits: a full mailbox is an answer, a
-//! slow listener loses events.
+//! `feed` carries live events to REST, `follow` those of single devices, `desk` takes single requests of devices to a worker
+//! and their answers back. Nothing here waits: a full mailbox is an answer, a slow listener loses events.
 
+mod desk;
 mod feed;
 mod follow;
 mod mailbox;
 mod presence;
 
+pub use desk::{AnswerAwaited, AnswerTo, Brought, Desk};
 pub use feed::{Event, FeedItem, FeedReceiver, Filter, FrameFacts, Kinds, Subject};
 pub use follow::Follower;
 pub use mailbox::{Mailbox, MailboxReceiver, Undelivered, mailbox};
+pub use presence::TooManyPolls;
 
 use std::sync::Arc;
 
-use wireglot_model::{DeviceId, Downlink, SessionId};
+use wireglot_model::{DeviceId, DeviceRequest, Downlink, RequestRefusal, SessionId};
 
+use desk::Desks;
 use feed::Feed;
 use presence::Presence;
 
@@ -39,6 +43,7 @@ pub struct Bus(Arc<Shared>);
 pub(crate) struct Shared {
     presence: Presence,
     feed: Feed,
+    desks: Desks,
 }
 
 impl Bus {
@@ -57,7 +62,44 @@ impl Bus {
         self.0.presence.detach(device, session)
     }
 
-    /// Puts `downlink` into the mailbox of the worker that holds the device's session.
+    /// Lets a request of the device wait beside its session, whatever that is. It is told of attribute updates and of
+    /// closes, and of those RPCs that `send_to_poll` sends.
+    pub fn attach_poll(
+        &self,
+        device: DeviceId,
+        poll: SessionId,
+        mailbox: &Mailbox,
+    ) -> Result<(), TooManyPolls> {
+        self.0.presence.attach_poll(device, poll, mailbox)
+    }
+
+    /// Forgets a request that waits.
+    pub fn detach_poll(&self, device: DeviceId, poll: SessionId) {
+        self.0.presence.detach_poll(device, poll);
+    }
+
+    /// Puts `downlink` into the mailbox of the worker where this request of the device waits.
+    pub fn send_to_poll(&self, device: DeviceId, poll: SessionId, downlink: Downlink) -> Delivery {
+        self.0.presence.send_to_poll(device, poll, downlink)
+    }
+
+    /// Requests of devices that wait.
+    pub fn polls(&self) -> usize {
+        self.0.presence.polls()
+    }
+
+    /// The desk of one worker: from now on requests come there.
+    pub fn open_desk(&self) -> Desk {
+        self.0.desks.open()
+    }
+
+    /// Takes a request of a device to the worker that serves it.
+    pub fn bring(&self, request: DeviceRequest) -> Result<AnswerAwaited, RequestRefusal> {
+        self.0.desks.bring(request)
+    }
+
+    /// Puts `downlink` into the mailbox of the worker that holds the device's session; of attribute updates, the device's
+    /// waiting requests are told too.
     ///
     /// A `Close` always arrives, and the session counts as gone from here on.
     pub fn send(&self, device: DeviceId, downlink: Downlink) -> Delivery {
@@ -127,6 +169,7 @@ const _: fn() = || {
     fn crosses_threads<T: Send + Sync>() {}
     crosses_threads::<Bus>();
     crosses_threads::<Mailbox>();
+    crosses_threads::<Brought>();
 };
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! Which worker holds the session of a device: at most one session per device (device API §4.1).
+//! Which worker holds the session of a device: at most one session per device (device API §4.1), and beside it a few
+//! requests that wait for one thing to be told.
 
 use std::collections::HashMap;
 
 use parking_lot::RwLock;
 use wireglot_model::downlink::CloseReason;
+use wireglot_model::limits::{POLLS_MAX, POLLS_PER_DEVICE_MAX};
 use wireglot_model::{DeviceId, Downlink, SessionId};
 
 use crate::Delivery;
@@ -13,7 +15,19 @@ use crate::mailbox::{Mailbox, Undelivered};
 #[derive(Default)]
 pub(crate) struct Presence {
     sessions: RwLock<HashMap<DeviceId, Place>>,
+    polls: RwLock<Polls>,
 }
+
+/// The requests that wait.
+#[derive(Default)]
+struct Polls {
+    of: HashMap<DeviceId, Vec<Place>>,
+    count: usize,
+}
+
+/// As many requests wait as may, of the device or of all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooManyPolls;
 
 struct Place {
     session: SessionId,
@@ -47,12 +61,86 @@ impl Presence {
 
     pub(crate) fn send(&self, device: DeviceId, downlink: Downlink) -> Delivery {
         if let Downlink::Close(reason) = downlink {
+            self.close_polls(device, reason);
             let Some(place) = self.sessions.write().remove(&device) else { return Delivery::NotConnected };
             return close(&place, reason);
         }
+        self.tell_polls(device, &downlink);
         let sessions = self.sessions.read();
         let Some(place) = sessions.get(&device) else { return Delivery::NotConnected };
         deliver(place, downlink)
+    }
+
+    pub(crate) fn attach_poll(
+        &self,
+        device: DeviceId,
+        poll: SessionId,
+        mailbox: &Mailbox,
+    ) -> Result<(), TooManyPolls> {
+        let mut polls = self.polls.write();
+        if polls.count >= POLLS_MAX {
+            return Err(TooManyPolls);
+        }
+        let waiting = polls.of.entry(device).or_default();
+        if waiting.len() >= POLLS_PER_DEVICE_MAX {
+            return Err(TooManyPolls);
+        }
+        waiting.push(Place { session: poll, mailbox: mailbox.clone() });
+        polls.count += 1;
+        Ok(())
+    }
+
+    pub(crate) fn detach_poll(&self, device: DeviceId, poll: SessionId) {
+        let mut polls = self.polls.write();
+        let Some(waiting) = polls.of.get_mut(&device) else { return };
+        let before = waiting.len();
+        waiting.retain(|place| place.session != poll);
+        let gone = before - waiting.len();
+        if waiting.is_empty() {
+            polls.of.remove(&device);
+        }
+        polls.count -= gone;
+    }
+
+    pub(crate) fn send_to_poll(&self, device: DeviceId, poll: SessionId, downlink: Downlink) -> Delivery {
+        let polls = self.polls.read();
+        let mut waiting = polls.of.get(&device).into_iter().flatten();
+        match waiting.find(|place| place.session == poll) {
+            Some(place) => deliver(place, downlink),
+            None => Delivery::NotConnected,
+        }
+    }
+
+    pub(crate) fn polls(&self) -> usize {
+        self.polls.read().count
+    }
+
+    /// What a request misses that is told while its worker has fallen behind is not told again: it asks for the state.
+    fn tell_polls(&self, device: DeviceId, downlink: &Downlink) {
+        match downlink {
+            Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) => {}
+            Downlink::AttributeResponse { .. }
+            | Downlink::RpcRequest { .. }
+            | Downlink::ClientRpcAnswer { .. }
+            | Downlink::Close(_) => return,
+        }
+        for place in self.polls.read().of.get(&device).into_iter().flatten() {
+            deliver(place, downlink.clone());
+        }
+    }
+
+    fn close_polls(&self, device: DeviceId, reason: CloseReason) {
+        match reason {
+            CloseReason::Administrative | CloseReason::ShuttingDown => {}
+            // Of the one session.
+            CloseReason::TakenOver | CloseReason::Inactive | CloseReason::RpcUnacknowledged => return,
+        }
+        let mut polls = self.polls.write();
+        let waiting = polls.of.remove(&device).unwrap_or_default();
+        polls.count -= waiting.len();
+        for place in &waiting {
+            close(place, reason);
+        }
     }
 
     pub(crate) fn connected(&self) -> usize {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 use wireglot_model::downlink::CloseReason;
 use wireglot_model::limits::{
-    FEED_BYTES_MAX, FEED_EVENTS_MAX, LIVE_QUEUE_BYTES_MAX, LIVE_QUEUE_EVENTS_MAX, MAILBOX_COMMANDS_MAX,
+    DESK_REQUESTS_MAX, FEED_BYTES_MAX, FEED_EVENTS_MAX, LIVE_QUEUE_BYTES_MAX, LIVE_QUEUE_EVENTS_MAX,
+    MAILBOX_COMMANDS_MAX, POLLS_MAX, POLLS_PER_DEVICE_MAX,
 };
 use wireglot_model::{
-    CodecName, DeviceId, Downlink, FailureStage, Sample, SessionId, Timestamp, Uplink, UplinkBody, Value,
+    CodecName, DeviceAnswer, DeviceCall, DeviceId, Downlink, FailureStage, Sample, SessionId, Timestamp,
+    Uplink, UplinkBody, Value, Wish,
 };
 
 use super::*;
@@ -254,4 +256,80 @@ async fn followers_are_told_that_something_else_has_changed() {
     assert_eq!(old.recv().await, FeedItem::Event(Arc::new(values(DEVICE, 2, 1))));
     bus.refresh(DEVICE);
     assert_eq!(old.recv().await, FeedItem::Missed(1));
+}
+
+#[test]
+fn requests_wait_beside_the_session() {
+    let bus = Bus::new();
+    let (mailbox, mut receiver) = mailbox();
+    bus.attach(DEVICE, SessionId(1), &mailbox);
+    bus.attach_poll(DEVICE, SessionId(2), &mailbox).unwrap();
+    assert_eq!((bus.connected(), bus.polls()), (1, 1));
+    bus.send(DEVICE, update());
+    let rpc = || Downlink::RpcRequest { id: 1, method: "m".into(), params: "1".into() };
+    bus.send(DEVICE, rpc());
+    assert_eq!(bus.send_to_poll(DEVICE, SessionId(2), rpc()), Delivery::Sent);
+    let told =
+        [(SessionId(2), update()), (SessionId(1), update()), (SessionId(1), rpc()), (SessionId(2), rpc())];
+    check_received(&mut receiver, &told);
+    bus.send(DEVICE, Downlink::Close(CloseReason::RpcUnacknowledged));
+    assert_eq!((bus.connected(), bus.polls()), (0, 1), "that is of the session alone");
+    bus.send(DEVICE, Downlink::Close(CloseReason::Administrative));
+    assert_eq!((bus.polls(), bus.send_to_poll(DEVICE, SessionId(2), rpc())), (0, Delivery::NotConnected));
+    let closed = |session, reason| (SessionId(session), Downlink::Close(reason));
+    let told = [closed(1, CloseReason::RpcUnacknowledged), closed(2, CloseReason::Administrative)];
+    check_received(&mut receiver, &told);
+    bus.detach_poll(DEVICE, SessionId(2));
+}
+
+#[test]
+fn requests_that_wait_are_bounded_for_a_device_and_for_all() {
+    let bus = Bus::new();
+    let (mailbox, _receiver) = mailbox();
+    let device = |number: usize| DeviceId(Uuid::from_u128(number as u128));
+    for number in 0..POLLS_MAX {
+        let (device, poll) = (device(number / POLLS_PER_DEVICE_MAX), SessionId(number as u64));
+        bus.attach_poll(device, poll, &mailbox).unwrap();
+        if number == POLLS_PER_DEVICE_MAX - 1 {
+            assert_eq!(bus.attach_poll(device, SessionId(u64::MAX), &mailbox), Err(TooManyPolls));
+        }
+    }
+    assert_eq!(bus.attach_poll(device(POLLS_MAX), SessionId(u64::MAX), &mailbox), Err(TooManyPolls));
+    bus.detach_poll(device(0), SessionId(0));
+    assert_eq!(bus.attach_poll(device(POLLS_MAX), SessionId(u64::MAX), &mailbox), Ok(()));
+}
+
+fn greeting(token: &str) -> DeviceRequest {
+    let wish = Wish::OfDevice { token: token.into(), is_json: false, call: DeviceCall::Greeting };
+    DeviceRequest { address: None, wish }
+}
+
+#[tokio::test]
+async fn a_request_comes_to_the_worker_of_its_token_and_is_answered() {
+    let bus = Bus::new();
+    assert_eq!(bus.bring(greeting("t")).err(), Some(RequestRefusal::Stopping), "there is no worker yet");
+    let (mut one, mut other) = (bus.open_desk(), bus.open_desk());
+    let answers = [bus.bring(greeting("t")).unwrap(), bus.bring(greeting("t")).unwrap()];
+    let desk = tokio::select! { biased; first = one.next() => { drop(first); &mut one } first = other.next() => { drop(first); &mut other } };
+    let second = desk.next().await.unwrap();
+    assert!(!second.reply.is_gone());
+    assert!(second.reply.give(DeviceAnswer::Taken));
+    let [lost, given] = answers;
+    assert_eq!(given.await, DeviceAnswer::Taken);
+    assert_eq!(lost.await, DeviceAnswer::Refused(RequestRefusal::Stopping), "nobody took responsibility");
+    let third = bus.bring(greeting("t")).unwrap();
+    let mut brought = desk.next().await.unwrap();
+    drop(third);
+    std::future::poll_fn(|context| brought.reply.poll_gone(context)).await;
+    assert!(brought.reply.is_gone() && !brought.reply.give(DeviceAnswer::Taken));
+}
+
+#[test]
+fn requests_that_wait_for_a_worker_are_bounded() {
+    let bus = Bus::new();
+    let desk = bus.open_desk();
+    let waiting: Vec<_> = (0..DESK_REQUESTS_MAX).map(|_| bus.bring(greeting("t")).unwrap()).collect();
+    assert_eq!(bus.bring(greeting("t")).err(), Some(RequestRefusal::Busy));
+    drop((desk, waiting));
+    assert_eq!(bus.bring(greeting("t")).err(), Some(RequestRefusal::Stopping));
 }

@@ -28,7 +28,8 @@ pub use gateway::{
 pub use management::{saved_attributes, saved_telemetry};
 pub use provision::{ProvisionRefusal, claim, provision_request, write_provision_answer};
 pub use write::{
-    write_attribute_delete, write_attribute_response, write_attribute_update, write_error, write_rpc_request,
+    write_attribute_delete, write_attribute_request, write_attribute_response, write_attribute_update,
+    write_error, write_numbered_rpc_request, write_rpc_request,
 };
 
 use std::borrow::Cow;

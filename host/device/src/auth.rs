@@ -38,8 +38,8 @@ pub enum AuthRefusal {
     /// Nothing was sent at all.
     #[error("neither client id nor user name nor password")]
     NothingPresented,
-    /// The device is known, but its kind does not speak MQTT.
-    #[error("the device's profile has another transport than MQTT")]
+    /// The device is known, but its kind does not speak what is served here.
+    #[error("the device's profile has a transport that is not served here")]
     OtherTransport,
 }
 
@@ -58,9 +58,15 @@ impl Devices {
             Some(_) | None => self.by_client_id(claim),
         };
         let device = found.ok_or_else(|| refusal(claim))?;
-        match device.profile().profile.transport {
-            TransportKind::Default | TransportKind::Mqtt(_) => Ok(device),
-            TransportKind::Other(_) => Err(AuthRefusal::OtherTransport),
+        speaks_to_us(device)
+    }
+
+    /// The device whose access token this is. Nothing but a token gets in this way.
+    pub fn authenticate_token(&self, token: &str) -> Result<DeviceHandle, AuthRefusal> {
+        let (device, credentials) = self.by_lookup(token).ok_or(AuthRefusal::UnknownUser)?;
+        match &credentials.kind {
+            CredentialsKind::AccessToken => speaks_to_us(device),
+            CredentialsKind::MqttBasic { .. } | CredentialsKind::X509 { .. } => Err(AuthRefusal::UnknownUser),
         }
     }
 
@@ -97,6 +103,13 @@ impl Devices {
         let credentials = device.state.credentials.load_full();
         device.admitted_by = credentials.version;
         Some((device, credentials))
+    }
+}
+
+fn speaks_to_us(device: DeviceHandle) -> Result<DeviceHandle, AuthRefusal> {
+    match device.profile().profile.transport {
+        TransportKind::Default | TransportKind::Mqtt(_) => Ok(device),
+        TransportKind::Other(_) => Err(AuthRefusal::OtherTransport),
     }
 }
 

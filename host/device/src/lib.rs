@@ -67,7 +67,7 @@ pub use provision::ProvisionError;
 pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};
 pub use registry::{DeviceHandle, ProfileState};
 pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, RpcWaiting, Written};
-pub use session::{Revoked, SessionFacts};
+pub use session::{PollRefusal, Revoked, SessionFacts};
 pub use telemetry::{Erasure, Latest, LatestAfter, Message, PointsQuery, Retained, Want};
 pub use users::{HashedPassword, UserDraft};
 pub use wireglot_store::{FileDraft, FileError, Files, LetterFilter, RawKey, StoredFile};
@@ -132,6 +132,11 @@ impl Devices {
     /// Sets how many devices there may be; those that are there stay.
     pub fn set_devices_max(&self, devices_max: usize) {
         self.0.devices_max.store(devices_max, Ordering::Relaxed);
+    }
+
+    /// Where live events are told, and requests of devices come in.
+    pub fn bus(&self) -> &Bus {
+        &self.0.bus
     }
 
     /// Whether the store still commits.

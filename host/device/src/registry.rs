@@ -171,6 +171,11 @@ impl DeviceHandle {
         self.state.deleted.load(Ordering::Acquire)
     }
 
+    /// Whether the credentials by which it was let in hold no longer.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.is_deleted() || self.state.credentials.load().version != self.admitted_by
+    }
+
     fn lookup_digest(&self) -> Digest {
         digest(self.state.credentials.load().lookup.as_bytes())
     }

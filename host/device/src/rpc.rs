@@ -362,6 +362,30 @@ impl Devices {
         self.step(device, now, |_| {}, |queue, _, _| queue.cease(session));
     }
 
+    /// A request of the device waits for one RPC: one that waits is sent, or else the next one.
+    pub fn rpc_awaited(&self, device: &DeviceHandle, poll: SessionId, now: Timestamp) {
+        let open = |book: &mut Book| {
+            if !device.is_deleted() {
+                book.open(device.id());
+            }
+        };
+        self.step(device.id(), now, open, |queue, rules, out| queue.await_one(poll, rules, out));
+    }
+
+    /// The request waits no longer: what it did not take is for the next one.
+    pub fn rpc_unawaited(&self, device: DeviceId, poll: SessionId, now: Timestamp) {
+        let cease = |queue: &mut queue::Queue, rules: &RpcRules, out: &mut queue::Effects| {
+            queue.give_up(poll);
+            queue.pump(rules, out);
+        };
+        self.step(device, now, |_| {}, cease);
+    }
+
+    /// A request that waited was answered with the RPC.
+    pub fn rpc_taken(&self, device: DeviceId, id: i32, now: Timestamp) {
+        self.step(device, now, |_| {}, |queue, rules, out| queue.taken(id, now, rules, out));
+    }
+
     /// The RPC is written.
     pub fn rpc_written(&self, device: DeviceId, id: i32, written: Written, now: Timestamp) {
         self.step(device, now, |_| {}, |queue, rules, out| queue.written(id, written, now, rules, out));

@@ -1,10 +1,11 @@
-//! Sessions of devices, as far as the domain cares: one per device, and only while its credentials stand.
+//! Sessions of devices, as far as the domain cares: one per device, and only while its credentials stand. Beside it a few
+//! requests may wait that hold no connection; they are no sessions, and neither begin nor end one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 
-use wireglot_bus::{Event, Kinds, Mailbox};
+use wireglot_bus::{Event, Kinds, Mailbox, TooManyPolls};
 use wireglot_model::limits::SESSION_CLIENT_ID_CHARS_MAX;
 use wireglot_model::{SessionId, Timestamp};
 
@@ -15,6 +16,15 @@ use crate::registry::DeviceHandle;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the credentials are no longer valid")]
 pub struct Revoked;
+
+/// Why a request does not wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PollRefusal {
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
+    #[error("too many requests wait already")]
+    TooMany,
+}
 
 /// What is told of a session. Its worker writes the two numbers, whoever lists sessions reads them.
 #[derive(Debug)]
@@ -79,7 +89,7 @@ impl Devices {
     ) -> Result<(), Revoked> {
         self.0.bus.attach(device.id(), session, mailbox);
         // Looked at after attaching: a change from here on finds the session and closes it.
-        if device.is_deleted() || device.state.credentials.load().version != device.admitted_by {
+        if device.is_revoked() {
             self.0.bus.detach(device.id(), session);
             return Err(Revoked);
         }
@@ -97,6 +107,26 @@ impl Devices {
             });
         }
         Ok(())
+    }
+
+    /// Lets a request of a device that `authenticate_token` has let in wait for what the device is told.
+    pub fn open_poll(
+        &self,
+        device: &DeviceHandle,
+        poll: SessionId,
+        mailbox: &Mailbox,
+    ) -> Result<(), PollRefusal> {
+        self.0.bus.attach_poll(device.id(), poll, mailbox).map_err(|TooManyPolls| PollRefusal::TooMany)?;
+        if device.is_revoked() {
+            self.0.bus.detach_poll(device.id(), poll);
+            return Err(Revoked.into());
+        }
+        Ok(())
+    }
+
+    /// The request waits no longer.
+    pub fn close_poll(&self, device: &DeviceHandle, poll: SessionId) {
+        self.0.bus.detach_poll(device.id(), poll);
     }
 
     /// Lets the session of a device be listed, until it is closed or another one takes its place.

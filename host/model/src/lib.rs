@@ -5,7 +5,7 @@
 //! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `protobuf`,
 //! `segments`), how fast it may speak
 //! (`rate`), how devices make themselves known (`provision`), the stored records (`record`), who changed what
-//! (`audit`), what is asked of a device (`rpc`), what counts as one address (`address`),
+//! (`audit`), what is asked of a device (`rpc`), what a device without a connection asks (`request`), what counts as one address (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -25,6 +25,7 @@ pub mod protobuf;
 pub mod provision;
 mod rate;
 pub mod record;
+pub mod request;
 pub mod rpc;
 pub mod segments;
 pub mod time;
@@ -55,6 +56,7 @@ pub use record::{
     Attribute, ClaimRecord, Credentials, CredentialsKind, Customer, DeadLetter, Device, FailureStage,
     FrameTrace, RawFrame, Scope, User,
 };
+pub use request::{DeviceAnswer, DeviceCall, DeviceRequest, RequestRefusal, Wish};
 pub use rpc::{RpcRecord, RpcStatus};
 pub use time::Timestamp;
 pub use uplink::{Decoded, Measurement, Uplink, UplinkBody, split_keys};

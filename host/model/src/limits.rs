@@ -61,6 +61,19 @@ pub const WEBHOOK_WAITING_PER_URL_MAX: usize = 256;
 /// Longest address of a webhook, and longest `Authorization` header for it.
 pub const WEBHOOK_TEXT_BYTES_MAX: usize = 4_096;
 
+/// Requests of devices without a connection that wait for one worker.
+pub const DESK_REQUESTS_MAX: usize = 1_024;
+/// Requests of one device that wait for an attribute update or an RPC at a time.
+pub const POLLS_PER_DEVICE_MAX: usize = 4;
+/// Requests of all devices that wait so: half of the connections of the HTTP port.
+pub const POLLS_MAX: usize = 2_048;
+/// How long such a request may wait, in milliseconds; what asks for more waits for the longest time.
+pub const POLL_MS: RangeInclusive<u32> = 1..=300_000;
+/// How long it waits where it does not say, in milliseconds.
+pub const POLL_MS_DEFAULT: u32 = 60_000;
+/// Longest name of a network server's event beside its message, in bytes.
+pub const EVENT_NAME_BYTES_MAX: usize = 32;
+
 /// Longest telemetry or attribute key, in characters (device API §8.4).
 pub const KEY_CHARS_MAX: usize = 255;
 /// Attributes that one device may have in one scope.
@@ -372,8 +385,8 @@ pub const READ_BYTES_HELD_MAX: usize = 64 * 1024 * 1024;
 pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a form before its file: what its parser may hold while it looks for a boundary or the end of a header.
 pub const FORM_HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Connections to the REST port at a time.
-pub const REST_CONNECTIONS_MAX: usize = 1_024;
+/// Connections to the HTTP port at a time: of users, and of devices that speak HTTP.
+pub const REST_CONNECTIONS_MAX: usize = 4_096;
 /// Listeners of the live trace at a time.
 pub const TRACE_LISTENERS_MAX: usize = 64;
 /// Live feeds at a time: WebSockets whose user is known, and streams of events.
@@ -415,7 +428,10 @@ const _: () = assert!(HISTORY_ANSWER_BYTES_MAX <= ANSWERS_UNSENT_BYTES_MAX);
 const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
 // Whoever waits for devices leaves connections to everybody else.
 const _: () = assert!(ACTIVATION_LEFT_MS_MIN < ACTIVATION_MS);
-const _: () = assert!(2 * RPC_WAITERS_MAX <= REST_CONNECTIONS_MAX);
+const _: () = assert!(RPC_WAITERS_MAX + POLLS_MAX + 1_024 <= REST_CONNECTIONS_MAX);
+// Both things that a device can wait for, and the same once more by a connection that is not known to be gone.
+const _: () = assert!(POLLS_PER_DEVICE_MAX >= 4 && POLLS_PER_DEVICE_MAX < POLLS_MAX);
+const _: () = assert!(*POLL_MS.start() <= POLL_MS_DEFAULT && POLL_MS_DEFAULT <= *POLL_MS.end());
 // A codec holds the payload, its copy, and the largest result we accept from it.
 const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);
 // A field takes at least eight bytes of its schema, so no message has more samples than a codec's result may have.

@@ -1,12 +1,13 @@
-//! What a device is told: the one place where an outcome becomes a reason code of MQTT.
+//! What a device is told: the one place where an outcome becomes a reason code of MQTT, or the refusal of a request that
+//! came otherwise.
 //!
 //! An `Ack` takes responsibility for a message, so it is made only from the proof that the message is kept, or where
 //! there is nothing to keep.
 
 use ntex_mqtt::v5::codec::{DisconnectReasonCode, PublishAckReason};
 use wireglot_device::Accepted;
-use wireglot_model::ProvisionAnswer;
 use wireglot_model::downlink::CloseReason;
+use wireglot_model::{ProvisionAnswer, RequestRefusal};
 
 /// The answer to a publish. MQTT 3.1.1 writes every one of them as a plain PUBACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +77,19 @@ impl Ack {
         Self(Outcome::Unserved)
     }
 
+    /// What whoever asks in a single request is told, where that is a refusal.
+    pub(crate) fn refusal(self, reason: Option<String>) -> Option<RequestRefusal> {
+        match self.0 {
+            Outcome::Kept => None,
+            Outcome::BadPayload
+            | Outcome::Denied
+            | Outcome::Quota
+            | Outcome::UnknownTopic
+            | Outcome::Unserved
+            | Outcome::Unresolved => Some(RequestRefusal::Unusable(reason.unwrap_or_default())),
+        }
+    }
+
     pub(crate) fn is_success(self) -> bool {
         self.reason() == PublishAckReason::Success
     }
@@ -143,6 +157,27 @@ impl Close {
             Close::BadPayload => DisconnectReasonCode::PayloadFormatInvalid,
             Close::UnknownTopic => DisconnectReasonCode::TopicNameInvalid,
             Close::Provisioned => DisconnectReasonCode::NormalDisconnection,
+        }
+    }
+
+    /// What whoever asks in a single request is told.
+    pub(crate) fn refusal(self) -> RequestRefusal {
+        match self {
+            Close::RateLimited => RequestRefusal::RateLimited,
+            // The token holds no longer.
+            Close::Administrative => RequestRefusal::UnknownToken,
+            Close::ShuttingDown => RequestRefusal::Stopping,
+            Close::Malformed
+            | Close::ProtocolError
+            | Close::Failed
+            | Close::KeepAlive
+            | Close::Inactive
+            | Close::TakenOver
+            | Close::Quota
+            | Close::TopicAlias
+            | Close::BadPayload
+            | Close::UnknownTopic
+            | Close::Provisioned => RequestRefusal::Failed,
         }
     }
 

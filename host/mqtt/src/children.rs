@@ -25,7 +25,7 @@ use wireglot_route::{Format, GATEWAY_ATTRIBUTES, GATEWAY_RPC, gateway_raw_topic}
 use crate::deliver;
 use crate::limit;
 use crate::rpc::{self, Asked};
-use crate::session::Session;
+use crate::session::{Line, Session};
 use crate::sparkplug;
 use crate::worker::Worker;
 pub(crate) use latency::Latencies;
@@ -112,6 +112,12 @@ pub(crate) fn meet(
 
 /// Begins the sub-sessions of devices that a codec has spoken of, and that are there already.
 pub(crate) fn meet_known(session: &Session, names: &[String]) {
+    if let Line::Desk(_) = &session.line {
+        // A single request brings devices, but holds nothing through which they could hear; their sessions stay where they
+        // are.
+        let known = names.iter().filter_map(|name| session.worker.devices.device_by_name(name));
+        return known.for_each(|device| session.worker.hear_carried(&device, now()));
+    }
     let children = session.children.get_or_init(Box::default);
     for name in names {
         if let Some(child) = children.of(name) {

@@ -20,13 +20,13 @@ use wireglot_model::limits::{
     CLIENT_RPC_ANSWER_BYTES_MAX, CLIENT_RPC_TIMEOUT_MS, CLIENT_RPC_WAITING_MAX, CODEC_REASON_BYTES_MAX,
 };
 use wireglot_model::value::write_json_string;
-use wireglot_model::{Decoded, Downlink, SessionId, UplinkBody, Webhook};
+use wireglot_model::{Decoded, Downlink, RequestRefusal, SessionId, UplinkBody, Webhook};
 use wireglot_route::Family;
 
 pub use places::CallPlaces;
 
 use crate::deliver;
-use crate::session::Session;
+use crate::session::{Line, Session};
 use places::CallPlace;
 
 /// What devices know as the end of a call that nobody has answered in time.
@@ -129,6 +129,11 @@ impl Drop for WaitingCall {
 }
 
 impl Waiting {
+    /// Whether nobody is asked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// Makes room for a call, in place of an older one with its id; `None` where too many wait.
     fn begin(&mut self, id: i32, family: Family) -> Option<u64> {
         self.calls.retain(|call| call.id != id);
@@ -314,6 +319,12 @@ pub(crate) fn arrived(session: &Session, ticket: u64, payload: String) {
 }
 
 fn say(session: &Session, family: Family, id: i32, payload: String) {
+    if let Line::Desk(line) = &session.line
+        && payload == write_error(TIMED_OUT)
+    {
+        // Whoever asks in a request of its own has a word for that.
+        return line.refuse(RequestRefusal::NoAnswer);
+    }
     let payload = if payload.len() > CLIENT_RPC_ANSWER_BYTES_MAX {
         write_error(&format!("the answer has more than {CLIENT_RPC_ANSWER_BYTES_MAX} bytes"))
     } else {

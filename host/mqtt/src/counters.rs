@@ -67,6 +67,8 @@ counters! {
     publishes_repeated,
     /// Publishes that could not be stored.
     publishes_failed,
+    /// Requests of devices that hold no connection.
+    device_requests,
     /// Gaps in the numbers of what Sparkplug nodes say.
     sparkplug_gaps,
     /// Client-side RPCs.

@@ -21,12 +21,15 @@ use wireglot_route::{
 use crate::ack::Close;
 use crate::protobuf;
 use crate::rpc::Asked;
-use crate::session::{Publication, Session};
-use crate::{children, client_rpc, rpc, sparkplug};
+use crate::session::{Line, Publication, Session};
+use crate::{children, client_rpc, desk, rpc, sparkplug};
 use wireglot_device::now;
 
 /// Delivers what came through the mailbox.
 pub(crate) fn downlink(session: &Session, downlink: Downlink) {
+    if let Line::Desk(line) = &session.line {
+        return desk::downlink(session, line, &downlink);
+    }
     let family = match &downlink {
         Downlink::Close(reason) => return session.close_from_elsewhere((*reason).into()),
         Downlink::AttributeUpdate(_) | Downlink::AttributeDelete(_) => {
@@ -73,6 +76,9 @@ pub(crate) fn has_room(session: &Session) -> bool {
 }
 
 pub(crate) fn send(session: &Session, family: Family, downlink: &Downlink) {
+    if let Line::Desk(line) = &session.line {
+        return desk::tell(session, line, family, downlink);
+    }
     match compose(session, family, downlink) {
         Ok(publishes) => push(session, publishes, None),
         Err(reason) => give_up(session, &reason),
@@ -168,7 +174,10 @@ pub(crate) fn compose(
         Downlink::AttributeResponse { client, shared, .. } => {
             native::write_attribute_response(client, shared)
         }
-        Downlink::RpcRequest { method, params, .. } => native::write_rpc_request(method, params),
+        Downlink::RpcRequest { id, method, params } => match &session.line {
+            Line::V3(_) | Line::V5(_) => native::write_rpc_request(method, params),
+            Line::Desk(_) => native::write_numbered_rpc_request(*id, method, params),
+        },
         Downlink::ClientRpcAnswer { payload, .. } => payload.clone(),
         Downlink::Close(_) => return Ok(Vec::new()),
     };

@@ -6,7 +6,8 @@
 //! said for devices behind the connected one and `children` their sub-sessions, `ack` says what it is answered, `limit` how much is taken and `session_limits` tells a device of it, `trace` shows it to
 //! whoever watches. `subscribe` and
 //! `deliver` are the way back, with `rpc` for what a device is asked, and `client_rpc` for what it asks; `ota` the
-//! downloads of packages. `provision` is the other kind of session, of who has no device yet. `converse` is the loop
+//! downloads of packages. `desk` serves devices that hold no connection, each request as a session of one message.
+//! `provision` is the other kind of session, of who has no device yet. `converse` is the loop
 //! around all that and `v3` and `v5` are what it speaks, with the
 //! codecs of ntex-mqtt; `reactor` is the I/O underneath, `worker` is what the sessions of one thread share, `counters`
 //! what they count.
@@ -20,6 +21,7 @@ mod connect;
 mod converse;
 mod counters;
 mod deliver;
+mod desk;
 mod entrance;
 mod gateway;
 mod limit;

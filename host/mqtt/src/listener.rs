@@ -100,6 +100,7 @@ pub fn start(config: MqttConfig, devices: Devices, codecs: CodecTable) -> Result
     let shared =
         Shared::new(devices, codecs, entrance, client_rpc, session_inactivity_s, gateway_metrics_s, json);
     let shared = Arc::new(shared);
+    shared.open_desks(config.workers.max(1));
     let ports = Ports::open(config).map_err(StartError::Socket)?;
     let tls = ports.tls.as_ref().map(|(address, _, tls)| (*address, tls.switch.clone()));
     let (started, server) = mpsc::sync_channel(1);

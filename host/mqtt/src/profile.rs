@@ -137,6 +137,11 @@ impl ProfileView {
         &self.state.name
     }
 
+    /// How telemetry is wrapped, if it is.
+    pub(crate) fn wrapping(&self) -> Option<Wrapping> {
+        self.wrapping
+    }
+
     /// How a publish on `topic` is wrapped, if it is.
     pub(crate) fn wrapping_of(&self, topic: &str) -> Option<Wrapping> {
         let is_telemetry = || matches!(uplink(&self.topics, topic), Ok(Route::Telemetry(Format::Profile)));

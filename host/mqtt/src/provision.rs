@@ -24,7 +24,7 @@ use wireglot_device::{ProvisionError, now};
 use wireglot_model::limits::{
     PACKET_TIMEOUT_S, PROVISION_ANSWERED_S, PROVISION_REQUESTS_MAX, SUBSCRIBE_FILTERS_MAX,
 };
-use wireglot_model::{ProvisionAnswer, ProvisionRequest};
+use wireglot_model::{DeviceAnswer, ProvisionAnswer, ProvisionRequest, RequestRefusal};
 use wireglot_proto as proto;
 
 use crate::ack::{Ack, Close};
@@ -300,7 +300,7 @@ impl Guest {
             (ProvisionRefusal::OtherFormat(_), Line::V5(_), QoS::AtLeastOnce | QoS::ExactlyOnce) => {
                 self.acknowledge(qos, id, Ack::unread())
             }
-            (ProvisionRefusal::OtherFormat(_), Line::V5(_) | Line::V3(_), _) => Err(Close::BadPayload),
+            (ProvisionRefusal::OtherFormat(_), _, _) => Err(Close::BadPayload),
         }
     }
 
@@ -311,15 +311,7 @@ impl Guest {
         qos: QoS,
         id: Option<NonZeroU16>,
     ) -> Result<(), Close> {
-        match answer {
-            ProvisionAnswer::Success(_) => self.worker.counters.provisions_granted.count(),
-            // Who knows key and secret and is refused all the same has guessed nothing.
-            ProvisionAnswer::Failure => self.worker.counters.provisions_refused.count(),
-            ProvisionAnswer::NotFound => {
-                self.worker.counters.provisions_refused.count();
-                self.worker.entrance().wrong(self.address);
-            }
-        }
+        count(&self.worker, self.address, answer);
         self.acknowledge(qos, id, Ack::provisioned(answer))?;
         if !self.is_answered {
             self.is_answered = true;
@@ -369,6 +361,43 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.worker.leave_guest();
+    }
+}
+
+/// Answers one request that came without a session.
+pub(crate) async fn answer_one(worker: &Worker, address: Option<IpAddr>, payload: &[u8]) -> DeviceAnswer {
+    worker.counters.publish_bytes.add(payload.len() as u64);
+    let refused = |reason: String| {
+        worker.counters.provisions_refused.count();
+        DeviceAnswer::Refused(RequestRefusal::Unusable(reason))
+    };
+    let (request, form) = match read(payload) {
+        Ok(read) => read,
+        Err(refusal) => return refused(refusal.to_string()),
+    };
+    match worker.devices.provision(request, now()).await {
+        Ok(answer) => {
+            count(worker, address, &answer);
+            DeviceAnswer::Said { payload: write(&answer, form).to_vec(), rpc: None }
+        }
+        Err(error @ ProvisionError::CertificateChain) => refused(error.to_string()),
+        Err(ProvisionError::Failed(error)) => {
+            tracing::error!(%error, "A device could not be provisioned.");
+            worker.counters.publishes_failed.count();
+            DeviceAnswer::Refused(RequestRefusal::Failed)
+        }
+    }
+}
+
+fn count(worker: &Worker, address: Option<IpAddr>, answer: &ProvisionAnswer) {
+    match answer {
+        ProvisionAnswer::Success(_) => worker.counters.provisions_granted.count(),
+        // Who knows key and secret and is refused all the same has guessed nothing.
+        ProvisionAnswer::Failure => worker.counters.provisions_refused.count(),
+        ProvisionAnswer::NotFound => {
+            worker.counters.provisions_refused.count();
+            worker.entrance().wrong(address);
+        }
     }
 }
 

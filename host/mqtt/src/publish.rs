@@ -12,7 +12,7 @@ use wireglot_device::{AcceptError, Accepted, DeviceHandle, DeviceWorker, Outcome
 use wireglot_model::{
     CodecStamp, DeadLetter, Decoded, Envelope, FailureStage, Fault, OnFailure, OtaKind, Timestamp,
 };
-use wireglot_route::{Family, GATEWAY_PREFIX, Route, RouteError, uplink};
+use wireglot_route::{Family, Format, GATEWAY_PREFIX, Route, RouteError, uplink};
 
 use crate::ack::{Ack, Close};
 use crate::carried;
@@ -152,18 +152,49 @@ fn receive(session: &Rc<Session>, incoming: &Incoming<'_>, mut owed: Owed) {
     if let Some(wrapping) = view.wrapping_of(incoming.topic) {
         return carried::receive(session, &view, &wrapping, incoming, received, owed);
     }
+    let route = uplink(&view.topics, incoming.topic); // 1
+    receive_as(session, &view, route, incoming, received, owed);
+}
+
+/// Takes what a request of a device says; it knows what it means without a topic.
+pub(crate) fn take_request(session: &Rc<Session>, incoming: &Incoming<'_>, route: Route) {
+    session.worker.counters.publish_bytes.add(incoming.payload.len() as u64);
+    let bytes = incoming.topic.len() + incoming.payload.len();
+    session.window.enter(bytes);
+    let (qos, id, debt) = (incoming.qos, incoming.id, Debt::Repeated);
+    let mut owed = Owed { session: session.clone(), bytes, qos, id, debt, calls: Vec::new(), reply: None };
+    let (received, view) = (now(), session.view());
+    if let Some(id) = session_limits::asked(&view, incoming) {
+        owed.debt = Debt::SessionLimits(id);
+        return follow(session, owed);
+    }
+    match view.wrapping().filter(|_| route == Route::Telemetry(Format::Profile)) {
+        Some(wrapping) => carried::receive(session, &view, &wrapping, incoming, received, owed),
+        None => receive_as(session, &view, Ok(route), incoming, received, owed),
+    }
+}
+
+/// The path of one message from its meaning on.
+fn receive_as(
+    session: &Rc<Session>,
+    view: &ProfileView,
+    route: Result<Route, RouteError>,
+    incoming: &Incoming<'_>,
+    received: Timestamp,
+    mut owed: Owed,
+) {
     let (device, worker) = (&session.device, &session.worker);
     let watch = Watch::begin(worker.ingest.bus());
-    let failure = match read(session, &view, incoming, received) {
+    let failure = match read(session, view, route, incoming, received) {
         Ok((decoded, codec, family)) => {
             if limit::decoded(session, Speaker::Own, &decoded, received).is_err() {
                 return refuse(session, owed);
             }
             owed.debt = Debt::Message(family);
             owed.calls = client_rpc::calls_in(&decoded);
-            let raw = (view.keeps_raw && codec.is_some()).then(|| incoming.raw(&view, None));
+            let raw = (view.keeps_raw && codec.is_some()).then(|| incoming.raw(view, None));
             let seen = watch.and_then(|watch| {
-                let told = Told { device, view: &view, incoming, received };
+                let told = Told { device, view, incoming, received };
                 watch.decoded(worker.ingest.bus(), &told, &decoded, codec.as_ref())
             });
             let children: Vec<String> =
@@ -199,11 +230,11 @@ fn receive(session: &Rc<Session>, incoming: &Incoming<'_>, mut owed: Owed) {
         }
         Failure::Unread(unread) => {
             if let Some(watch) = watch {
-                let told = Told { device, view: &view, incoming, received };
+                let told = Told { device, view, incoming, received };
                 watch.failed(worker.ingest.bus(), &told, &unread);
             }
             let on_failure = view.on_failure(incoming.qos);
-            let sender = Sender { device, view: &view, envelope: None, frame_received: received, on_failure };
+            let sender = Sender { device, view, envelope: None, frame_received: received, on_failure };
             bury(session, &sender, incoming, received, unread, owed);
         }
     }
@@ -212,10 +243,11 @@ fn receive(session: &Rc<Session>, incoming: &Incoming<'_>, mut owed: Owed) {
 fn read(
     session: &Session,
     view: &ProfileView,
+    route: Result<Route, RouteError>,
     incoming: &Incoming<'_>,
     received: Timestamp,
 ) -> Result<(Decoded, Option<CodecStamp>, Family), Failure> {
-    let route = uplink(&view.topics, incoming.topic)?; // 1
+    let route = route?;
     if let Route::OtaChunk { kind, chunk } = route {
         return Err(Failure::Download { kind, chunk, bytes: ota::wanted_bytes(incoming.payload)? });
     }
@@ -402,7 +434,9 @@ fn pay(owed: &Owed, proof: Accepted) -> Result<Ack, Close> {
         (Fault::Codec, _) | (Fault::Device, OnFailure::Accept) => Ok(Ack::positive(proof)),
         (Fault::Device, OnFailure::Refuse) => Ok(Ack::bad_payload(proof)),
         (Fault::Device, OnFailure::Disconnect) => match (&session.line, owed.qos) {
-            (Line::V5(_), QoS::AtLeastOnce | QoS::ExactlyOnce) => Ok(Ack::bad_payload(proof)),
+            (Line::V5(_), QoS::AtLeastOnce | QoS::ExactlyOnce) | (Line::Desk(_), _) => {
+                Ok(Ack::bad_payload(proof))
+            }
             (Line::V5(_), QoS::AtMostOnce) | (Line::V3(_), _) => Err(Close::BadPayload),
         },
         (Fault::Denied, _) => Ok(Ack::denied(proof)),
@@ -526,6 +560,7 @@ pub(crate) fn bury_beside(
     if fault == Fault::Host {
         return fail(&owed);
     }
+    session.line.explain(&unread.reason);
     sender.bury_into(ingest, &mut parts, incoming, received, unread);
     owed.debt = Debt::DeadLetter(fault, sender.on_failure);
     if let Err((_, owed)) = ingest.accept_parts(parts, owed) {

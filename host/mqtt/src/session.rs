@@ -34,7 +34,7 @@ use crate::sparkplug::{self, Node};
 use crate::subscribe::Subscriptions;
 use crate::window::Window;
 use crate::worker::Worker;
-use crate::{rpc, v3, v5};
+use crate::{desk, rpc, v3, v5};
 use wireglot_device::now;
 
 /// One session.
@@ -86,10 +86,12 @@ impl Client {
     }
 }
 
-/// The way to the device, in its version of MQTT.
+/// The way to the device, in its version of MQTT, or back to its one request.
 pub(crate) enum Line {
     V3(v3::Line),
     V5(v5::Line),
+    /// Boxed, so that a connection is not as large.
+    Desk(Box<desk::Line>),
 }
 
 /// A publish to the device.
@@ -107,6 +109,10 @@ impl Line {
         match self {
             Line::V3(line) => line.publish(publication),
             Line::V5(line) => line.publish(publication),
+            Line::Desk(line) => {
+                line.publish(publication);
+                Ok(())
+            }
         }
     }
 
@@ -114,6 +120,10 @@ impl Line {
         match self {
             Line::V3(line) => line.answer(answer),
             Line::V5(line) => line.answer(answer),
+            Line::Desk(line) => {
+                line.answer(answer);
+                Ok(())
+            }
         }
     }
 
@@ -122,13 +132,14 @@ impl Line {
         match self {
             Line::V3(line) => line.is_blocked(),
             Line::V5(line) => line.is_blocked(),
+            Line::Desk(_) => false,
         }
     }
 
     /// The largest publish that the device takes, where it has said so.
     pub(crate) fn publish_bytes_max(&self) -> Option<u64> {
         match self {
-            Line::V3(_) => None,
+            Line::V3(_) | Line::Desk(_) => None,
             Line::V5(line) => line.publish_bytes_max(),
         }
     }
@@ -137,6 +148,15 @@ impl Line {
         match self {
             Line::V3(line) => line.close(),
             Line::V5(line) => line.close(reason),
+            Line::Desk(line) => line.close(reason),
+        }
+    }
+
+    /// Notes why what the device said cannot be used: MQTT has no words for that.
+    pub(crate) fn explain(&self, reason: &str) {
+        match self {
+            Line::V3(_) | Line::V5(_) => {}
+            Line::Desk(line) => line.explain(reason),
         }
     }
 }
@@ -151,14 +171,47 @@ impl Session {
         keep_alive: KeepAlive,
         receive_max: Option<NonZeroU16>,
     ) -> Owner {
+        let Client { id: client_id, address, protocol } = client;
+        let facts = Arc::new(SessionFacts::new(admitted.session, &client_id, address, now(), protocol));
+        worker.devices.show_session(&admitted.device, facts.clone());
+        let session = Self::assemble(worker, admitted, line, facts, keep_alive, receive_max);
+        worker.enter(&session);
+        sparkplug::begin(&session);
+        if worker.is_draining() {
+            session.window.shut();
+        }
+        Owner(session)
+    }
+
+    /// Begins the session of one request, which is none to anybody else.
+    pub(crate) fn at_desk(
+        worker: &Rc<Worker>,
+        device: &DeviceHandle,
+        address: Option<IpAddr>,
+        line: desk::Line,
+    ) -> Owner {
+        let id = worker.next_session();
+        let admitted = Admitted { device: device.clone(), session: id, address, sparkplug: None };
+        let facts = Arc::new(SessionFacts::new(id, "", None, now(), "http"));
+        let keep_alive = KeepAlive { timeout: Duration::ZERO, announced_s: None, is_clients: false };
+        let session = Self::assemble(worker, admitted, Line::Desk(Box::new(line)), facts, keep_alive, None);
+        worker.enter_request(&session);
+        Owner(session)
+    }
+
+    fn assemble(
+        worker: &Rc<Worker>,
+        admitted: Admitted,
+        line: Line,
+        facts: Arc<SessionFacts>,
+        keep_alive: KeepAlive,
+        receive_max: Option<NonZeroU16>,
+    ) -> Rc<Self> {
         // Before the look at the device: what changes in between is looked at again.
         let seen = worker.devices.changes();
         let view = worker.view(admitted.device.profile());
         let name = admitted.device.name();
-        let Client { id: client_id, address, protocol } = client;
-        let facts = Arc::new(SessionFacts::new(admitted.session, &client_id, address, now(), protocol));
-        worker.devices.show_session(&admitted.device, facts.clone());
-        let session = Rc::new(Self {
+        Rc::new(Self {
             id: admitted.session,
             worker: worker.clone(),
             device: admitted.device,
@@ -178,13 +231,7 @@ impl Session {
             is_closing: Cell::new(false),
             facts,
             is_heard: Cell::new(false),
-        });
-        worker.enter(&session);
-        sparkplug::begin(&session);
-        if worker.is_draining() {
-            session.window.shut();
-        }
-        Owner(session)
+        })
     }
 
     /// Resolves when the next packet may be decoded.
@@ -293,6 +340,10 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let session = &self.0;
         session.is_closing.set(true);
+        if let Line::Desk(line) = &session.line {
+            drop(session.calls.take());
+            return desk::leave(session, line);
+        }
         session.downloads.stop(session);
         rpc::end_interest(session);
         drop(session.calls.take());

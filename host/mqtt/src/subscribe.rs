@@ -102,6 +102,11 @@ impl Subscriptions {
         (self.updates, self.rpcs, self.has_news) = (Some(Family::V1), Some(Family::V1), true);
     }
 
+    /// Makes both interests for a request that waits: which one it means is known to its line.
+    pub(crate) fn await_in(&mut self, family: Family) {
+        (self.updates, self.rpcs) = (Some(family), Some(family));
+    }
+
     /// On which topics RPCs go out, if at all.
     pub(crate) fn rpcs(&self) -> Option<Family> {
         self.rpcs

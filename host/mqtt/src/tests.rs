@@ -6,6 +6,7 @@
 mod attributes;
 mod client_rpc;
 mod connect;
+mod desk;
 mod endings;
 mod fuzzed;
 mod gateway;

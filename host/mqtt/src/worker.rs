@@ -10,7 +10,7 @@ use std::time::Duration;
 use ntex::channel::condition::Condition;
 use ntex::rt::JoinHandle;
 use ntex::time::{Millis, sleep};
-use wireglot_bus::{Mailbox, MailboxReceiver};
+use wireglot_bus::{Desk, Mailbox, MailboxReceiver};
 use wireglot_codec::native::JsonRules;
 use wireglot_codec::{CodecBinding, CodecTable, WorkerCodecs};
 use wireglot_device::{DeviceHandle, DeviceWorker, Devices, ProfileState, now};
@@ -25,7 +25,7 @@ use crate::ota::Readers;
 use crate::profile::ProfileView;
 use crate::publish::{self, Owed};
 use crate::session::Session;
-use crate::{children, gateway};
+use crate::{children, desk, gateway};
 
 /// How often a stopping worker looks whether its sessions have finished.
 const DRAIN_STEP: Millis = Millis(10);
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     gateway_metrics_s: u16,
     json: JsonRules,
     counters: std::sync::Mutex<Vec<Arc<WorkerCounters>>>,
+    /// Of the workers that have not begun yet.
+    desks: parking_lot::Mutex<Vec<Desk>>,
 }
 
 impl Shared {
@@ -73,7 +75,19 @@ impl Shared {
             last_session: AtomicU64::new(0),
             guests: AtomicUsize::new(0),
             counters: std::sync::Mutex::default(),
+            desks: parking_lot::Mutex::default(),
         }
+    }
+
+    /// Lets requests come in: those of workers that have not begun wait for them.
+    pub(crate) fn open_desks(&self, workers: usize) {
+        self.desks.lock().extend((0..workers).map(|_| self.devices.bus().open_desk()));
+    }
+
+    /// The desk of a worker that begins.
+    fn take_desk(&self) -> Desk {
+        let opened = self.desks.lock().pop();
+        opened.unwrap_or_else(|| self.devices.bus().open_desk())
     }
 
     pub(crate) fn counters(&self) -> MqttCounters {
@@ -159,10 +173,12 @@ impl Worker {
         });
         let deliver = ntex::rt::spawn(deliver(worker.clone(), receiver));
         let report = ntex::rt::spawn(report(worker.clone()));
+        let desk = ntex::rt::spawn(desk::serve(worker.clone(), shared.take_desk()));
         worker.tasks.borrow_mut().extend([
             ntex::rt::spawn(worker.ingest.driver(publish::done)),
             deliver,
             report,
+            desk,
         ]);
         worker
     }
@@ -204,6 +220,15 @@ impl Worker {
         if self.sessions.borrow_mut().remove(&session).is_some() {
             self.counters.sessions_ended.count();
         }
+    }
+
+    /// Begins the session of one request.
+    pub(crate) fn enter_request(&self, session: &Rc<Session>) {
+        self.sessions.borrow_mut().insert(session.id, session.clone());
+    }
+
+    pub(crate) fn leave_request(&self, session: SessionId) {
+        self.sessions.borrow_mut().remove(&session);
     }
 
     /// Begins a session that only provisions, unless there are as many as may be.

@@ -10,10 +10,15 @@ use serde::Serialize;
 use tracing::error;
 use utoipa::ToSchema;
 use wireglot_device::{DeviceError, FileError, RpcRefusal, now};
-use wireglot_model::Fault;
+use wireglot_model::{Fault, RequestRefusal};
 
 /// When an RPC that found no room may be tried again: about as long as one is waited for.
 const RPC_RETRY_S: u64 = 10;
+
+/// When a device may try again that found no room, or went too fast.
+const DEVICE_RETRY_S: u64 = 1;
+/// When an address may try again from which too many unknown tokens came.
+const BLOCKED_RETRY_S: u64 = 60;
 
 /// The body of every answer that says no.
 #[derive(Serialize, ToSchema)]
@@ -165,6 +170,37 @@ impl From<RpcRefusal> for ApiError {
             (_, Fault::Codec | Fault::Host) => Self::internal(&refusal),
         }
     }
+}
+
+/// The answer to a request of a device that is not served. Who is unknown, or has nothing to hear, gets no words.
+pub(crate) fn refuse(refusal: RequestRefusal) -> Response {
+    let later = |seconds, error: ApiError| ApiError { retry_after_s: Some(seconds), ..error };
+    let unavailable = |message: &'static str| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 2, message);
+    let error = match refusal {
+        RequestRefusal::UnknownToken => return StatusCode::UNAUTHORIZED.into_response(),
+        RequestRefusal::NoAnswer => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        RequestRefusal::OtherTransport => ApiError::new(
+            StatusCode::FORBIDDEN,
+            20,
+            "The device's profile has a transport that is not served here",
+        ),
+        RequestRefusal::AddressBlocked => ApiError::too_many_requests(BLOCKED_RETRY_S),
+        RequestRefusal::RateLimited => ApiError::too_many_requests(DEVICE_RETRY_S),
+        RequestRefusal::TooManyWaiting => later(
+            DEVICE_RETRY_S,
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, 33, "Too many requests wait already"),
+        ),
+        RequestRefusal::Unusable(reason) => ApiError::bad_request(reason),
+        RequestRefusal::NoPackage => ApiError::not_found(),
+        RequestRefusal::Busy => later(DEVICE_RETRY_S, unavailable("The server has fallen behind")),
+        RequestRefusal::Stopping => {
+            later(DEVICE_RETRY_S, unavailable("The server does not serve devices now"))
+        }
+        RequestRefusal::Failed => {
+            later(DEVICE_RETRY_S, unavailable("The message could not be kept: send it again"))
+        }
+    };
+    error.into_response()
 }
 
 impl IntoResponse for ApiError {

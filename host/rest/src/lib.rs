@@ -2,7 +2,8 @@
 //!
 //! Read in this order: every operation (`routes`), who may call it (`access`, `login`), what a request says
 //! (`request`, `page`) and how failures are told (`error`), then one file per resource, with the shapes of entities in
-//! `shape` and `profile_shape`. All of it is described to clients in `openapi`, which browsers see through `explorer`.
+//! `shape` and `profile_shape`. All of it is described to clients in `openapi`, which browsers see through `explorer`;
+//! `device_api` is for devices.
 //! `listener` bounds the port. Runs on its own tokio runtime: nothing here shares a
 //! thread with a device.
 
@@ -16,6 +17,7 @@ mod client_rpc_shape;
 mod codecs;
 mod customers;
 mod descriptions;
+mod device_api;
 mod devices;
 mod error;
 mod explorer;

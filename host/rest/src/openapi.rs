@@ -39,7 +39,7 @@ impl Description {
 }
 
 /// Groups of operations, in the order of a reader's interest.
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     ("Login", "Tokens: getting a pair, renewing it, giving it back."),
     ("Devices", "Devices and their credentials."),
     ("Device profiles", "Kinds of devices: their topics, payloads, codec, limits and provisioning."),
@@ -54,6 +54,7 @@ const TAGS: [(&str, &str); 16] = [
     ("Dead letters", "Payloads that were not decoded."),
     ("Replay", "Decoding again what was kept."),
     ("Live", "What happens right now."),
+    ("Device API", "What devices say and ask over HTTP, each by its access token."),
     ("Operation", "Rate limits, sessions, the audit log."),
     ("Server", "Health, metrics and this document."),
 ];
@@ -156,7 +157,7 @@ fn write(path: &str, access: Access, description: &Description) -> Json {
     let text = text.map_or_else(|| who.to_owned(), |text| format!("{text}\n\n{who}"));
     operation.insert("description".to_owned(), json!(text));
     let security = match access {
-        Access::Public => json!([]),
+        Access::Public | Access::Token => json!([]),
         Access::Administrator | Access::Device | Access::User => {
             json!([{"bearer": []}, {"xAuthorization": []}])
         }
@@ -164,7 +165,7 @@ fn write(path: &str, access: Access, description: &Description) -> Json {
     operation.insert("security".to_owned(), security);
     let has_body = operation.contains_key("requestBody");
     let has_input = has_body || operation.contains_key("parameters");
-    let is_login = access != Access::Public;
+    let is_login = !matches!(access, Access::Public | Access::Token);
     let responses = operation.entry("responses").or_insert_with(|| json!({}));
     for (status, name, _) in ERRORS {
         let can_happen = match status {
@@ -185,6 +186,7 @@ fn write(path: &str, access: Access, description: &Description) -> Json {
 fn audience(access: Access) -> (&'static [&'static str], &'static str) {
     match access {
         Access::Public => (&[], "Open to everybody."),
+        Access::Token => (&[], "For the device whose access token the path holds."),
         Access::Administrator => (&[TENANT_ADMIN], "For administrators."),
         Access::Device => (
             &[TENANT_ADMIN, CUSTOMER_USER],

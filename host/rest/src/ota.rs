@@ -292,8 +292,14 @@ pub(crate) async fn download(
     let OtaContent::File(facts) = &package.content else { return Err(ApiError::not_found()) };
     let (files, name) = (api.devices.files().clone(), facts.file);
     let file = blocking(move || files.read(name).map_err(|error| FileError::from(error).into())).await?;
+    let headers = attachment(facts, facts.bytes);
+    Ok((headers, AxumBody::from_stream(steps(file, 0, facts.bytes))).into_response())
+}
+
+/// What is said of so many bytes of a file.
+pub(crate) fn attachment(facts: &OtaFile, bytes: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(facts.bytes));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
     let shown: String = facts.name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let texts = [
         (CONTENT_TYPE, facts.content_type.clone()),
@@ -306,7 +312,7 @@ pub(crate) async fn download(
             HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("application/octet-stream"));
         headers.insert(header, text);
     }
-    Ok((headers, AxumBody::from_stream(steps(file, facts.bytes))).into_response())
+    headers
 }
 
 /// What needs no quoting in a header.
@@ -314,12 +320,16 @@ fn is_plain(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_' | '+')
 }
 
-/// The bytes of a file, read step by step on a thread that may wait for the disk.
-fn steps(file: Arc<StoredFile>, bytes: u64) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
-    stream::try_unfold(0, move |offset| {
+/// The bytes of a file from `offset` to `end`, read step by step on a thread that may wait for the disk.
+pub(crate) fn steps(
+    file: Arc<StoredFile>,
+    offset: u64,
+    end: u64,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
+    stream::try_unfold(offset, move |offset| {
         let file = file.clone();
         async move {
-            let left = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(STEP_BYTES);
+            let left = usize::try_from(end - offset).unwrap_or(usize::MAX).min(STEP_BYTES);
             if left == 0 {
                 return Ok(None);
             }

@@ -131,6 +131,12 @@ impl Params {
         Ok(if self.flag("useStrictDataTypes", false)? { Typing::Strict } else { Typing::Text })
     }
 
+    /// All that a parameter lists, by commas or by being repeated.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        let values = self.0.iter().filter(|(known, _)| known == name).flat_map(|(_, value)| value.split(','));
+        values.filter(|value| !value.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Keys, as `keys=a,b` or as `key=` repeated, which keeps commas; `None` where none is named.
     pub(crate) fn keys(&self) -> Option<Vec<String>> {
         let single = self

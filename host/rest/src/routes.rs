@@ -9,15 +9,15 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::HttpMethod;
-use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, REST_BODY_BYTES_MAX};
+use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, PACKET_BYTES_MAX, REST_BODY_BYTES_MAX};
 
 use crate::access::{require_administrator, require_device, require_login};
 use crate::error::ApiError;
 use crate::openapi::{Described, Description};
 use crate::{
-    Api, attributes, audit, candidates, claims, codecs, customers, descriptions, devices, explorer, health,
-    history, letters, live, login, ota, profiles, rate_limits, replay, rpc, sessions, telemetry, trace,
-    users,
+    Api, attributes, audit, candidates, claims, codecs, customers, descriptions, device_api, devices,
+    explorer, health, history, letters, live, login, ota, profiles, rate_limits, replay, rpc, sessions,
+    telemetry, trace, users,
 };
 
 /// Who may call an operation.
@@ -31,6 +31,8 @@ pub(crate) enum Access {
     Device,
     /// Users of the management side; the handler looks at who it is.
     User,
+    /// Devices: the path holds the token, which the worker that serves the request looks at.
+    Token,
 }
 
 /// One operation. Its method and path are those of its description, so that neither can differ from the other.
@@ -92,6 +94,10 @@ impl Operation {
         Self { access: Access::User, ..self }
     }
 
+    fn by_token(self) -> Self {
+        Self { access: Access::Token, ..self }.body_bytes_max(PACKET_BYTES_MAX)
+    }
+
     fn body_bytes_max(self, body_bytes_max: usize) -> Self {
         Self { body_bytes_max, ..self }
     }
@@ -107,6 +113,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(ota_operations());
     operations.extend(rpc_operations());
     operations.extend(live_operations());
+    operations.extend(device_api_operations());
     operations
 }
 
@@ -254,13 +261,30 @@ fn live_operations() -> Vec<Operation> {
     ]
 }
 
+/// What devices say and ask; a body is at most as large as a packet of MQTT.
+fn device_api_operations() -> Vec<Operation> {
+    vec![
+        operation!(device_api::telemetry).by_token(),
+        operation!(device_api::attributes).by_token(),
+        operation!(device_api::read_attributes).by_token(),
+        operation!(device_api::updates).by_token(),
+        operation!(device_api::rpc).by_token(),
+        operation!(device_api::call_rpc).by_token(),
+        operation!(device_api::answer_rpc).by_token(),
+        operation!(device_api::claim).by_token(),
+        operation!(device_api::firmware).by_token(),
+        operation!(device_api::software).by_token(),
+        operation!(device_api::provision).public().body_bytes_max(PACKET_BYTES_MAX),
+    ]
+}
+
 /// The router over the whole table.
 pub(crate) fn router(api: &Api) -> Router {
     let mut router = Router::new();
     for Operation { path, access, body_bytes_max, handler, .. } in operations() {
         let handler = handler.layer(DefaultBodyLimit::max(body_bytes_max));
         let handler = match access {
-            Access::Public => handler,
+            Access::Public | Access::Token => handler,
             Access::Administrator => {
                 handler.route_layer(middleware::from_fn_with_state(api.clone(), require_administrator))
             }

@@ -4,6 +4,7 @@ mod access;
 mod candidates;
 mod contract;
 mod customers;
+mod device_api;
 mod entities;
 mod events;
 mod explorer;

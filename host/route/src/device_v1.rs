@@ -4,11 +4,11 @@
 use crate::{Family, Route, RouteError, attribute_request, rpc_request, rpc_response};
 
 pub(crate) const ATTRIBUTES: &str = wireglot_model::profile::ATTRIBUTES_TOPIC;
-const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
+pub(crate) const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
 pub(crate) const ATTRIBUTES_RESPONSE: &str = "v1/devices/me/attributes/response/";
 pub(crate) const RPC_REQUEST: &str = "v1/devices/me/rpc/request/";
 pub(crate) const RPC_RESPONSE: &str = "v1/devices/me/rpc/response/";
-const CLAIM: &str = "v1/devices/me/claim";
+pub(crate) const CLAIM: &str = "v1/devices/me/claim";
 
 /// `None`: not a call of this family.
 pub(crate) fn uplink(topic: &str) -> Option<Result<Route, RouteError>> {

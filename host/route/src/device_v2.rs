@@ -4,9 +4,13 @@ use wireglot_model::OtaKind;
 
 use crate::{Family, Format, Route, RouteError, attribute_request, rpc_request, rpc_response};
 
+pub(crate) const TELEMETRY: &str = "v2/t";
 pub(crate) const ATTRIBUTES: &str = "v2/a";
 pub(crate) const ATTRIBUTES_JSON: &str = "v2/a/j";
 pub(crate) const ATTRIBUTES_PROTOBUF: &str = "v2/a/p";
+pub(crate) const ATTRIBUTES_REQUEST: &str = "v2/a/req/";
+pub(crate) const ATTRIBUTES_REQUEST_JSON: &str = "v2/a/req/j/";
+pub(crate) const ATTRIBUTES_REQUEST_PROTOBUF: &str = "v2/a/req/p/";
 pub(crate) const ATTRIBUTES_RESPONSE: &str = "v2/a/res/";
 pub(crate) const ATTRIBUTES_RESPONSE_JSON: &str = "v2/a/res/j/";
 pub(crate) const ATTRIBUTES_RESPONSE_PROTOBUF: &str = "v2/a/res/p/";

@@ -56,6 +56,14 @@ impl NamedTopicFilter {
         self.filter.matches(topic)
     }
 
+    /// The one topic that it covers, where that is one.
+    pub(crate) fn fixed(&self) -> Option<&str> {
+        match &self.filter {
+            TopicFilter::Exactly(topic) => Some(topic),
+            TopicFilter::Everything | TopicFilter::Pattern(_) => None,
+        }
+    }
+
     pub(crate) fn has_names(&self) -> bool {
         !self.names.is_empty()
     }

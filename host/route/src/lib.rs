@@ -46,6 +46,16 @@ impl ProfileTopics {
             is_wrapped: matches!(mqtt.payload, PayloadKind::Codec { wrapping: Some(_), .. }),
         }
     }
+
+    /// A topic for telemetry that came without one: the profile's own, where it is one, or else the short one.
+    pub fn telemetry_topic(&self) -> &str {
+        self.telemetry.fixed().unwrap_or(device_v2::TELEMETRY)
+    }
+
+    /// A topic for client attributes that came without one, likewise.
+    pub fn attributes_topic(&self) -> &str {
+        self.attributes.fixed().unwrap_or(device_v2::ATTRIBUTES)
+    }
 }
 
 /// How a payload is read.
@@ -157,6 +167,17 @@ pub fn attribute_update_topic(family: Family) -> &'static str {
     }
 }
 
+/// Where a device asks for attributes in this family.
+pub fn attribute_request_topic(family: Family, id: i32) -> String {
+    let prefix = match family {
+        Family::V1 => device_v1::ATTRIBUTES_REQUEST,
+        Family::V2 => device_v2::ATTRIBUTES_REQUEST,
+        Family::V2Json => device_v2::ATTRIBUTES_REQUEST_JSON,
+        Family::V2Protobuf => device_v2::ATTRIBUTES_REQUEST_PROTOBUF,
+    };
+    format!("{prefix}{id}")
+}
+
 /// Where the answer to an attribute request of this family goes.
 pub fn attribute_response_topic(family: Family, id: i32) -> String {
     let prefix = match family {
@@ -189,6 +210,9 @@ pub fn rpc_response_topic(family: Family, id: i32) -> String {
     };
     format!("{prefix}{id}")
 }
+
+/// Where a device lets itself be claimed.
+pub const CLAIM: &str = device_v1::CLAIM;
 
 /// The id that a device gave to its download, digits of any length, in a topic that is an `OtaChunk`.
 pub fn ota_request_id(topic: &str) -> &str {

@@ -15,6 +15,7 @@ use super::device::Device;
 use super::folders;
 use super::metrics::Metrics;
 use super::rest::Rest;
+use super::spoken::HttpDevice;
 use super::trace::Trace;
 use super::wait::eventually;
 
@@ -66,6 +67,16 @@ impl Server {
     /// The head of a request of the administrator, over a bare socket.
     pub(crate) fn bare_post(&self, path: &str, kind: &str, bytes: usize) -> BareRequest {
         BareRequest::post(self.http, self.rest.token(), path, kind, bytes)
+    }
+
+    /// Where devices and users speak HTTP.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// A connection of a device that speaks HTTP, with this token.
+    pub(crate) fn http_device(&self, token: &str) -> HttpDevice {
+        HttpDevice::connect(self.http, token)
     }
 
     /// Where devices connect.

@@ -48,6 +48,30 @@ pub fn write_rpc_request(method: &str, params: &str) -> String {
     out
 }
 
+/// The same for whoever has no topic that tells the request id: `{"id":1,"method":"setGpio","params":{…}}`.
+pub fn write_numbered_rpc_request(id: i32, method: &str, params: &str) -> String {
+    let mut out = format!("{{\"id\":{id},\"method\":");
+    write_json_string(method, &mut out);
+    out.push_str(",\"params\":");
+    out.push_str(params);
+    out.push('}');
+    out
+}
+
+/// `{"clientKeys":"a,b","sharedKeys":"c"}`: a request for these attributes; without any keys, for all.
+pub fn write_attribute_request(client_keys: &[String], shared_keys: &[String]) -> String {
+    let mut out = String::from("{");
+    let groups = [("clientKeys", client_keys), ("sharedKeys", shared_keys)];
+    for (index, (name, keys)) in groups.into_iter().filter(|(_, keys)| !keys.is_empty()).enumerate() {
+        separate(index, &mut out);
+        write_json_string(name, &mut out);
+        out.push(':');
+        write_json_string(&keys.join(","), &mut out);
+    }
+    out.push('}');
+    out
+}
+
 /// `{"error":"…"}`: what a call gets that nobody can answer.
 pub fn write_error(reason: &str) -> String {
     let mut out = String::from("{\"error\":");

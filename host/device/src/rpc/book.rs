@@ -132,6 +132,12 @@ impl Book {
                 }
             }
         }
+        for (poll, send) in out.polls {
+            match self.bus.send_to_poll(device, poll, send) {
+                Delivery::Sent => {}
+                Delivery::NotConnected | Delivery::MailboxFull => place.queue.give_up(poll),
+            }
+        }
         let bytes = place.queue.load().1;
         self.pending_bytes = self.pending_bytes - place.bytes + bytes;
         place.bytes = bytes;

@@ -21,6 +21,8 @@ pub(crate) type Waiter = oneshot::Sender<RpcOutcome>;
 pub(crate) struct Effects {
     /// To be put into the device's session, in this order.
     pub(crate) sends: Vec<Downlink>,
+    /// To be put into requests of the device that wait.
+    pub(crate) polls: Vec<(SessionId, Downlink)>,
     /// The device's session has to end.
     pub(crate) closes: bool,
     /// Persistent RPCs whose record is another one now.
@@ -34,6 +36,8 @@ pub(crate) struct Queue {
     next_id: i32,
     /// The session that takes RPCs.
     listener: Option<SessionId>,
+    /// Requests of the device that each wait for one RPC; bounded by those that may wait at all.
+    polls: Vec<SessionId>,
     /// By request id, which is the order in which they are sent.
     calls: BTreeMap<i32, Call>,
     /// What is due is looked at again then, because its worker had fallen behind.
@@ -48,6 +52,8 @@ struct Call {
     stage: Stage,
     is_due: bool,
     is_under_way: bool,
+    /// The requests that waited and to which it is under way; none of them has taken it yet.
+    polled_by: Vec<SessionId>,
     was_sent: bool,
     /// Nobody wants it any more.
     is_withdrawn: bool,
@@ -94,6 +100,7 @@ impl Queue {
             stage: Stage::Waiting,
             is_due: true,
             is_under_way: false,
+            polled_by: Vec::new(),
             was_sent: false,
             is_withdrawn: false,
             retries: 0,
@@ -116,6 +123,30 @@ impl Queue {
             call.is_due = rules.strategy == RpcStrategy::Burst || !call.is_delivered();
         }
         self.pump(rules, out);
+    }
+
+    /// A request of the device waits for one RPC. It gets the first that nobody has taken: what the device has heard of
+    /// already is told again by a session only, or a device that thinks about one would never hear of the next.
+    pub(crate) fn await_one(&mut self, poll: SessionId, rules: &RpcRules, out: &mut Effects) {
+        self.polls.push(poll);
+        if self.listener.is_none() {
+            for call in self.calls.values_mut() {
+                call.is_due |= !call.is_delivered() && !call.is_under_way && call.polled_by.is_empty();
+            }
+        }
+        self.pump(rules, out);
+    }
+
+    /// The request waits no longer. What was under way to it and nobody else has goes to the next one.
+    pub(crate) fn give_up(&mut self, poll: SessionId) {
+        self.polls.retain(|other| *other != poll);
+        let has_listener = self.listener.is_some();
+        for call in self.calls.values_mut().filter(|call| call.polled_by.contains(&poll)) {
+            call.polled_by.retain(|other| *other != poll);
+            // A session has it, or will have.
+            let is_elsewhere = call.is_under_way || (has_listener && call.stage != Stage::Waiting);
+            call.is_due |= call.polled_by.is_empty() && !is_elsewhere && !call.is_delivered();
+        }
     }
 
     /// The session takes none any more.
@@ -157,6 +188,18 @@ impl Queue {
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.is_under_way = false;
+        self.sent(id, written, now, rules, out);
+    }
+
+    /// A request that waited was answered with it. As with a publish of QoS 0, no acknowledgement is due.
+    pub(crate) fn taken(&mut self, id: i32, now: Timestamp, rules: &RpcRules, out: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&id).filter(|call| !call.is_withdrawn) else { return };
+        call.polled_by.clear();
+        self.sent(id, Written::Finally, now, rules, out);
+    }
+
+    fn sent(&mut self, id: i32, written: Written, now: Timestamp, rules: &RpcRules, out: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
         call.was_sent = true;
         let is_done = call.record.is_one_way && !call.is_persistent && rules.strategy == RpcStrategy::Burst;
         match written {
@@ -343,17 +386,27 @@ impl Queue {
     }
 
     /// Sends what is due and may go now.
-    fn pump(&mut self, rules: &RpcRules, out: &mut Effects) {
-        if self.listener.is_none() || self.again.is_some() {
+    pub(crate) fn pump(&mut self, rules: &RpcRules, out: &mut Effects) {
+        let has_listener = self.listener.is_some();
+        if (!has_listener && self.polls.is_empty()) || self.again.is_some() {
             return;
         }
         let under_way = self.calls.values().filter(|call| call.is_under_way).count();
-        let room = RPCS_UNDER_WAY_MAX.saturating_sub(under_way);
-        let is_ready = |call: &&mut Call| call.is_due && !call.is_under_way;
+        // Requests take one each, and all that wait take the same one: whoever is subscribed is told.
+        let room = if has_listener { RPCS_UNDER_WAY_MAX.saturating_sub(under_way) } else { 1 };
+        let is_ready = |call: &&mut Call| call.is_due && !call.is_under_way && call.polled_by.is_empty();
+        let polls = &mut self.polls;
         let mut send = |id: i32, call: &mut Call| {
-            (call.is_due, call.is_under_way) = (false, true);
-            let RpcRecord { method, params, .. } = call.record.clone();
-            out.sends.push(Downlink::RpcRequest { id, method, params });
+            (call.is_due, call.is_under_way) = (false, has_listener);
+            call.polled_by.clone_from(polls);
+            let request = || {
+                let RpcRecord { method, params, .. } = call.record.clone();
+                Downlink::RpcRequest { id, method, params }
+            };
+            if has_listener {
+                out.sends.push(request());
+            }
+            out.polls.extend(polls.drain(..).map(|poll| (poll, request())));
         };
         match rules.strategy {
             RpcStrategy::Burst => {

@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Server {
     running: Option<MqttRunning>,
     pub(super) devices: Devices,
+    pub(super) bus: Bus,
     address: SocketAddr,
     _folder: tempfile::TempDir,
 }
@@ -53,7 +54,7 @@ impl Server {
         let store = Store::open(&folder.path().join("data"), StoreConfig::default()).unwrap();
         let bus = Bus::new();
         let password = Some("not used here".to_owned());
-        let (devices, _) = wait(Devices::open(store, bus, password, Timestamp(0))).unwrap();
+        let (devices, _) = wait(Devices::open(store, bus.clone(), password, Timestamp(0))).unwrap();
         let codecs = CodecTable::open(CodecConfig::new(folder.path(), folder.path().join("codecs"))).unwrap();
         wait(populate(&devices));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -70,7 +71,7 @@ impl Server {
         };
         let running = start(config, devices.clone(), codecs).unwrap();
         let address = running.local_addrs()[0];
-        Self { running: Some(running), devices, address, _folder: folder }
+        Self { running: Some(running), devices, bus, address, _folder: folder }
     }
 
     pub(super) fn client(&self) -> Client {

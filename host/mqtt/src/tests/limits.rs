@@ -10,7 +10,7 @@ const ATTRIBUTES: &str = "v1/devices/me/attributes";
 const REQUEST: &str = "v1/devices/me/attributes/request/1";
 const LIMITS: &str = "v1/devices/me/rpc/request/";
 
-fn level(messages: &str, telemetry_messages: &str, data_points: &str) -> LevelLimits {
+pub(super) fn level(messages: &str, telemetry_messages: &str, data_points: &str) -> LevelLimits {
     let parse = |text| RateLimit::parse(text).unwrap();
     LevelLimits {
         messages: parse(messages),
@@ -19,7 +19,7 @@ fn level(messages: &str, telemetry_messages: &str, data_points: &str) -> LevelLi
     }
 }
 
-fn set(server: &Server, limits: RateLimits) {
+pub(super) fn set(server: &Server, limits: RateLimits) {
     wait(server.devices.set_rate_limits(limits, Timestamp(0))).unwrap();
 }
 

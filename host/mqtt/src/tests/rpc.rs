@@ -22,7 +22,7 @@ pub(super) fn draft(is_one_way: bool, params: &str) -> RpcDraft {
 }
 
 impl Server {
-    fn ask(&self, draft: RpcDraft) -> impl Future<Output = RpcOutcome> + use<> {
+    pub(super) fn ask(&self, draft: RpcDraft) -> impl Future<Output = RpcOutcome> + use<> {
         match wait(self.devices.call(self.id("TOK"), draft, now())).unwrap() {
             RpcCall::Waiting(outcome) => async move { outcome.await.unwrap() },
             RpcCall::Kept(id) => panic!("{id} is kept"),

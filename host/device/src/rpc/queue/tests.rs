@@ -436,3 +436,107 @@ fn what_found_no_room_is_tried_again_later() {
     story.written(0, 501);
     assert_eq!(story.sent(), [1], "with the next thing that happens");
 }
+
+/// The requests that were told since this was asked last, each with the request id of its RPC.
+fn polled(story: &mut Story) -> Vec<(u64, i32)> {
+    let told = |(poll, downlink): (SessionId, Downlink)| match downlink {
+        Downlink::RpcRequest { id, .. } => (poll.0, id),
+        other => panic!("{other:?}"),
+    };
+    story.out.polls.drain(..).map(told).collect()
+}
+
+impl Story {
+    fn poll(&mut self, poll: u64) {
+        self.queue.await_one(SessionId(poll), &self.rules, &mut self.out);
+    }
+
+    fn taken(&mut self, id: i32) {
+        self.queue.taken(id, Timestamp(0), &self.rules, &mut self.out);
+    }
+
+    fn give_up(&mut self, poll: u64) {
+        self.queue.give_up(SessionId(poll));
+        self.queue.pump(&self.rules, &mut self.out);
+    }
+}
+
+#[test]
+fn a_request_that_waits_takes_one_rpc_and_none_that_was_taken() {
+    for strategy in [RpcStrategy::Burst, RpcStrategy::SequentialOnAck] {
+        let mut story = Story::new(strategy);
+        story.two_ways(2);
+        story.poll(5);
+        assert_eq!(polled(&mut story), [(5, 0)], "{strategy:?}");
+        story.taken(0);
+        assert_eq!(story.statuses(), [RpcStatus::Delivered]);
+        story.poll(6);
+        assert_eq!(polled(&mut story), [(6, 1)]);
+        story.taken(1);
+        story.poll(7);
+        assert_eq!(polled(&mut story), [], "the device thinks about both");
+        story.two_way();
+        assert_eq!(polled(&mut story), [(7, 2)]);
+        assert_eq!(story.sent(), [0; 0], "there is no session");
+    }
+}
+
+#[test]
+fn the_session_and_all_requests_that_wait_are_told() {
+    let mut story = Story::listening(RpcStrategy::Burst);
+    story.poll(5);
+    story.poll(6);
+    story.two_way();
+    assert_eq!((story.sent(), polled(&mut story)), (vec![0], vec![(5, 0), (6, 0)]));
+    story.taken(0);
+    story.written(0, 1);
+    assert_eq!(story.statuses(), [RpcStatus::Delivered], "what has it need not acknowledge it again");
+    story.taken(0);
+    story.respond(0, "1");
+    assert_eq!(story.statuses(), [RpcStatus::Successful]);
+}
+
+#[test]
+fn what_a_request_did_not_take_is_for_the_next() {
+    let mut story = Story::new(RpcStrategy::Burst);
+    story.poll(5);
+    story.two_way();
+    assert_eq!(polled(&mut story), [(5, 0)]);
+    story.give_up(5);
+    story.poll(6);
+    story.poll(7);
+    assert_eq!(polled(&mut story), [(6, 0)]);
+    story.give_up(6);
+    assert_eq!(polled(&mut story), [(7, 0)], "one waits already");
+    story.give_up(7);
+    story.listen();
+    assert_eq!(story.sent(), [0], "and a session takes it as well");
+    story.written(0, 1);
+    story.poll(8);
+    story.two_way();
+    assert_eq!((story.sent(), polled(&mut story)), (vec![1], vec![(8, 1)]));
+    story.give_up(8);
+    story.poll(9);
+    assert_eq!(polled(&mut story), [], "the session has it");
+}
+
+#[test]
+fn a_request_gets_what_a_session_took_along() {
+    let mut story = Story::listening(RpcStrategy::Burst);
+    story.two_ways(2);
+    assert_eq!(story.sent(), [0, 1]);
+    story.written(0, 1);
+    story.acknowledged(0, 2);
+    story.queue.cease(SESSION);
+    story.poll(5);
+    assert_eq!(polled(&mut story), [(5, 1)], "the device has the first");
+}
+
+#[test]
+fn a_one_way_rpc_is_done_when_a_request_takes_it() {
+    let mut story = Story::new(RpcStrategy::Burst);
+    story.awaited(true);
+    story.poll(5);
+    story.taken(0);
+    assert!(matches!(story.out.answers.as_slice(), [(_, RpcOutcome::Done)]));
+}
