@@ -27,6 +27,7 @@ mod iot_gateway;
 mod letters;
 mod limits;
 mod live;
+mod management;
 mod observe;
 mod ota;
 mod profile_limits;

@@ -1,19 +1,23 @@
 //! The real router over a real store: every operation refuses strangers, and shapes are those that clients know.
 
 mod access;
+mod api_keys;
 mod candidates;
 mod contract;
 mod customers;
 mod entities;
 mod events;
 mod limits;
+mod lists;
 mod live;
 mod operating;
 mod provisioning;
 mod resources;
 mod rpc;
 mod series;
+mod sessions;
 mod socket;
+mod users;
 mod versions;
 
 use axum::Router;
