@@ -60,9 +60,8 @@ pub(crate) async fn points(
     params: &Params,
 ) -> Result<(Vec<Series>, OwnedSemaphorePermit), ApiError> {
     let wanted = Wanted::from_params(params)?;
-    let _turn = api.long_reads.turn().await?;
     let devices = api.devices.clone();
-    let found = api.long_reads.read_in_turn(move || wanted.points(&devices, device)).await?;
+    let (found, _turn) = api.long_reads.read_and_hold(move || wanted.points(&devices, device)).await?;
     let value_bytes = |value: &Value| match value {
         Value::Text(text) | Value::Json(text) => text.len(),
         Value::Bool(_) | Value::Long(_) | Value::Double(_) => 0,
