@@ -133,7 +133,7 @@ pub(crate) async fn enable(
 ) -> Result<Json<Value>, ApiError> {
     let wrong =
         || ApiError::bad_request(format!("A key is enabled or not, 'true' or 'false', not '{enabled}'"));
-    let enabled = enabled.parse().map_err(|_| wrong())?;
+    let enabled = enabled.to_ascii_lowercase().parse().map_err(|_| wrong())?;
     change(&api, &caller, &key, ApiKeyChange { description: None, enabled: Some(enabled) }).await
 }
 

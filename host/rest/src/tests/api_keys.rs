@@ -58,6 +58,8 @@ async fn a_key_is_switched_off_described_and_deleted() {
     let (status, answer) = shown().await;
     assert_eq!((status, &answer["errorCode"]), (401, &json!(10)));
     assert_eq!(answer["message"], "The API key is disabled");
+    // One of the clients writes it like this.
+    assert_eq!(put("/enabled/False", "").await.0, 200);
     let (_, described) = put("/description", "\"in JSON\"").await;
     assert_eq!(described["description"], "in JSON");
     assert_eq!(put("/description", "as it is").await.1["description"], "as it is");
