@@ -126,12 +126,27 @@ fn lies_are_kept_out_of_the_store() {
 
 #[test]
 fn refused_settings_are_told_to_the_operator() {
-    let server = Server::spawn();
-    let mut device = victim(&server, "settings-refusing", json!({ "any": 1 }));
+    let (server, name) = (Server::spawn(), "settings-refusing");
+    // A profile may come before its codec: then its frames tell.
+    let profile = server.codec_profile_with("early", name, json!({ "settings": { "any": 1 } }));
+    let mut device = server.device_of(&profile, "dev");
+    server.install_codec(name, &guest(name));
     device.telemetry([1]);
-    let letters = server.rest().dead_letters("dev-settings-refusing");
+    let letters = server.rest().dead_letters("dev");
     let reason = letters[0]["reason"].as_str().expect("a reason");
     assert!(reason.contains("no settings are good enough"), "{reason}");
+
+    // With the codec there, settings that it refuses are not even saved; what was saved before stays changeable.
+    let found = server.rest().get("/api/deviceProfiles?pageSize=9&page=0&textSearch=early").expect("a page");
+    let mut profile = found["data"][0].clone();
+    profile["description"] = json!("found at once");
+    let mut saved = server.rest().post("/api/deviceProfile", &profile).expect("the settings are as before");
+    let payload = "/profileData/transportConfiguration/transportPayloadTypeConfiguration/settings";
+    *saved.pointer_mut(payload).expect("settings") = json!({ "any": 2 });
+    let refused = server.rest().post("/api/deviceProfile", &saved).expect_err("other settings");
+    assert_eq!(refused.status, 400);
+    let words = "'settings': the codec settings-refusing refuses them: no settings are good enough";
+    assert!(refused.mentions(words), "{refused:?}");
 }
 
 #[test]

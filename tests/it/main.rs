@@ -28,6 +28,7 @@ mod iot_gateway;
 mod letters;
 mod limits;
 mod live;
+mod management;
 mod observe;
 mod openapi;
 mod ota;

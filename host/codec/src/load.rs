@@ -396,6 +396,15 @@ impl LoadedCodec {
             .map_err(|failure| self.start_failure(failure))
     }
 
+    /// Whether the codec takes these settings: an instance is made for the question. Why an instance cannot be made at all
+    /// is not told here.
+    pub fn check_settings(&self, settings: &str, limits: &ProfileLimits) -> Result<(), String> {
+        match self.start(settings, &self.limits().under(limits)) {
+            Err(StartFailure::Settings(reason)) => Err(reason),
+            Ok(_) | Err(StartFailure::Call(_)) => Ok(()),
+        }
+    }
+
     /// An instance with a profile's settings.
     pub(crate) fn start(&self, settings: &str, limits: &CodecLimits) -> Result<Guest, StartFailure> {
         match &self.script {

@@ -112,6 +112,13 @@ impl News {
     }
 }
 
+impl DeviceHandle {
+    /// Whether it is active, as its server attribute of that name says.
+    pub fn is_active(&self) -> bool {
+        self.state.attributes.lock().server(ACTIVE) == Some(&Value::Bool(true))
+    }
+}
+
 impl Devices {
     /// What a worker has heard of devices lately.
     pub fn heard<'d>(&self, reports: impl IntoIterator<Item = (&'d DeviceHandle, Timestamp)>) {

@@ -141,6 +141,15 @@ impl Devices {
         Ok(Credentials::clone(&device.state.credentials.load()))
     }
 
+    /// Whether a device can have these credentials, as far as it can be told before they are saved.
+    pub fn check_credentials(&self, device: DeviceId, draft: &CredentialsDraft) -> Result<(), DeviceError> {
+        let (_, lookup) = draft.clone().format()?;
+        match self.0.tables.read().device_by_lookup(&lookup) {
+            Some(owner) if owner.id() != device => Err(Rule::CredentialsTaken.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Replaces the credentials of a device. A change ends the session that came in by the old ones.
     pub async fn set_credentials(
         &self,

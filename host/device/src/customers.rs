@@ -1,9 +1,10 @@
 //! Customers: whom devices are given to, and whose users see those devices and no others.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wireglot_model::limits::CUSTOMERS_MAX;
-use wireglot_model::{Customer, CustomerId, DeviceId, Timestamp};
+use wireglot_model::limits::{ADDITIONAL_INFO_BYTES_MAX, CUSTOMERS_MAX};
+use wireglot_model::{Customer, CustomerId, DeviceId, Timestamp, User};
 use wireglot_store::Batch;
 
 use crate::Devices;
@@ -22,8 +23,13 @@ pub struct CustomerDraft {
 
 impl Devices {
     /// The customer of this id.
-    pub fn customer(&self, id: CustomerId) -> Option<Customer> {
+    pub fn customer(&self, id: CustomerId) -> Option<Arc<Customer>> {
         self.0.tables.read().customers.get(&id).cloned()
+    }
+
+    /// All customers, in no order.
+    pub fn customers(&self) -> Vec<Arc<Customer>> {
+        self.0.tables.read().customers.values().cloned().collect()
     }
 
     /// Makes a customer.
@@ -31,7 +37,7 @@ impl Devices {
         &self,
         draft: CustomerDraft,
         now: Timestamp,
-    ) -> Result<Customer, DeviceError> {
+    ) -> Result<Arc<Customer>, DeviceError> {
         let (customer, committed) = {
             let mut tables = self.0.tables.write();
             check(&tables, &draft, None)?;
@@ -40,7 +46,7 @@ impl Devices {
             }
             let CustomerDraft { title, details } = draft;
             let id = CustomerId(uuid::Uuid::new_v4());
-            let customer = Customer { id, created: now, title, details, version: 1 };
+            let customer = Arc::new(Customer { id, created: now, title, details, version: 1 });
             let mut batch = Batch::default();
             batch.put_customer(&customer);
             tables.customers.insert(id, customer.clone());
@@ -56,7 +62,7 @@ impl Devices {
         id: CustomerId,
         draft: CustomerDraft,
         expected: Option<u64>,
-    ) -> Result<Customer, DeviceError> {
+    ) -> Result<Arc<Customer>, DeviceError> {
         let (customer, committed) = {
             let mut tables = self.0.tables.write();
             let stored = tables.customers.get(&id).ok_or(DeviceError::NotFound)?.clone();
@@ -65,7 +71,8 @@ impl Devices {
             }
             check(&tables, &draft, Some(id))?;
             let CustomerDraft { title, details } = draft;
-            let customer = Customer { title, details, version: stored.version + 1, ..stored };
+            let version = stored.version + 1;
+            let customer = Arc::new(Customer { title, details, version, ..Customer::clone(&stored) });
             let mut batch = Batch::default();
             batch.put_customer(&customer);
             tables.customers.insert(id, customer.clone());
@@ -76,19 +83,18 @@ impl Devices {
     }
 
     /// Deletes a customer and its users; its devices are the tenant's again.
-    pub async fn delete_customer(&self, id: CustomerId) -> Result<(), DeviceError> {
+    pub async fn delete_customer(&self, id: CustomerId, now: Timestamp) -> Result<(), DeviceError> {
         let (saves, committed) = {
             let mut tables = self.0.tables.write();
             tables.customers.remove(&id).ok_or(DeviceError::NotFound)?;
             let mut batch = Batch::default();
             batch.delete_customer(id);
-            tables.users.retain(|user| {
-                let stays = user.customer != Some(id);
-                if !stays {
-                    batch.delete_user(user.id);
-                }
-                stays
-            });
+            let (gone, stay): (Vec<User>, Vec<User>) =
+                tables.users.drain(..).partition(|user| user.customer == Some(id));
+            tables.users = stay;
+            for user in &gone {
+                self.put_deletion(&mut tables, user, now, &mut batch);
+            }
             let owned: Vec<DeviceHandle> =
                 tables.devices().filter(|device| device.customer() == Some(id)).cloned().collect();
             for device in &owned {
@@ -140,6 +146,9 @@ fn check(tables: &Tables, draft: &CustomerDraft, own: Option<CustomerId>) -> Res
         return Err(Rule::CustomerTitleMissing);
     }
     check_texts(&[Some(&draft.title)])?;
-    let is_taken = |other: &Customer| other.title == draft.title && Some(other.id) != own;
+    if draft.details.len() > ADDITIONAL_INFO_BYTES_MAX {
+        return Err(Rule::CustomerDetailsTooLong);
+    }
+    let is_taken = |other: &Arc<Customer>| other.title == draft.title && Some(other.id) != own;
     if tables.customers.values().any(is_taken) { Err(Rule::CustomerTitleTaken) } else { Ok(()) }
 }

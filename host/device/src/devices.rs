@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use serde_json::Value as Json;
-use wireglot_model::limits::NAME_CHARS_MAX;
+use wireglot_model::limits::{ADDITIONAL_INFO_BYTES_MAX, NAME_CHARS_MAX, PROFILES_MAX};
 use wireglot_model::{Device, DeviceId, OtaTargets, ProfileId, Sample, Scope, Timestamp};
 use wireglot_store::Batch;
 
@@ -17,6 +17,9 @@ use crate::ota::check_targets;
 use crate::profiles::implicit_profile;
 use crate::registry::{DeviceHandle, DeviceRecord, ProfileSlot, Tables};
 use crate::{Devices, Inner};
+
+/// Devices that are looked at before the tables' lock is let go: workers want it too.
+const DEVICES_PER_LOOK: usize = 1_024;
 
 /// A device as somebody wishes to have it.
 #[derive(Clone, PartialEq, Debug)]
@@ -80,6 +83,16 @@ impl AdditionalInfo {
     }
 }
 
+impl AdditionalInfo {
+    /// What is about to be saved; what was saved before is as long as it is.
+    pub(crate) fn checked(text: &str) -> Result<Self, Rule> {
+        if text.len() > ADDITIONAL_INFO_BYTES_MAX {
+            return Err(Rule::AdditionalInfoTooLong);
+        }
+        Self::parse(text)
+    }
+}
+
 impl Devices {
     /// The device of this id.
     pub fn device(&self, id: DeviceId) -> Option<DeviceHandle> {
@@ -91,9 +104,24 @@ impl Devices {
         self.0.tables.read().device_by_name(name).cloned()
     }
 
-    /// All devices, in no order.
+    /// All devices, in no order that means anything.
     pub fn devices(&self) -> Vec<DeviceHandle> {
-        self.0.tables.read().devices().cloned().collect()
+        let mut devices = Vec::with_capacity(self.device_count());
+        self.each_device(&mut |device| devices.push(device.clone()));
+        devices
+    }
+
+    /// Shows all devices, some at a time; those that are made or deleted meanwhile may be among them or not.
+    pub fn each_device(&self, visit: &mut dyn FnMut(&DeviceHandle)) {
+        let mut some: Vec<DeviceHandle> = Vec::with_capacity(DEVICES_PER_LOOK);
+        let mut after = None;
+        loop {
+            some.clear();
+            some.extend(self.0.tables.read().devices_after(after).take(DEVICES_PER_LOOK).cloned());
+            let Some(last) = some.last() else { return };
+            after = Some(last.id());
+            some.iter().for_each(&mut *visit);
+        }
     }
 
     /// How many devices there are.
@@ -127,12 +155,12 @@ impl Devices {
         let credentials = credentials.map_or_else(CredentialsDraft::random, Ok)?;
         let (device, committed) = {
             let mut tables = self.0.tables.write();
-            check_name(&tables, &draft.name, None)?;
+            check_names(&tables, &draft, None)?;
             let devices_max = self.0.devices_max();
             if tables.device_count() >= devices_max {
                 return Err(Rule::TooManyDevices(devices_max).into());
             }
-            let info = AdditionalInfo::parse(&draft.additional_info)?;
+            let info = AdditionalInfo::checked(&draft.additional_info)?;
             let id = DeviceId(uuid::Uuid::new_v4());
             let credentials = new_record(&tables, id, credentials, now)?;
             check_targets(&tables, draft.ota, draft.profile.known(&tables))?;
@@ -181,8 +209,8 @@ impl Devices {
             if expected.is_some_and(|version| version != stored.version) {
                 return Err(DeviceError::VersionConflict);
             }
-            check_name(&tables, &draft.name, Some(id))?;
-            let info = AdditionalInfo::parse(&draft.additional_info)?;
+            check_names(&tables, &draft, Some(id))?;
+            let info = AdditionalInfo::checked(&draft.additional_info)?;
             check_targets(&tables, draft.ota, draft.profile.known(&tables))?;
             let mut batch = Batch::default();
             let profile = choose_profile(&mut tables, draft.profile, now, &mut batch)?;
@@ -286,14 +314,18 @@ impl Inner {
     }
 }
 
-fn check_name(tables: &Tables, name: &str, own: Option<DeviceId>) -> Result<(), Rule> {
-    if name.trim().is_empty() {
+fn check_names(tables: &Tables, draft: &DeviceDraft, own: Option<DeviceId>) -> Result<(), Rule> {
+    if draft.name.trim().is_empty() {
         return Err(Rule::DeviceNameMissing);
     }
-    if name.chars().count() > NAME_CHARS_MAX {
+    let is_long = |name: &str| name.chars().count() > NAME_CHARS_MAX;
+    if is_long(&draft.name) {
         return Err(Rule::NameTooLong);
     }
-    match tables.device_by_name(name) {
+    if draft.label.as_deref().is_some_and(is_long) {
+        return Err(Rule::LabelTooLong);
+    }
+    match tables.device_by_name(&draft.name) {
         Some(other) if Some(other.id()) != own => Err(Rule::DeviceNameTaken),
         Some(_) | None => Ok(()),
     }
@@ -313,6 +345,8 @@ fn choose_profile(
         }
         ProfileChoice::Name(name) => match tables.profile_by_name(&name) {
             Some(slot) => Ok(slot),
+            None if name.chars().count() > NAME_CHARS_MAX => Err(Rule::NameTooLong),
+            None if tables.profiles.len() >= PROFILES_MAX => Err(Rule::TooManyProfiles),
             None => {
                 let profile = implicit_profile(name, now);
                 batch.put_profile(&profile);

@@ -1,9 +1,10 @@
 //! What can go wrong, and whose fault it is. The texts of `Rule` are those that existing clients know.
 
 use wireglot_model::limits::{
+    ADDITIONAL_INFO_BYTES_MAX, API_KEY_DESCRIPTION_CHARS_MAX, API_KEYS_MAX, API_KEYS_PER_USER_MAX,
     ATTRIBUTES_PER_SCOPE_MAX, CUSTOMERS_MAX, GATEWAY_DEVICES_MAX, GATEWAY_PROFILES_MAX, KEY_CHARS_MAX,
     NAME_CHARS_MAX, NAME_PATTERN_BYTES_MAX, OTA_PACKAGES_MAX, OTA_TEXT_CHARS_MAX, OTA_URL_BYTES_MAX,
-    PASSWORD_CHARS_MIN, SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILES_MAX, SECRET_BYTES_MAX, TITLE_CHARS_MAX, USERS_MAX,
 };
 use wireglot_model::segments::InvalidSegment;
 use wireglot_model::{ChecksumAlgorithm, Fault};
@@ -64,6 +65,12 @@ pub enum Rule {
     UnknownProfile,
     #[error("Additional info should be a JSON object!")]
     AdditionalInfoNotObject,
+    #[error("Additional info has at most {ADDITIONAL_INFO_BYTES_MAX} bytes!")]
+    AdditionalInfoTooLong,
+    #[error("A label has at most {NAME_CHARS_MAX} characters!")]
+    LabelTooLong,
+    #[error("There may be {PROFILES_MAX} device profiles: delete some first!")]
+    TooManyProfiles,
     #[error("A name has at most {NAME_CHARS_MAX} characters!")]
     NameTooLong,
     #[error("Device profile name should be specified!")]
@@ -137,6 +144,8 @@ pub enum Rule {
     ProvisionPatternInvalid(String),
     #[error("Customer title should be specified!")]
     CustomerTitleMissing,
+    #[error("The details of a customer have at most {ADDITIONAL_INFO_BYTES_MAX} bytes together!")]
+    CustomerDetailsTooLong,
     #[error("Customer with such title already exists!")]
     CustomerTitleTaken,
     #[error("Titles, names and e-mail addresses have at most {TITLE_CHARS_MAX} characters!")]
@@ -157,6 +166,28 @@ pub enum Rule {
     InvalidActivation,
     #[error("Activation token expired! An administrator gets a new link by asking for it again")]
     ActivationEnded,
+    #[error("The authority and the customer of a user cannot be changed: make another user!")]
+    UserStays,
+    #[error("The last administrator cannot be deleted: make another one first!")]
+    LastAdministrator,
+    #[error("Current password doesn't match!")]
+    WrongPassword,
+    #[error("New password should be different from existing!")]
+    SamePassword,
+    #[error("Password must be no more than {PASSWORD_CHARS_MAX} characters!")]
+    PasswordTooLong,
+    #[error("API key description should be specified!")]
+    ApiKeyDescriptionMissing,
+    #[error("API key description has at most {API_KEY_DESCRIPTION_CHARS_MAX} characters!")]
+    ApiKeyDescriptionTooLong,
+    #[error(
+        "The 'expirationTime' of an API key lies in the future, or is 0 for a key that is good for ever!"
+    )]
+    ApiKeyInPast,
+    #[error("A user may have {API_KEYS_PER_USER_MAX} API keys: delete some first!")]
+    TooManyApiKeysOfUser,
+    #[error("There may be {API_KEYS_MAX} API keys: delete some first!")]
+    TooManyApiKeys,
     #[error("Password must be no less than {PASSWORD_CHARS_MIN} characters!")]
     PasswordTooShort,
     #[error("Device isn't assigned to any customer!")]

@@ -4,14 +4,15 @@
 //! certificate: `certificate` and `chain`), `worker` (what becomes of a message, through `telemetry`, `attributes` and
 //! `gateway`), `frames` (what is kept as it came, and what becomes of it when it is decoded again), `rate` (how much of
 //! it is taken), `activity` (when a device was there), `rpc` (what it is asked), then the management side:
-//! `devices`, `credentials`, `profiles`, `ota` (packages, and which device is told of which), `customers`, `users`,
-//! `fleet`, and what is told of it (`audit`). How devices come by credentials and owners: `provision` and `claim`.
+//! `devices`, `credentials`, `profiles`, `ota` (packages, and which device is told of which), `customers`, `users` with
+//! their `passwords` and `api_keys`, `fleet`, and what is told of it (`audit`). How devices come by credentials and owners: `provision` and `claim`.
 //!
 //! Memory is changed before the store has committed: a commit that fails ends all commits (`Store::healthy`), so
 //! nothing is built on what was never kept. Whoever needs a record that is not known to be durable yet writes it again
 //! in their own batch; that is why a positive answer never depends on somebody else's commit.
 
 mod activity;
+mod api_keys;
 mod attributes;
 mod audit;
 mod auth;
@@ -27,6 +28,7 @@ mod frames;
 mod gateway;
 mod open;
 mod ota;
+mod passwords;
 mod profiles;
 mod provision;
 mod random;
@@ -49,6 +51,7 @@ use wireglot_model::{Actor, TenantId, Timestamp};
 use wireglot_store::Store;
 
 pub use activity::ActivityCounters;
+pub use api_keys::{ApiKeyChange, ApiKeyDraft, ApiKeyRefusal};
 pub use auth::{AuthRefusal, ConnectClaim};
 pub use certificate::{Certificate, InvalidCertificate, PublicKey};
 pub use chain::{CertificateRefusal, Dates};
@@ -62,14 +65,15 @@ pub use frames::{Again, Change, Place, ReviveError};
 pub use gateway::ChildProfile;
 pub use open::{ADMINISTRATOR_EMAIL, FirstStart};
 pub use ota::{OtaPackageDraft, OtaUrlDraft, UpdatesDue, checksum};
+pub use passwords::HashedPassword;
 pub use profiles::ProfileDraft;
 pub use provision::ProvisionError;
 pub use rate::{Charge, RateExceeded, RateRefusals, Speaker};
-pub use registry::{DeviceHandle, ProfileState};
+pub use registry::{DeviceHandle, DeviceView, ProfileState};
 pub use rpc::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, RpcRules, RpcStrategy, RpcWaiting, Written};
 pub use session::{PollRefusal, Revoked, SessionFacts};
 pub use telemetry::{Erasure, Latest, LatestAfter, Message, PointsQuery, Retained, Want};
-pub use users::{HashedPassword, UserDraft};
+pub use users::UserDraft;
 pub use wireglot_store::{FileDraft, FileError, Files, LetterFilter, RawKey, StoredFile};
 pub use worker::{Accepted, DeviceWorker, Outcome, Parts, Raw};
 
@@ -94,6 +98,7 @@ struct Inner {
     rpcs: rpc::Rpcs,
     rates: rate::Rates,
     activity: activity::ActivityBook,
+    ended_sessions: users::EndedSessions,
     devices_max: AtomicUsize,
 }
 

@@ -18,7 +18,8 @@ use crate::profiles::{implicit_profile, opened};
 use crate::rate::Rates;
 use crate::registry::{DeviceHandle, Tables};
 use crate::rpc::Rpcs;
-use crate::{Devices, Inner, ota, random, users};
+use crate::users::EndedSessions;
+use crate::{Devices, Inner, ota, passwords, random};
 
 /// The first administrator's login name: the upstream default, so that client examples work.
 pub const ADMINISTRATOR_EMAIL: &str = "tenant@thingsboard.org";
@@ -66,6 +67,7 @@ impl Devices {
         let tenant = TenantId(tenant);
         let claim_rules = ArcSwap::from_pointee(ClaimRules::default());
         let (rates, activity) = (Rates::load(&store)?, ActivityBook::default());
+        let ended_sessions = EndedSessions::load(store.ended_sessions()?);
         let inner = Inner {
             store,
             bus,
@@ -80,6 +82,7 @@ impl Devices {
             rpcs,
             rates,
             activity,
+            ended_sessions,
             devices_max: AtomicUsize::new(usize::MAX),
         };
         Ok((Self(Arc::new(inner), Actor::Server), first_start))
@@ -106,12 +109,16 @@ async fn make_first_records(
         id: UserId(uuid::Uuid::new_v4()),
         created: now,
         email: ADMINISTRATOR_EMAIL.into(),
-        password_hash: users::hash(&password)?,
+        password_hash: passwords::hash(&password)?,
         first_name: None,
         last_name: None,
         customer: None,
         activation: None,
         activation_ends: None,
+        phone: None,
+        additional_info: "null".into(),
+        version: 1,
+        generation: 0,
     });
     drop(store.commit(batch).await?);
     Ok(FirstStart { email: ADMINISTRATOR_EMAIL, generated_password })
@@ -120,7 +127,11 @@ async fn make_first_records(
 fn load_tables(store: &Store) -> Result<Tables, OpenError> {
     let mut tables = Tables::default();
     tables.users = store.users()?;
-    tables.customers = store.customers()?.into_iter().map(|customer| (customer.id, customer)).collect();
+    let customers = store.customers()?.into_iter().map(Arc::new);
+    tables.customers = customers.map(|customer| (customer.id, customer)).collect();
+    for key in store.api_keys()? {
+        tables.api_keys.insert(key);
+    }
     for profile in store.profiles()? {
         let slot = opened(profile);
         tables.index_provisioning(None, Some(&slot));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX};
+use wireglot_model::limits::{GATEWAY_DEVICES_MAX, NAME_CHARS_MAX, PROFILES_MAX};
 use wireglot_model::profile::MqttTransport;
 use wireglot_model::segments::NamedFilter;
 use wireglot_model::{
@@ -145,6 +145,9 @@ impl Devices {
         let (state, committed) = {
             let mut tables = self.0.tables.write();
             check(&tables, &draft, None)?;
+            if tables.profiles.len() >= PROFILES_MAX {
+                return Err(Rule::TooManyProfiles.into());
+            }
             let profile = draft.into_profile(ProfileId(uuid::Uuid::new_v4()), now, false, 1);
             let mut batch = Batch::default();
             batch.put_profile(&profile);

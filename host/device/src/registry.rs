@@ -4,7 +4,8 @@
 //! The tables' lock guards the indexes and the order of changes; a worker takes it only to look up credentials or the
 //! device behind a gateway.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
@@ -17,6 +18,7 @@ use wireglot_model::{
 use wireglot_proto::ProtoSchemas;
 use wireglot_store::Batch;
 
+use crate::api_keys::ApiKeys;
 use crate::attributes::Attributes;
 use crate::auth::{Digest, digest};
 use crate::devices::AdditionalInfo;
@@ -41,6 +43,24 @@ pub struct DeviceHandle {
     pub(crate) state: Arc<DeviceState>,
     /// The version of the credentials by which its session was let in; 0 for handles that came another way.
     pub(crate) admitted_by: u64,
+}
+
+/// A device and its profile as they were at one moment, without a copy of either.
+pub struct DeviceView {
+    record: Arc<DeviceRecord>,
+    pub profile: Arc<ProfileState>,
+}
+
+impl DeviceView {
+    /// The device's record.
+    pub fn device(&self) -> &Device {
+        &self.record.device
+    }
+
+    /// Its name, shared.
+    pub fn name(&self) -> &Arc<str> {
+        &self.record.name
+    }
 }
 
 pub(crate) struct DeviceState {
@@ -146,7 +166,13 @@ impl DeviceHandle {
         self.state.record.load().name.clone()
     }
 
-    /// Its record now.
+    /// What it is now.
+    pub fn view(&self) -> DeviceView {
+        let record = self.state.record.load_full();
+        DeviceView { profile: record.profile.state(), record }
+    }
+
+    /// A copy of its record now.
     pub fn record(&self) -> Device {
         self.state.record.load().device.clone()
     }
@@ -222,14 +248,16 @@ impl DeviceRecord {
 /// The indexes. Every device is in all three of its maps.
 #[derive(Default)]
 pub(crate) struct Tables {
-    devices: HashMap<DeviceId, DeviceHandle>,
+    /// In order, so that whoever looks at all of them can let go in between.
+    devices: BTreeMap<DeviceId, DeviceHandle>,
     names: HashMap<Arc<str>, DeviceHandle>,
     /// By the digest of the lookup text, so that comparing keys tells nothing about tokens.
     lookups: HashMap<Digest, DeviceHandle>,
     pub(crate) profiles: HashMap<ProfileId, Arc<ProfileSlot>>,
     pub(crate) packages: HashMap<OtaPackageId, Arc<OtaPackage>>,
     pub(crate) users: Vec<User>,
-    pub(crate) customers: HashMap<CustomerId, Customer>,
+    pub(crate) api_keys: ApiKeys,
+    pub(crate) customers: HashMap<CustomerId, Arc<Customer>>,
     /// Devices that may be claimed, until their time is over or somebody asks in vain.
     pub(crate) claims: HashMap<DeviceId, ClaimRecord>,
     /// Profiles by the digest of the key by which devices that provision themselves name them.
@@ -255,6 +283,12 @@ impl Tables {
 
     pub(crate) fn devices(&self) -> impl Iterator<Item = &DeviceHandle> {
         self.devices.values()
+    }
+
+    /// The devices behind this one in the order of their ids; all of them behind nobody.
+    pub(crate) fn devices_after(&self, after: Option<DeviceId>) -> impl Iterator<Item = &DeviceHandle> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.devices.range((after, Bound::Unbounded)).map(|(_, device)| device)
     }
 
     pub(crate) fn profile(&self, id: ProfileId) -> Option<&Arc<ProfileSlot>> {

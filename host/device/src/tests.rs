@@ -14,6 +14,7 @@ mod ota;
 mod provision;
 mod rate;
 mod rpc;
+mod users;
 
 use tempfile::TempDir;
 use wireglot_bus::Bus;

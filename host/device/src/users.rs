@@ -1,23 +1,25 @@
-//! Users of the management side: administrators, and those who see the devices of one customer. Passwords are kept as
-//! Argon2 hashes.
+//! Users of the management side: administrators, and those who see the devices of one customer; and which of their
+//! sessions have ended.
+//!
+//! Not here: their passwords (`passwords`), the keys of their programs (`api_keys`).
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use uuid::Uuid;
 use wireglot_model::limits::{
-    ACTIVATION_LEFT_MS_MIN, ACTIVATION_MS, PASSWORD_CHARS_MIN, TITLE_CHARS_MAX, USERS_MAX,
+    ACTIVATION_LEFT_MS_MIN, ACTIVATION_MS, LOGOUTS_KEPT_MAX, TITLE_CHARS_MAX, USERS_MAX,
 };
-use wireglot_model::{CustomerId, Timestamp, User, UserId};
+use wireglot_model::{AuditAction, CustomerId, Timestamp, User, UserId};
 use wireglot_store::Batch;
 
 use crate::Devices;
 use crate::auth::same_secret;
+use crate::devices::AdditionalInfo;
 use crate::error::{DeviceError, Rule};
+use crate::passwords::HashedPassword;
 use crate::random;
-
-/// 19 MiB, two passes, one lane: what OWASP recommends where logins are rare and memory is shared.
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
+use crate::registry::Tables;
 
 /// A user as somebody wishes to have them.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,78 +27,168 @@ pub struct UserDraft {
     pub email: String,
     pub first_name: Option<String>,
     pub last_name: Option<String>,
-    /// Whose devices they see.
-    pub customer: CustomerId,
+    pub phone: Option<String>,
+    /// A JSON object as text, or `null`.
+    pub additional_info: String,
+    /// Whose devices they see; `None`: an administrator.
+    pub customer: Option<CustomerId>,
 }
 
-/// A password that was long enough, as it is kept.
-pub struct HashedPassword(String);
+/// Sessions that have logged out, and when the last token of each ends.
+#[derive(Default)]
+pub(crate) struct EndedSessions(pub(crate) Mutex<HashMap<Uuid, Timestamp>>);
 
-impl HashedPassword {
-    /// Hashing takes tens of milliseconds: never call this on a worker.
-    pub fn new(password: &str) -> Result<Self, DeviceError> {
-        if password.chars().count() < PASSWORD_CHARS_MIN {
-            return Err(Rule::PasswordTooShort.into());
-        }
-        hash(password).map(Self)
+impl EndedSessions {
+    pub(crate) fn load(ended: Vec<(Uuid, Timestamp)>) -> Self {
+        Self(Mutex::new(ended.into_iter().collect()))
     }
 }
 
 impl Devices {
-    /// The user of this name and password. Hashing takes tens of milliseconds: never call this on a worker.
-    pub fn login(&self, email: &str, password: &str) -> Result<User, DeviceError> {
-        let user = self.user_by_email(email);
-        // An unknown user costs as much as a wrong password, so that the answer's timing names no users.
-        let hash = user.as_ref().map(|user| user.password_hash.as_str());
-        // Nor is there one yet before the user has set it.
-        let hash = hash.filter(|hash| !hash.is_empty()).unwrap_or(NOBODY);
-        let is_right = PasswordHash::new(hash).is_ok_and(|hash| {
-            argon2().is_ok_and(|argon2| argon2.verify_password(password.as_bytes(), &hash).is_ok())
-        });
-        user.filter(|_| is_right).ok_or(DeviceError::BadLogin)
+    /// No token of this session is good any more, here and after a restart; `until` is when the last one would end.
+    pub async fn end_session(
+        &self,
+        session: Uuid,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), DeviceError> {
+        let committed = {
+            let mut ended = self.0.ended_sessions.0.lock();
+            let mut batch = Batch::default();
+            ended.retain(|session, until| {
+                let stays = *until > now;
+                if !stays {
+                    batch.delete_ended_session(*session);
+                }
+                stays
+            });
+            if ended.len() >= LOGOUTS_KEPT_MAX && !ended.contains_key(&session) {
+                // The one that ends first leaves the least behind.
+                let first = ended.iter().min_by_key(|(_, until)| **until).map(|(session, _)| *session);
+                if let Some(first) = first {
+                    ended.remove(&first);
+                    batch.delete_ended_session(first);
+                }
+            }
+            ended.insert(session, until);
+            batch.put_ended_session(session, until);
+            self.0.queue(batch)
+        };
+        committed.await
+    }
+
+    /// Whether this session has logged out.
+    pub fn is_session_ended(&self, session: Uuid) -> bool {
+        self.0.ended_sessions.0.lock().contains_key(&session)
     }
 
     /// Makes a user who has no password yet: `activate` sets one.
     pub async fn create_user(&self, draft: UserDraft, now: Timestamp) -> Result<User, DeviceError> {
-        let UserDraft { email, first_name, last_name, customer } = draft;
-        let email = email.trim().to_owned();
-        check_texts(&[Some(&email), first_name.as_deref(), last_name.as_deref()])?;
-        let is_address =
-            email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-        if !is_address || email.chars().any(|character| character.is_whitespace() || character.is_control()) {
-            return Err(Rule::InvalidEmail(email).into());
-        }
+        let draft = checked(draft)?;
         let activation = Some(random::secret()?);
         let (user, committed) = {
             let mut tables = self.0.tables.write();
-            if !tables.customers.contains_key(&customer) {
+            if draft.customer.is_some_and(|customer| !tables.customers.contains_key(&customer)) {
                 return Err(Rule::UnknownCustomer.into());
             }
-            if tables.users.iter().any(|user| user.email.eq_ignore_ascii_case(&email)) {
-                return Err(Rule::EmailTaken(email).into());
-            }
+            check_email(&tables, &draft.email, None)?;
             if tables.users.len() >= USERS_MAX {
                 return Err(Rule::TooManyUsers.into());
             }
+            let UserDraft { email, first_name, last_name, phone, additional_info, customer } = draft;
             let user = User {
-                id: UserId(uuid::Uuid::new_v4()),
+                id: UserId(Uuid::new_v4()),
                 created: now,
                 email,
                 // No password has this hash.
                 password_hash: String::new(),
                 first_name,
                 last_name,
-                customer: Some(customer),
+                customer,
                 activation,
                 activation_ends: Some(Timestamp(now.0.saturating_add(ACTIVATION_MS))),
+                phone,
+                additional_info,
+                version: 1,
+                generation: 0,
             };
             let mut batch = Batch::default();
             batch.put_user(&user);
+            self.put_change_audit(&mut batch, now, AuditAction::UserCreated, &user.email, whose(&user));
             tables.users.push(user.clone());
             (user, self.0.queue(batch))
         };
         committed.await?;
         Ok(user)
+    }
+
+    /// Replaces all that can be written of a user. What they see stays: that would be another user.
+    pub async fn update_user(
+        &self,
+        id: UserId,
+        draft: UserDraft,
+        expected: Option<u64>,
+        now: Timestamp,
+    ) -> Result<User, DeviceError> {
+        let draft = checked(draft)?;
+        let (user, committed) = {
+            let mut tables = self.0.tables.write();
+            let stored = tables.users.iter().find(|user| user.id == id).ok_or(DeviceError::NotFound)?;
+            if expected.is_some_and(|version| version != stored.version) {
+                return Err(DeviceError::VersionConflict);
+            }
+            if stored.customer != draft.customer {
+                return Err(Rule::UserStays.into());
+            }
+            check_email(&tables, &draft.email, Some(id))?;
+            let detail = if stored.email == draft.email {
+                String::new()
+            } else {
+                format!("e-mail: {} → {}", stored.email, draft.email)
+            };
+            let UserDraft { email, first_name, last_name, phone, additional_info, .. } = draft;
+            let version = stored.version + 1;
+            let user =
+                User { email, first_name, last_name, phone, additional_info, version, ..stored.clone() };
+            let mut batch = Batch::default();
+            batch.put_user(&user);
+            self.put_change_audit(&mut batch, now, AuditAction::UserChanged, &user.email, detail);
+            for held in tables.users.iter_mut().filter(|held| held.id == id) {
+                held.clone_from(&user);
+            }
+            (user, self.0.queue(batch))
+        };
+        committed.await?;
+        Ok(user)
+    }
+
+    /// Deletes a user with the keys of their programs. The last administrator who can log in stays.
+    pub async fn delete_user(&self, id: UserId, now: Timestamp) -> Result<(), DeviceError> {
+        let committed = {
+            let mut tables = self.0.tables.write();
+            let user = tables.users.iter().find(|user| user.id == id).ok_or(DeviceError::NotFound)?.clone();
+            let can_administer = |user: &User| user.customer.is_none() && !user.password_hash.is_empty();
+            if can_administer(&user) && tables.users.iter().filter(|user| can_administer(user)).count() == 1 {
+                return Err(Rule::LastAdministrator.into());
+            }
+            tables.users.retain(|other| other.id != id);
+            let mut batch = Batch::default();
+            self.put_deletion(&mut tables, &user, now, &mut batch);
+            self.0.queue(batch)
+        };
+        committed.await
+    }
+
+    /// Puts the end of a user, who is in no table any more, into `batch`.
+    pub(crate) fn put_deletion(&self, tables: &mut Tables, user: &User, now: Timestamp, batch: &mut Batch) {
+        batch.delete_user(user.id);
+        tables.api_keys.remove_of(user.id, batch);
+        self.put_change_audit(batch, now, AuditAction::UserDeleted, &user.email, whose(user));
+    }
+
+    /// All users, in no order.
+    pub fn users(&self) -> Vec<User> {
+        self.0.tables.read().users.clone()
     }
 
     /// The token with which a user sets the first password: a new one where the one before has ended, or soon will.
@@ -154,9 +246,32 @@ impl Devices {
         self.0.tables.read().users.iter().find(|user| user.id == id).cloned()
     }
 
-    fn user_by_email(&self, email: &str) -> Option<User> {
+    pub(crate) fn user_by_email(&self, email: &str) -> Option<User> {
         self.0.tables.read().users.iter().find(|user| user.email.eq_ignore_ascii_case(email)).cloned()
     }
+}
+
+/// The draft as it may be saved, as far as it can be told without looking at others.
+fn checked(mut draft: UserDraft) -> Result<UserDraft, Rule> {
+    draft.email = draft.email.trim().to_owned();
+    let UserDraft { email, first_name, last_name, phone, .. } = &draft;
+    check_texts(&[Some(email), first_name.as_deref(), last_name.as_deref(), phone.as_deref()])?;
+    let is_address = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+    if !is_address || email.chars().any(|character| character.is_whitespace() || character.is_control()) {
+        return Err(Rule::InvalidEmail(email.clone()));
+    }
+    AdditionalInfo::checked(&draft.additional_info)?;
+    Ok(draft)
+}
+
+fn check_email(tables: &Tables, email: &str, own: Option<UserId>) -> Result<(), Rule> {
+    let is_taken = |user: &User| user.email.eq_ignore_ascii_case(email) && Some(user.id) != own;
+    if tables.users.iter().any(is_taken) { Err(Rule::EmailTaken(email.to_owned())) } else { Ok(()) }
+}
+
+/// What a user may see, for the audit log.
+fn whose(user: &User) -> String {
+    user.customer.map_or_else(|| "administrator".to_owned(), |customer| format!("of customer {customer}"))
 }
 
 fn is_activated_by(user: &User, token: &str) -> bool {
@@ -177,47 +292,4 @@ fn check_time(user: &User, now: Timestamp) -> Result<(), Rule> {
 pub(crate) fn check_texts(texts: &[Option<&str>]) -> Result<(), Rule> {
     let is_long = |text: &&str| text.chars().count() > TITLE_CHARS_MAX;
     if texts.iter().flatten().any(is_long) { Err(Rule::TitleTooLong) } else { Ok(()) }
-}
-
-/// The hash of a password that nobody knows, with the parameters of all others.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$VGhpcyBpcyBub3QgYSBoYXNoIG9mIGFueXRoaW5nISE";
-
-/// The Argon2 hash of a new password, in PHC format.
-pub(crate) fn hash(password: &str) -> Result<String, DeviceError> {
-    if password.is_empty() {
-        return Err(Rule::PasswordEmpty.into());
-    }
-    let salt = SaltString::encode_b64(&random::bytes::<16>()?).map_err(no_secret)?;
-    Ok(argon2()?.hash_password(password.as_bytes(), &salt).map_err(no_secret)?.to_string())
-}
-
-fn argon2() -> Result<Argon2<'static>, DeviceError> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(no_secret)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-}
-
-fn no_secret(error: impl std::fmt::Display) -> DeviceError {
-    DeviceError::NoSecret(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_verifies_its_password_only() {
-        let hash = hash("correct horse").unwrap();
-        let parsed = PasswordHash::new(&hash).unwrap();
-        assert!(argon2().unwrap().verify_password(b"correct horse", &parsed).is_ok());
-        assert!(argon2().unwrap().verify_password(b"correct horse ", &parsed).is_err());
-    }
-
-    #[test]
-    fn nobody_costs_as_much_as_somebody() {
-        let (nobody, somebody) = (PasswordHash::new(NOBODY).unwrap(), hash("x").unwrap());
-        let somebody = PasswordHash::new(&somebody).unwrap();
-        assert_eq!((nobody.algorithm, &nobody.params), (somebody.algorithm, &somebody.params));
-        assert_eq!(nobody.hash.map(|hash| hash.len()), somebody.hash.map(|hash| hash.len()));
-    }
 }

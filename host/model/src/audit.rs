@@ -59,6 +59,20 @@ pub enum AuditAction {
     PackageDeleted,
     /// A device or a profile is to have another package.
     PackageAssigned,
+    /// A user was made.
+    UserCreated,
+    /// The facts of a user were changed.
+    UserChanged,
+    /// A user was deleted.
+    UserDeleted,
+    /// A user has another password; other sessions of that user have ended.
+    PasswordChanged,
+    /// A key for programs was made.
+    ApiKeyCreated,
+    /// A key for programs was changed, switched on or switched off.
+    ApiKeyChanged,
+    /// A key for programs was deleted.
+    ApiKeyDeleted,
     /// Other rate limits are in force.
     RateLimitsChanged,
     /// The server was started with other settings than before.
@@ -75,7 +89,7 @@ pub struct AuditEntry {
     pub actor: Actor,
     /// What was done.
     pub action: AuditAction,
-    /// To what: the name of a codec, a profile, a device or a file, or the title of a package.
+    /// To what: the name of a codec, a profile, a device or a file, the title of a package, or the login name of a user.
     pub target: String,
     /// How it ended and what it changed, for people; bounded.
     pub detail: String,

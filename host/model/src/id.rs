@@ -58,6 +58,10 @@ uuid_id! {
     UserId
 }
 uuid_id! {
+    /// A key of a user for programs.
+    ApiKeyId
+}
+uuid_id! {
     /// A customer: whom devices are given to.
     CustomerId
 }

@@ -38,8 +38,8 @@ pub use client_rpc::{ClientRpc, ResponderChoice, Webhook};
 pub use downlink::Downlink;
 pub use fault::Fault;
 pub use id::{
-    CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, OtaPackageId, ProfileId, RpcId,
-    SessionId, TenantId, UserId,
+    ApiKeyId, CodecHash, CodecName, CodecStamp, CredentialsId, CustomerId, DeviceId, OtaPackageId, ProfileId,
+    RpcId, SessionId, TenantId, UserId,
 };
 pub use ota::{ChecksumAlgorithm, OtaContent, OtaFile, OtaKind, OtaPackage, OtaTargets, OtaUpdate};
 pub use profile::{
@@ -53,7 +53,7 @@ pub use provision::{
 };
 pub use rate::{InvalidRateLimit, LevelLimits, RateKind, RateLevel, RateLimit, RateLimits, RatePart};
 pub use record::{
-    Attribute, ClaimRecord, Credentials, CredentialsKind, Customer, DeadLetter, Device, FailureStage,
+    ApiKey, Attribute, ClaimRecord, Credentials, CredentialsKind, Customer, DeadLetter, Device, FailureStage,
     FrameTrace, RawFrame, Scope, User,
 };
 pub use request::{DeviceAnswer, DeviceCall, DeviceRequest, RequestRefusal, Wish};

@@ -367,6 +367,20 @@ pub const ACTIVATION_MS: i64 = 24 * 3_600_000;
 pub const ACTIVATION_LEFT_MS_MIN: i64 = 15 * 60_000;
 /// Shortest password of a user.
 pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Longest password of a user, in characters.
+pub const PASSWORD_CHARS_MAX: usize = 256;
+/// Longest additional info of a device or a user, and longest details of a customer, in bytes of JSON text.
+pub const ADDITIONAL_INFO_BYTES_MAX: usize = 64 * 1024;
+/// Device profiles that there may be.
+pub const PROFILES_MAX: usize = 10_000;
+/// Devices of a profile whose keys are looked at to tell the keys of the profile.
+pub const PROFILE_KEYS_DEVICES_MAX: usize = 100;
+/// Keys for programs that one user may have.
+pub const API_KEYS_PER_USER_MAX: usize = 100;
+/// Keys for programs that there may be.
+pub const API_KEYS_MAX: usize = 20_000;
+/// Longest description of such a key, in characters.
+pub const API_KEY_DESCRIPTION_CHARS_MAX: usize = 255;
 /// Points that one REST answer may hold.
 pub const HISTORY_POINTS_MAX: usize = 100_000;
 /// Bytes of such an answer.
@@ -413,6 +427,12 @@ pub const LIVE_SEND_TIMEOUT_S: u64 = 20;
 pub const LIVE_PING_S: u64 = 20;
 /// Tries to log in that one address may fail in, in a minute.
 pub const LOGINS_PER_MINUTE_MAX: u32 = 10;
+/// Wrong passwords for one login name in a minute, from addresses that never logged in under it.
+pub const WRONG_PASSWORDS_PER_MINUTE_MAX: u32 = 30;
+/// Counters of wrong passwords; login names share them by their hashes.
+pub const LOGIN_NAME_COUNTERS: usize = 8_192;
+/// Addresses from which a user logged in that are remembered.
+pub const LOGIN_ADDRESSES_PER_USER_MAX: usize = 8;
 /// Addresses whose tries to log in are counted at a time.
 pub const LOGIN_ADDRESSES_MAX: usize = 8_192;
 /// Logins whose password is being checked at a time; each needs 19 MiB and a core.
@@ -432,6 +452,12 @@ const _: () = assert!(RPC_WAITERS_MAX + POLLS_MAX + 1_024 <= REST_CONNECTIONS_MA
 // Both things that a device can wait for, and the same once more by a connection that is not known to be gone.
 const _: () = assert!(POLLS_PER_DEVICE_MAX >= 4 && POLLS_PER_DEVICE_MAX < POLLS_MAX);
 const _: () = assert!(*POLL_MS.start() <= POLL_MS_DEFAULT && POLL_MS_DEFAULT <= *POLL_MS.end());
+const _: () = assert!(PASSWORD_CHARS_MIN < PASSWORD_CHARS_MAX);
+// One address cannot use up the wrong passwords that a login name has.
+const _: () = assert!(2 * LOGINS_PER_MINUTE_MAX <= WRONG_PASSWORDS_PER_MINUTE_MAX);
+// What gateways may make leaves room for profiles that people make.
+const _: () = assert!(2 * GATEWAY_PROFILES_MAX <= PROFILES_MAX);
+const _: () = assert!(API_KEYS_PER_USER_MAX <= API_KEYS_MAX);
 // A codec holds the payload, its copy, and the largest result we accept from it.
 const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);
 // A field takes at least eight bytes of its schema, so no message has more samples than a codec's result may have.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CodecStamp, CredentialsId, CustomerId, DeviceId, ProfileId, UserId};
+use crate::id::{ApiKeyId, CodecStamp, CredentialsId, CustomerId, DeviceId, ProfileId, UserId};
 use crate::ota::OtaTargets;
 use crate::profile::Envelope;
 use crate::time::Timestamp;
@@ -145,6 +145,47 @@ pub struct User {
     /// Until when that can be done; `None`: for as long as any may after the user was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation_ends: Option<Timestamp>,
+    /// Telephone number, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// A JSON object as text, or `null`.
+    #[serde(default = "null")]
+    pub additional_info: String,
+    /// Counts saves.
+    #[serde(default = "first")]
+    pub version: u64,
+    /// Counts passwords: a session that began under an earlier one has ended.
+    #[serde(default)]
+    pub generation: u32,
+}
+
+fn null() -> String {
+    "null".to_owned()
+}
+
+const fn first() -> u64 {
+    1
+}
+
+/// What a program shows instead of a user's password. The secret itself is not kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Identity.
+    pub id: ApiKeyId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Who acts where it is shown.
+    pub user: UserId,
+    /// What it is for.
+    pub description: String,
+    /// Whether it is good for anything now.
+    pub enabled: bool,
+    /// Until when it is good; `None`: for ever.
+    pub expires: Option<Timestamp>,
+    /// SHA3-256 of the secret, in hexadecimal digits.
+    pub digest: String,
+    /// Counts saves.
+    pub version: u64,
 }
 
 /// Where on its way a payload failed.

@@ -13,18 +13,20 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX, LOGOUTS_KEPT_MAX};
+use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX};
 use wireglot_model::{Actor, CustomerId, DeviceId, TenantId, Timestamp, User, UserId, network};
 
 use crate::Api;
 use crate::error::ApiError;
 use crate::shape::{NO_CUSTOMER, authority};
-use wireglot_device::now;
+use wireglot_device::{ApiKeyRefusal, now};
 
 /// Life of an access token.
 const ACCESS_S: i64 = 9_000;
 /// Life of a refresh token.
 const REFRESH_S: i64 = 604_800;
+/// How long a session can go on without being renewed, in milliseconds: its tokens have all ended then.
+pub(crate) const SESSION_MS: i64 = 1_000 * REFRESH_S;
 const ISSUER: &str = "wireglot";
 const REFRESH: &str = "REFRESH_TOKEN";
 
@@ -36,10 +38,27 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) user: User,
-    pub(crate) session: Uuid,
+    by: Proof,
+}
+
+/// By what somebody has proven to be a user.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// A token of this session.
+    Session(Uuid),
+    /// A key for programs.
+    ApiKey,
 }
 
 impl Caller {
+    /// The session of a user who has logged in. What asks for it cannot be done with a key.
+    pub(crate) fn session(&self) -> Result<Uuid, ApiError> {
+        match self.by {
+            Proof::Session(session) => Ok(session),
+            Proof::ApiKey => Err(ApiError::needs_login()),
+        }
+    }
+
     /// As the histories and the audit log name who did it.
     pub(crate) fn actor(&self) -> Actor {
         Actor::User(self.user.email.clone())
@@ -57,6 +76,9 @@ struct Claims {
     iss: String,
     iat: i64,
     exp: i64,
+    /// That of the user's password: with another one all sessions end.
+    #[serde(default)]
+    generation: u32,
     // From here on: what only an access token says.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_name: Option<String>,
@@ -78,13 +100,11 @@ pub(crate) struct Pair {
     pub(crate) refresh: String,
 }
 
-/// Signs tokens and knows which sessions have logged out.
+/// Signs tokens and reads them.
 pub(crate) struct Tokens {
     signing: EncodingKey,
     checking: DecodingKey,
     tenant: TenantId,
-    /// Sessions that logged out, and when their last token ends.
-    ended: Mutex<HashMap<Uuid, i64>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,12 +115,7 @@ enum Kind {
 
 impl Tokens {
     pub(crate) fn new(secret: &[u8], tenant: TenantId) -> Self {
-        Self {
-            signing: EncodingKey::from_secret(secret),
-            checking: DecodingKey::from_secret(secret),
-            tenant,
-            ended: Mutex::default(),
-        }
+        Self { signing: EncodingKey::from_secret(secret), checking: DecodingKey::from_secret(secret), tenant }
     }
 
     /// A pair for a user who has just proven to be that user.
@@ -114,6 +129,7 @@ impl Tokens {
             iss: ISSUER.into(),
             iat,
             exp: iat + REFRESH_S,
+            generation: user.generation,
             first_name: None,
             last_name: None,
             enabled: None,
@@ -153,7 +169,7 @@ impl Tokens {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &rules).map_err(refused)?.claims;
         // What a user may do is looked up anew with every request; a token only says whose it is.
         let is_refresh = claims.scopes.iter().any(|scope| scope == REFRESH);
-        if is_refresh != (kind == Kind::Refresh) || self.ended.lock().contains_key(&claims.session_id) {
+        if is_refresh != (kind == Kind::Refresh) {
             return Err(ApiError::unauthorized("Authentication failed"));
         }
         if now.0.div_euclid(1000) >= claims.exp {
@@ -161,24 +177,11 @@ impl Tokens {
         }
         Ok(claims)
     }
-
-    /// No token of this session is good any more.
-    pub(crate) fn end(&self, session: Uuid, now: Timestamp) {
-        let now = now.0.div_euclid(1000);
-        let mut ended = self.ended.lock();
-        ended.retain(|_, end| *end > now);
-        if ended.len() >= LOGOUTS_KEPT_MAX {
-            // The one that ends first leaves the least behind.
-            let first = ended.iter().min_by_key(|(_, end)| **end).map(|(session, _)| *session);
-            first.and_then(|session| ended.remove(&session));
-        }
-        ended.insert(session, now + REFRESH_S);
-    }
 }
 
 impl Api {
     /// The user and session of an access token.
-    fn caller(&self, token: &str) -> Result<Caller, ApiError> {
+    pub(crate) fn caller(&self, token: &str) -> Result<Caller, ApiError> {
         self.user_of(token, Kind::Access)
     }
 
@@ -187,11 +190,38 @@ impl Api {
         self.user_of(token, Kind::Refresh)
     }
 
+    /// The user of a key for programs.
+    pub(crate) fn caller_by_key(&self, secret: &str) -> Result<Caller, ApiError> {
+        let user = self.devices.user_of_api_key(secret, now()).map_err(|refusal| match refusal {
+            ApiKeyRefusal::Unknown | ApiKeyRefusal::Disabled => ApiError::unauthorized(refusal.to_string()),
+            ApiKeyRefusal::Expired => ApiError::expired(refusal.to_string()),
+        })?;
+        Ok(Caller { user, by: Proof::ApiKey })
+    }
+
+    /// The same caller some time later. A token that has run out since has proven enough, as long as its session goes on
+    /// and its user has the same password.
+    pub(crate) fn still(&self, caller: &Caller, shown: &HeaderMap) -> Result<Caller, ApiError> {
+        match (authenticate(self, shown), caller.by) {
+            (Err(error), Proof::Session(session)) if error.is_token_expired() => {
+                let is_same = |user: &User| user.generation == caller.user.generation;
+                let user = self.devices.user(caller.user.id).filter(is_same);
+                let user = user.filter(|_| !self.devices.is_session_ended(session));
+                Ok(Caller { user: user.ok_or(error)?, by: caller.by })
+            }
+            (outcome, Proof::Session(_) | Proof::ApiKey) => outcome,
+        }
+    }
+
     fn user_of(&self, token: &str, kind: Kind) -> Result<Caller, ApiError> {
         let claims = self.tokens.check(token, kind, now())?;
         let user = self.devices.user(claims.user_id);
+        let user = user.filter(|_| !self.devices.is_session_ended(claims.session_id));
         let user = user.ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
-        Ok(Caller { user, session: claims.session_id })
+        if user.generation != claims.generation {
+            return Err(ApiError::unauthorized("Token is outdated: the password was changed"));
+        }
+        Ok(Caller { user, by: Proof::Session(claims.session_id) })
     }
 }
 
@@ -250,8 +280,10 @@ pub(crate) async fn require_login(
 
 /// Who these headers prove to be: those of a request, or what a WebSocket said, in their form.
 pub(crate) fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let token = bearer(headers).ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
-    api.caller(token)
+    match credential(headers).ok_or_else(|| ApiError::unauthorized("Authentication failed"))? {
+        Credential::Token(token) => api.caller(token),
+        Credential::ApiKey(secret) => api.caller_by_key(secret),
+    }
 }
 
 fn log_in(api: &Api, request: &mut Request) -> Result<Caller, ApiError> {
@@ -260,11 +292,21 @@ fn log_in(api: &Api, request: &mut Request) -> Result<Caller, ApiError> {
     Ok(caller)
 }
 
+/// What a request shows.
+enum Credential<'r> {
+    Token(&'r str),
+    ApiKey(&'r str),
+}
+
 /// `X-Authorization` is looked at first, then `Authorization`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     let header = headers.get("x-authorization").or_else(|| headers.get(AUTHORIZATION))?;
-    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    let (scheme, shown) = header.to_str().ok()?.split_once(' ')?;
+    match shown.trim() {
+        token if scheme.eq_ignore_ascii_case("bearer") => Some(Credential::Token(token)),
+        secret if scheme.eq_ignore_ascii_case("apikey") => Some(Credential::ApiKey(secret)),
+        _ => None,
+    }
 }
 
 /// Counts tries to log in that fail, for each address by itself. An IPv6 network of 64 bits counts as one address.
@@ -282,9 +324,13 @@ struct Tries {
 const WINDOW_MS: i64 = 60_000;
 
 impl LoginLimit {
-    /// Whether `peer` may try now.
-    pub(crate) fn admit(&self, peer: Option<Peer>, now: Timestamp) -> Result<(), ApiError> {
-        let address = counted(peer);
+    /// What counts as the address of somebody.
+    pub(crate) fn address(peer: Option<Peer>) -> IpAddr {
+        peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| network(peer.ip()))
+    }
+
+    /// Whether somebody at `address` may try now.
+    pub(crate) fn admit(&self, address: IpAddr, now: Timestamp) -> Result<(), ApiError> {
         let mut tries = self.0.lock();
         if tries.len() >= LOGIN_ADDRESSES_MAX && !tries.contains_key(&address) {
             tries.retain(|_, tries| now.0 - tries.since.0 < WINDOW_MS);
@@ -306,23 +352,19 @@ impl LoginLimit {
     }
 
     /// The try that `peer` was admitted to has succeeded.
-    pub(crate) fn give_back(&self, peer: Option<Peer>) {
-        if let Some(tries) = self.0.lock().get_mut(&counted(peer)) {
+    pub(crate) fn give_back(&self, address: IpAddr) {
+        if let Some(tries) = self.0.lock().get_mut(&address) {
             tries.count = tries.count.saturating_sub(1);
         }
     }
-}
-
-fn counted(peer: Option<Peer>) -> IpAddr {
-    peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| network(peer.ip()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn peer(text: &str) -> Option<Peer> {
-        Some(Peer(SocketAddr::new(text.parse().unwrap(), 1)))
+    fn peer(text: &str) -> IpAddr {
+        LoginLimit::address(Some(Peer(SocketAddr::new(text.parse().unwrap(), 1))))
     }
 
     #[track_caller]

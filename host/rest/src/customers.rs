@@ -1,5 +1,7 @@
 //! Customers and their devices (REST §2.9).
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
@@ -10,6 +12,7 @@ use crate::Api;
 use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
+use crate::page::{Gathering, Page};
 use crate::request::{Body, Params, carried_through, id};
 use crate::shape::{self, entity};
 use wireglot_device::now;
@@ -47,7 +50,7 @@ pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Valu
             None => devices.create_customer(draft, now()).await,
         }
     });
-    Ok(Json(write(&saved.await?, api.devices.tenant())))
+    Ok(Json(write(&*saved.await?, api.devices.tenant())))
 }
 
 /// Shows a customer.
@@ -64,7 +67,7 @@ pub(crate) async fn read(
     Extension(caller): Extension<Caller>,
     Path(customer): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(write(&find(&api, &caller, &customer)?, api.devices.tenant())))
+    Ok(Json(write(&*find(&api, &caller, &customer)?, api.devices.tenant())))
 }
 
 /// Shows the title of a customer.
@@ -85,6 +88,25 @@ pub(crate) async fn read_short(
     Ok(Json(json!({"title": customer.title, "isPublic": false})))
 }
 
+/// Shows the title of a customer as plain text.
+#[utoipa::path(
+    get,
+    path = "/api/customer/{customerId}/title",
+    operation_id = "readCustomerTitle",
+    tag = "Customers",
+    params(
+        params::CustomerPath,
+    ),
+    responses((status = 200, description = "The title.", body = String)),
+)]
+pub(crate) async fn read_title(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(customer): Path<String>,
+) -> Result<String, ApiError> {
+    Ok(find(&api, &caller, &customer)?.title.clone())
+}
+
 /// Deletes a customer with its users; its devices stay and belong to nobody.
 #[utoipa::path(
     delete,
@@ -94,34 +116,79 @@ pub(crate) async fn read_short(
     params(params::CustomerPath),
     responses((status = 200, description = "Done.")),
 )]
-pub(crate) async fn delete(State(api): State<Api>, Path(customer): Path<String>) -> Result<(), ApiError> {
-    let customer = id(&customer)?;
-    let devices = api.devices.clone();
-    carried_through(async move { devices.delete_customer(customer).await }).await
-}
-
-/// Lists the devices of a customer.
-#[utoipa::path(
-    get,
-    path = "/api/customer/{customerId}/devices",
-    operation_id = "listCustomerDevices",
-    tag = "Customers",
-    params(
-        params::CustomerPath,
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-    ),
-    responses((status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::Device>)),
-)]
-pub(crate) async fn devices(
+pub(crate) async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(customer): Path<String>,
-    params: Params,
-) -> Result<Json<Value>, ApiError> {
-    let customer = find(&api, &caller, &customer)?.id;
-    crate::devices::page(&api, &params, Some(customer), |device| shape::device(device, api.devices.tenant()))
+) -> Result<(), ApiError> {
+    let customer = id(&customer)?;
+    let devices = api.devices.acting_for(caller.actor());
+    carried_through(async move { devices.delete_customer(customer, now()).await }).await
+}
+
+/// Lists customers.
+#[utoipa::path(
+    get,
+    path = "/api/customers",
+    operation_id = "listCustomers",
+    tag = "Customers",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::CustomerSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses((status = 200, description = "A page of customers.", body = schemas::PageOf<schemas::Customer>)),
+)]
+pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    let page = Page::from_params(&params)?;
+    let key = match page.property() {
+        "createdTime" => |customer: &Customer| Key::Time(customer.created.0),
+        "title" | "name" => |customer: &Customer| Key::Text(customer.title.clone()),
+        "email" => |customer: &Customer| detail_of(customer, "email"),
+        "country" => |customer: &Customer| detail_of(customer, "country"),
+        "city" => |customer: &Customer| detail_of(customer, "city"),
+        other => return Err(Page::unknown_property(other)),
+    };
+    let listing = tokio::task::spawn_blocking(move || {
+        let mut gathering = Gathering::new(&page);
+        for customer in api.devices.customers() {
+            if page.finds(&[&customer.title]) {
+                gathering.add((key(&customer), customer.id), customer);
+            }
+        }
+        gathering.answer(|customer| write(customer, api.devices.tenant()))
+    });
+    listing.await.map(Json).map_err(|broken| ApiError::internal(&broken))
+}
+
+/// What customers are sorted by.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Time(i64),
+    Text(String),
+}
+
+fn detail_of(customer: &Customer, name: &str) -> Key {
+    // Whoever saved the customer has written this text from JSON.
+    let details: Value = serde_json::from_str(&customer.details).unwrap_or_default();
+    Key::Text(details.get(name).and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
+/// Finds a customer by its title.
+#[utoipa::path(
+    get,
+    path = "/api/tenant/customers",
+    operation_id = "findCustomer",
+    tag = "Customers",
+    params(("customerTitle" = String, Query, description = "Title of the customer.")),
+    responses(
+        (status = 200, description = "The customer.", body = schemas::Customer),
+        (status = 404, description = "There is none of this title.", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn find_by_title(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    let title: String = params.required("customerTitle")?;
+    let found = api.devices.customers().into_iter().find(|customer| customer.title == title);
+    Ok(Json(write(&*found.ok_or_else(ApiError::not_found)?, api.devices.tenant())))
 }
 
 /// Assigns a device to a customer.
@@ -156,13 +223,51 @@ pub(crate) async fn unassign(
     own(&api, id(&device)?, None).await
 }
 
+/// Gives a device to a customer, or back to the tenant.
+#[utoipa::path(
+    post,
+    path = "/api/owner/{ownerType}/{ownerId}/{entityType}/{entityId}",
+    operation_id = "changeOwner",
+    tag = "Customers",
+    params(
+        ("ownerType" = inline(params::OwnerKind), Path, description = "Whether the owner is a customer."),
+        ("ownerId" = String, Path, description = "Id of the customer, or of the tenant.", format = "uuid"),
+        params::EntityPath,
+    ),
+    responses((status = 200, description = "Done.")),
+)]
+pub(crate) async fn change_owner(
+    State(api): State<Api>,
+    Path((kind, owner, entity, device)): Path<(String, String, String, String)>,
+) -> Result<(), ApiError> {
+    if entity != "DEVICE" {
+        let only = "only devices have an owner here";
+        return Err(ApiError::bad_request(format!("Entities of type '{entity}' are not served: {only}")));
+    }
+    let device: DeviceId = id(&device)?;
+    match kind.as_str() {
+        "CUSTOMER" => own(&api, device, Some(id(&owner)?)).await.map(drop),
+        "TENANT" if id::<TenantId>(&owner)? == api.devices.tenant() => {
+            let held = api.devices.device(device).ok_or_else(ApiError::not_found)?.customer();
+            // What is the tenant's already stays so.
+            if held.is_some() { own(&api, device, None).await.map(drop) } else { Ok(()) }
+        }
+        "TENANT" => Err(ApiError::not_found()),
+        other => {
+            let wrong = format!("An owner is a CUSTOMER or the TENANT, not '{other}'");
+            Err(ApiError::bad_request(wrong))
+        }
+    }
+}
+
 async fn own(api: &Api, device: DeviceId, customer: Option<CustomerId>) -> Result<Json<Value>, ApiError> {
     let devices = api.devices.clone();
     let saved = carried_through(async move { devices.assign_device(device, customer).await });
     Ok(Json(shape::device(&saved.await?, api.devices.tenant())))
 }
 
-fn find(api: &Api, caller: &Caller, customer: &str) -> Result<Customer, ApiError> {
+/// The customer of an id in a path, if the caller may know of it.
+pub(crate) fn find(api: &Api, caller: &Caller, customer: &str) -> Result<Arc<Customer>, ApiError> {
     let customer = id(customer)?;
     caller.may_see(Some(customer))?;
     api.devices.customer(customer).ok_or_else(ApiError::not_found)

@@ -1,26 +1,28 @@
 //! Devices and their credentials (REST §2.2, §2.3).
 
-use std::cmp::Ordering;
-
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use wireglot_device::{CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, Devices, Rule};
-use wireglot_model::{CustomerId, DeviceId, Timestamp};
+use wireglot_device::{
+    CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, Devices, ProfileChoice, Rule,
+};
+use wireglot_model::{DeviceId, Timestamp};
 
 use crate::Api;
 use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
-use crate::page::Page;
 use crate::request::{Body, Params, carried_through, id};
 use crate::shape::{self, CredentialsBody, DeviceBody};
 use wireglot_device::now;
 
 /// How many names are tried before a taken one is given up.
 const UNIQUE_NAMES_TRIED_MAX: u32 = 100;
+
+/// Members of a device's additional info that say what it may do.
+const POWERS: [&str; 4] = ["gateway", "lastConnectedGateway", "devEui", "overwriteActivityTime"];
 
 /// Makes a device, or replaces the one whose id is given.
 ///
@@ -50,7 +52,42 @@ pub(crate) async fn save(
 ) -> Result<Json<Value>, ApiError> {
     let devices = api.devices.acting_for(caller.actor());
     let token = params.text("accessToken").map(|token| CredentialsDraft::AccessToken(token.to_owned()));
-    save_body(devices, body.json()?, token, Conflict::from_params(&params)?).await
+    let mut body: DeviceBody = body.json()?;
+    if caller.customer().is_some() {
+        body.version = Some(own_version(&api, &caller, &body, token.is_some())?);
+    }
+    save_body(devices, body, token, Conflict::from_params(&params)?).await
+}
+
+/// The version of a device that a user of its customer may save like this.
+fn own_version(
+    api: &Api,
+    caller: &Caller,
+    body: &DeviceBody,
+    has_credentials: bool,
+) -> Result<u64, ApiError> {
+    let known = body.id.as_ref().ok_or_else(ApiError::forbidden)?;
+    let device = api.devices.device(id(&known.id)?);
+    caller.may_see(device.as_ref().and_then(DeviceHandle::customer))?;
+    let view = device.ok_or_else(ApiError::not_found)?.view();
+    let (stored, wanted) = (view.device(), body.to_draft()?);
+    let is_same_profile = match &wanted.profile {
+        ProfileChoice::Id(profile) => *profile == stored.profile,
+        ProfileChoice::Name(name) => **name == *view.profile.name,
+        ProfileChoice::Default => view.profile.profile.is_default,
+    };
+    let power = |info: &str, name: &str| {
+        let info: Value = serde_json::from_str(info).unwrap_or_default();
+        info.get(name).cloned()
+    };
+    let is_as_powerful = POWERS
+        .iter()
+        .all(|name| power(&stored.additional_info, name) == power(&wanted.additional_info, name));
+    if has_credentials || !is_same_profile || !is_as_powerful || wanted.ota != stored.ota {
+        return Err(ApiError::forbidden());
+    }
+    // Whoever takes the device away meanwhile changes its version.
+    Ok(body.version.unwrap_or(stored.version))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -93,10 +130,14 @@ async fn save_body(
 ) -> Result<Json<Value>, ApiError> {
     let expected = body.version;
     let known: Option<DeviceId> = body.id.as_ref().map(|known| id(&known.id)).transpose()?;
-    let draft = body.into_draft()?;
+    let draft = body.to_draft()?;
     let tenant = devices.tenant();
     let saved = carried_through(async move {
         let Some(known) = known else { return create(&devices, draft, credentials, &conflict, now()).await };
+        if let Some(credentials) = &credentials {
+            // Or half of the change would be made.
+            devices.check_credentials(known, credentials)?;
+        }
         let saved = devices.update_device(known, draft, expected, now()).await?;
         if let Some(credentials) = credentials {
             devices.set_credentials(known, credentials, None).await?;
@@ -118,7 +159,15 @@ impl Conflict {
             None | Some("FAIL") => Ok(Self::Fail),
             Some("UNIQUIFY") => Ok(Self::Uniquify {
                 separator: params.text("uniquifySeparator").unwrap_or("_").to_owned(),
-                counts: params.text("uniquifyStrategy") == Some("INCREMENTAL"),
+                counts: match params.text("uniquifyStrategy") {
+                    None | Some("RANDOM") => false,
+                    Some("INCREMENTAL") => true,
+                    Some(other) => {
+                        let known = "RANDOM and INCREMENTAL";
+                        let wrong = format!("Unsupported uniquify strategy '{other}': there are {known}");
+                        return Err(ApiError::bad_request(wrong));
+                    }
+                },
             }),
             Some(other) => Err(ApiError::bad_request(format!("Unsupported name conflict policy '{other}'"))),
         }
@@ -211,98 +260,15 @@ pub(crate) async fn find(State(api): State<Api>, params: Params) -> Result<Json<
     Ok(Json(shape::device(&device, api.devices.tenant())))
 }
 
-/// Lists devices, or finds the one that `deviceName` names.
-#[utoipa::path(
-    get,
-    path = "/api/tenant/devices",
-    operation_id = "listDevices",
-    tag = "Devices",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-        ("deviceName" = Option<String>, Query, description = "Answers the one device of this name, rather than a page."),
-    ),
-    responses(
-        (status = 200, description = "A page of devices, or the device.", body = schemas::DeviceOrPage),
-        (status = 404, description = "There is none of this name.", body = ErrorBody),
-    ),
-)]
-pub(crate) async fn list(state: State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    if params.text("deviceName").is_some() {
-        return find(state, params).await;
-    }
-    page(&state.0, &params, None, |device| shape::device(device, state.devices.tenant()))
-}
-
-/// Lists devices with the names of their customers and profiles, and whether they are connected.
-#[utoipa::path(
-    get,
-    path = "/api/tenant/deviceInfos",
-    operation_id = "listDeviceInfos",
-    tag = "Devices",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-    ),
-    responses(
-        (status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::DeviceInfo>),
-    ),
-)]
-pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    page(&api, &params, None, |device| info(&api, device))
-}
-
-/// A page of all devices, or of those of one customer.
-pub(crate) fn page(
-    api: &Api,
-    params: &Params,
-    customer: Option<CustomerId>,
-    write: impl Fn(&DeviceHandle) -> Value,
-) -> Result<Json<Value>, ApiError> {
-    let page = Page::from_params(params)?;
-    let kind = params.text("type");
-    let profile: Option<wireglot_model::ProfileId> = params.text("deviceProfileId").map(id).transpose()?;
-    let active: Option<bool> = params.parsed("active")?;
-    let mut found = api.devices.devices();
-    found.retain(|device| {
-        let state = device.profile();
-        customer.is_none_or(|customer| device.customer() == Some(customer))
-            && kind.is_none_or(|kind| *state.name == *kind)
-            && profile.is_none_or(|profile| state.profile.id == profile)
-            && active.is_none_or(|active| api.devices.is_connected(device.id()) == active)
-            && page.finds(&[
-                &device.name(),
-                &state.name,
-                device.record().label.as_deref().unwrap_or_default(),
-            ])
-    });
-    Ok(Json(page.answer(found, compare, write)?))
-}
-
-fn compare(property: &str, one: &DeviceHandle, other: &DeviceHandle) -> Option<Ordering> {
-    let order = match property {
-        "createdTime" => {
-            let key = |device: &DeviceHandle| (device.record().created, device.id());
-            key(one).cmp(&key(other))
-        }
-        "name" | "deviceName" => one.name().cmp(&other.name()),
-        "type" | "deviceProfileName" => one.profile().name.cmp(&other.profile().name),
-        "label" => one.record().label.cmp(&other.record().label),
-        _ => return None,
-    };
-    Some(order)
-}
-
-fn info(api: &Api, device: &DeviceHandle) -> Value {
+/// A device with what belongs to it.
+pub(crate) fn info(api: &Api, device: &DeviceHandle) -> Value {
     let mut shape = shape::device(device, api.devices.tenant());
     if let Some(members) = shape.as_object_mut() {
         let customer = device.customer().and_then(|customer| api.devices.customer(customer));
-        members.insert("customerTitle".into(), json!(customer.map(|customer| customer.title)));
+        members.insert("customerTitle".into(), json!(customer.map(|customer| customer.title.clone())));
         members.insert("customerIsPublic".into(), json!(false));
         members.insert("deviceProfileName".into(), json!(&*device.profile().name));
-        members.insert("active".into(), json!(api.devices.is_connected(device.id())));
+        members.insert("active".into(), json!(device.is_active()));
     }
     shape
 }

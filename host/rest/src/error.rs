@@ -55,7 +55,16 @@ impl ApiError {
     }
 
     pub(crate) fn token_expired() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, 11, "Token has expired")
+        Self::expired("Token has expired")
+    }
+
+    pub(crate) fn expired(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, 11, message)
+    }
+
+    /// A key for programs is not enough.
+    pub(crate) fn needs_login() -> Self {
+        Self::new(StatusCode::FORBIDDEN, 20, "An API key cannot do this: log in with a password")
     }
 
     pub(crate) fn forbidden() -> Self {

@@ -9,6 +9,7 @@
 
 mod access;
 mod aggregate;
+mod api_keys;
 mod attributes;
 mod audit;
 mod candidates;
@@ -18,6 +19,7 @@ mod codecs;
 mod customers;
 mod descriptions;
 mod device_api;
+mod device_lists;
 mod devices;
 mod error;
 mod explorer;
@@ -35,6 +37,7 @@ mod ota;
 mod page;
 mod patience;
 mod pins;
+mod profile_keys;
 mod profile_schemas;
 mod profile_shape;
 mod profiles;
@@ -46,11 +49,14 @@ mod request;
 mod routes;
 mod rpc;
 mod sessions;
+mod settings;
 mod shape;
 mod sparkplug_shape;
+mod system;
 mod telemetry;
 mod trace;
 mod users;
+mod wrong_passwords;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +78,7 @@ use access::{LoginLimit, Tokens};
 use error::ApiError;
 use history::Unsent;
 use readers::Readers;
+use wrong_passwords::WrongPasswords;
 
 pub use metrics::{HistogramSeries, MetricKind, MetricRow, MetricsText};
 pub use openapi::openapi;
@@ -106,6 +113,7 @@ pub(crate) struct Shared {
     ready: Box<dyn Fn() -> bool + Send + Sync>,
     tokens: Tokens,
     logins: LoginLimit,
+    wrong_passwords: WrongPasswords,
     logins_checked: Semaphore,
     traces: Arc<Semaphore>,
     live: live::Places,
@@ -138,6 +146,7 @@ impl Api {
             metrics,
             ready,
             logins: LoginLimit::default(),
+            wrong_passwords: WrongPasswords::default(),
             logins_checked: Semaphore::new(LOGINS_CHECKED_MAX),
             traces: Arc::new(Semaphore::new(TRACE_LISTENERS_MAX)),
             live: live::Places::default(),

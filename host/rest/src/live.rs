@@ -124,16 +124,9 @@ impl Guest {
         Ok(Self { caller, shown, _place: place })
     }
 
-    /// Whether it may go on. A token that has run out since has proven enough: its session goes on until somebody ends it
-    /// or there is no such user any more.
+    /// Whether it may go on.
     pub(crate) fn ask_again(&mut self, api: &Api) -> Result<(), ApiError> {
-        match authenticate(api, &self.shown) {
-            Ok(caller) => self.caller = caller,
-            Err(error) if error.is_token_expired() => {
-                self.caller.user = api.devices.user(self.caller.user.id).ok_or(error)?;
-            }
-            Err(error) => return Err(error),
-        }
+        self.caller = api.still(&self.caller, &self.shown)?;
         Ok(())
     }
 

@@ -1,4 +1,6 @@
-//! Login, renewal and end of a session (REST §2.1).
+//! Login, renewal and end of a session, and a user's own password (REST §2.1).
+
+use std::net::IpAddr;
 
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -8,12 +10,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::access::{Caller, Pair, Peer};
+use crate::access::{Caller, LoginLimit, Pair, Peer, SESSION_MS};
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::schemas;
-use crate::request::{Body, blocking};
+use crate::request::{Body, blocking, carried_through};
 use crate::shape;
 use wireglot_device::now;
+use wireglot_model::Timestamp;
 
 #[derive(Deserialize, ToSchema)]
 struct Login {
@@ -29,6 +32,16 @@ struct Renewal {
     refresh_token: String,
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PasswordChange {
+    #[schema(format = Password)]
+    current_password: String,
+    /// 8 to 256 characters, and another one than before.
+    #[schema(format = Password)]
+    new_password: String,
+}
+
 /// Logs in.
 #[utoipa::path(
     post,
@@ -39,7 +52,7 @@ struct Renewal {
     responses(
         (status = 200, description = "The tokens.", body = schemas::TokenPair),
         (status = 401, description = "Wrong user name or password.", body = ErrorBody),
-        (status = 429, description = "Too many tries from this address; `Retry-After` says when there may be another.", body = ErrorBody),
+        (status = 429, description = "Too many tries from this address, or for this user; `Retry-After` says when there may be another.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn login(
@@ -47,15 +60,22 @@ pub(crate) async fn login(
     peer: Option<Extension<Peer>>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let peer = peer.map(|Extension(peer)| peer);
-    api.logins.admit(peer, now())?;
+    let address = admitted(&api, peer)?;
     let Login { username, password } = body.json()?;
+    let attempt = api.wrong_passwords.admit(&username, address, now())?;
     // Waits for its turn: hashing takes memory and a core.
     let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
     let devices = api.devices.clone();
     let user = blocking(move || devices.login(&username, &password)).await?;
-    api.logins.give_back(peer);
+    api.logins.give_back(address);
+    api.wrong_passwords.proved(attempt);
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
+}
+
+/// The address of somebody who may try a password now.
+fn admitted(api: &Api, peer: Option<Extension<Peer>>) -> Result<IpAddr, ApiError> {
+    let address = LoginLimit::address(peer.map(|Extension(peer)| peer));
+    api.logins.admit(address, now()).map(|()| address)
 }
 
 /// Gives a new pair of tokens for a refresh token.
@@ -72,8 +92,8 @@ pub(crate) async fn login(
 )]
 pub(crate) async fn renew(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
     let Renewal { refresh_token } = body.json()?;
-    let Caller { user, session } = api.refreshing(&refresh_token)?;
-    Ok(answer(&api.tokens.issue(&user, session, now())?))
+    let caller = api.refreshing(&refresh_token)?;
+    Ok(answer(&api.tokens.issue(&caller.user, caller.session()?, now())?))
 }
 
 /// Tells who the caller is.
@@ -96,8 +116,51 @@ pub(crate) async fn user(State(api): State<Api>, Extension(caller): Extension<Ca
     tag = "Login",
     responses((status = 200, description = "Done.")),
 )]
-pub(crate) async fn logout(State(api): State<Api>, Extension(caller): Extension<Caller>) {
-    api.tokens.end(caller.session, now());
+pub(crate) async fn logout(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Result<(), ApiError> {
+    let (session, devices, now) = (caller.session()?, api.devices.clone(), now());
+    let until = Timestamp(now.0.saturating_add(SESSION_MS));
+    carried_through(async move { devices.end_session(session, until, now).await }).await
+}
+
+/// Changes the caller's password, which ends all sessions of that user; the answer begins a new one.
+///
+/// A login is needed: an API key does not do.
+#[utoipa::path(
+    post,
+    path = "/api/auth/changePassword",
+    operation_id = "changePassword",
+    tag = "Login",
+    request_body = PasswordChange,
+    responses(
+        (status = 200, description = "The tokens of the new session.", body = schemas::TokenPair),
+        (status = 409, description = "The password has been changed meanwhile.", body = ErrorBody),
+        (status = 429, description = "Too many tries; `Retry-After` says when there may be another.", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn change_password(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    peer: Option<Extension<Peer>>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    caller.session()?;
+    let PasswordChange { current_password, new_password } = body.json()?;
+    let address = admitted(&api, peer)?;
+    let attempt = api.wrong_passwords.admit(&caller.user.email, address, now())?;
+    let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
+    let (devices, user) = (api.devices.acting_for(caller.actor()), caller.user);
+    let (id, generation) = (user.id, user.generation);
+    let password = {
+        let devices = devices.clone();
+        blocking(move || devices.renewed_password(&user, &current_password, &new_password)).await?
+    };
+    api.wrong_passwords.proved(attempt);
+    let changed =
+        carried_through(async move { devices.change_password(id, password, generation, now()).await });
+    Ok(answer(&api.tokens.issue(&changed.await?, Uuid::new_v4(), now())?))
 }
 
 pub(crate) fn answer(pair: &Pair) -> Json<Value> {

@@ -39,7 +39,7 @@ impl Description {
 }
 
 /// Groups of operations, in the order of a reader's interest.
-const TAGS: [(&str, &str); 17] = [
+const TAGS: [(&str, &str); 18] = [
     ("Login", "Tokens: getting a pair, renewing it, giving it back."),
     ("Devices", "Devices and their credentials."),
     ("Device profiles", "Kinds of devices: their topics, payloads, codec, limits and provisioning."),
@@ -48,7 +48,8 @@ const TAGS: [(&str, &str); 17] = [
     ("RPC", "Asking devices, now or as soon as they are there."),
     ("OTA packages", "Firmware and software: packages, their files, who is to have them."),
     ("Customers", "Customers, their devices, and claiming."),
-    ("Users", "Users of customers."),
+    ("Users", "Administrators, and users of customers."),
+    ("API keys", "What programs of a user show instead of a login."),
     ("Codecs", "WebAssembly codecs: live versions, upload, history, rollback."),
     ("Candidates", "New versions of codecs on trial: shadow runs and canaries."),
     ("Dead letters", "Payloads that were not decoded."),
@@ -122,7 +123,7 @@ fn document() -> Json {
                     "type": "apiKey",
                     "in": "header",
                     "name": "X-Authorization",
-                    "description": "`Bearer <token>` with the token of a login. Looked at before `Authorization`.",
+                    "description": "`Bearer <token>` with the token of a login, or `ApiKey <value>` with an API key. Looked at before `Authorization`.",
                 },
             },
         },

@@ -396,6 +396,15 @@ fn defaults() -> Json {
     })
 }
 
+/// `transportType`
+pub(crate) fn transport_word(profile: &Profile) -> &str {
+    match &profile.transport {
+        TransportKind::Default => "DEFAULT",
+        TransportKind::Mqtt(_) => "MQTT",
+        TransportKind::Other(kind) => kind,
+    }
+}
+
 fn modelled(profile: &Profile, tenant: TenantId) -> Json {
     let (kind, transport) = match &profile.transport {
         TransportKind::Default => ("DEFAULT", json!({"type": "DEFAULT"})),

@@ -1,11 +1,12 @@
 //! Device profiles (REST §2.4).
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use serde_json::Value;
+use serde_json::{Value, json};
 use wireglot_device::ProfileState;
 use wireglot_model::{ProfileId, TenantId};
 
@@ -15,8 +16,10 @@ use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::pins::pinned;
-use crate::profile_shape::{profile, profile_draft, profile_info};
+use crate::profile_shape::{profile, profile_draft, profile_info, transport_word};
 use crate::request::{Body, Params, carried_through, id};
+use crate::settings::settings_taken;
+use crate::shape::entity;
 use wireglot_device::now;
 
 /// Makes a device profile, or replaces the one whose id is given.
@@ -43,9 +46,10 @@ pub(crate) async fn save(
     let expected = shape.get("version").and_then(Value::as_u64);
     let draft = profile_draft(&shape).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let stored = known.and_then(|known| api.devices.profile(known));
-    let draft = pinned(draft, stored, &api.codecs)
+    let draft = pinned(draft, stored.clone(), &api.codecs)
         .await
         .map_err(|error| ApiError::bad_request(crate::error::chain(&error)))?;
+    settings_taken(&draft, stored, &api.codecs).await?;
     let devices = api.devices.acting_for(caller.actor());
     let saved = carried_through(async move {
         match known {
@@ -145,6 +149,7 @@ pub(crate) async fn make_default(
     params(
         params::Paging,
         ("sortProperty" = inline(Option<params::ProfileSort>), Query, description = "What the items are sorted by."),
+        ("transportType" = Option<String>, Query, description = "Only profiles of this transport."),
     ),
     responses(
         (status = 200, description = "A page of profiles.", body = schemas::PageOf<schemas::DeviceProfile>),
@@ -163,6 +168,7 @@ pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
     params(
         params::Paging,
         ("sortProperty" = inline(Option<params::ProfileSort>), Query, description = "What the items are sorted by."),
+        ("transportType" = Option<String>, Query, description = "Only profiles of this transport."),
     ),
     responses(
         (status = 200, description = "A page of profiles.", body = schemas::PageOf<schemas::DeviceProfileInfo>),
@@ -172,14 +178,63 @@ pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result
     page(&api, &params, profile_info)
 }
 
+/// Shows the short forms of several device profiles: those that are there.
+#[utoipa::path(
+    get,
+    path = "/api/deviceProfileInfos/list",
+    operation_id = "readDeviceProfileInfos",
+    tag = "Device profiles",
+    params(
+        ("deviceProfileIds" = String, Query, description = "Ids of at most 1000 profiles, with commas between them."),
+    ),
+    responses(
+        (status = 200, description = "The profiles.", body = Vec<schemas::DeviceProfileInfo>),
+    ),
+)]
+pub(crate) async fn infos_by_ids(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    let wanted: Vec<ProfileId> = params.ids("deviceProfileIds")?;
+    let found = wanted.into_iter().filter_map(|id| api.devices.profile(id));
+    Ok(Json(found.map(|state| profile_info(&state, api.devices.tenant())).collect()))
+}
+
+/// Lists the ids and names of device profiles.
+#[utoipa::path(
+    get,
+    path = "/api/deviceProfile/names",
+    operation_id = "listDeviceProfileNames",
+    tag = "Device profiles",
+    params(
+        ("activeOnly" = Option<bool>, Query, description = "Only profiles that devices have."),
+    ),
+    responses(
+        (status = 200, description = "The names.", body = Vec<schemas::DeviceProfileName>),
+    ),
+)]
+pub(crate) async fn names(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
+    let mut found = api.devices.profiles();
+    if params.is_set("activeOnly") {
+        let mut used: HashSet<ProfileId> = HashSet::new();
+        api.devices.each_device(&mut |device| {
+            used.insert(device.view().device().profile);
+        });
+        found.retain(|state| used.contains(&state.profile.id));
+    }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    let one = |state: Arc<ProfileState>| json!({"id": entity("DEVICE_PROFILE", state.profile.id), "name": &*state.name});
+    Ok(Json(found.into_iter().map(one).collect()))
+}
+
 fn page(
     api: &Api,
     params: &Params,
     write: fn(&ProfileState, TenantId) -> Value,
 ) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(params)?;
+    let transport = params.text("transportType");
     let mut found = api.devices.profiles();
-    found.retain(|state| page.finds(&[&state.name]));
+    found.retain(|state| {
+        page.finds(&[&state.name]) && transport.is_none_or(|kind| kind == transport_word(&state.profile))
+    });
     Ok(Json(page.answer(found, compare, |state| write(state, api.devices.tenant()))?))
 }
 

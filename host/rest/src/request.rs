@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use wireglot_device::DeviceError;
 use wireglot_model::DeviceId;
+use wireglot_model::limits::PAGE_ITEMS_MAX;
 
 use crate::error::ApiError;
 use crate::telemetry::Typing;
@@ -109,6 +110,16 @@ impl Params {
     pub(crate) fn required<T: FromStr>(&self, name: &str) -> Result<T, ApiError> {
         let missing = || ApiError::bad_request(format!("Required request parameter '{name}' is not present"));
         self.parsed(name)?.ok_or_else(missing)
+    }
+
+    /// Ids, with commas between them; there have to be some.
+    pub(crate) fn ids<T: FromStr>(&self, name: &str) -> Result<Vec<T>, ApiError> {
+        let text: String = self.required(name)?;
+        let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+        if parts.len() > PAGE_ITEMS_MAX {
+            return Err(ApiError::bad_request(format!("'{name}' has at most {PAGE_ITEMS_MAX} ids")));
+        }
+        parts.into_iter().map(id).collect()
     }
 
     /// `true` only where the parameter says so.

@@ -15,9 +15,9 @@ use crate::access::{require_administrator, require_device, require_login};
 use crate::error::ApiError;
 use crate::openapi::{Described, Description};
 use crate::{
-    Api, attributes, audit, candidates, claims, codecs, customers, descriptions, device_api, devices,
-    explorer, health, history, letters, live, login, ota, profiles, rate_limits, replay, rpc, sessions,
-    telemetry, trace, users,
+    Api, api_keys, attributes, audit, candidates, claims, codecs, customers, descriptions, device_api,
+    device_lists, devices, explorer, health, history, letters, live, login, ota, profile_keys, profiles,
+    rate_limits, replay, rpc, sessions, system, telemetry, trace, users,
 };
 
 /// Who may call an operation.
@@ -114,6 +114,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations.extend(rpc_operations());
     operations.extend(live_operations());
     operations.extend(device_api_operations());
+    operations.extend(user_operations());
     operations
 }
 
@@ -124,10 +125,6 @@ fn base() -> Vec<Operation> {
         operation!(health::metrics).public(),
         operation!(explorer::document).public(),
         operation!(explorer::document_where_clients_look).public(),
-        operation!(login::login).public(),
-        operation!(login::renew).public(),
-        operation!(login::user).of_user(),
-        operation!(login::logout).of_user(),
         operation!(codecs::list),
         operation!(codecs::read),
         operation!(codecs::upload).body_bytes_max(CODEC_MODULE_BYTES_MAX),
@@ -166,7 +163,7 @@ fn candidate_operations() -> Vec<Operation> {
 
 fn device_operations() -> Vec<Operation> {
     vec![
-        operation!(devices::save),
+        operation!(devices::save).of_user(),
         operation!(devices::save_with_credentials),
         operation!(devices::save_credentials),
         operation!(devices::read_info).of_device(),
@@ -175,15 +172,25 @@ fn device_operations() -> Vec<Operation> {
         operation!(devices::read_credentials).of_device(),
         operation!(telemetry::messages).of_device(),
         operation!(devices::find),
-        operation!(devices::list),
-        operation!(devices::list_infos),
+        operation!(device_lists::all),
+        operation!(device_lists::all_infos),
+        operation!(device_lists::infos_of_caller).of_user(),
+        operation!(device_lists::of_customer).of_user(),
+        operation!(device_lists::infos_of_customer).of_user(),
+        operation!(device_lists::of_caller).of_user(),
+        operation!(device_lists::by_ids).of_user(),
+        operation!(device_lists::types).of_user(),
         operation!(profiles::save),
         operation!(profiles::read),
         operation!(profiles::delete),
         operation!(profiles::make_default),
-        operation!(profiles::read_default_info),
-        operation!(profiles::read_info),
-        operation!(profiles::list_infos),
+        operation!(profiles::names).of_user(),
+        operation!(profile_keys::telemetry),
+        operation!(profile_keys::attributes),
+        operation!(profiles::read_default_info).of_user(),
+        operation!(profiles::read_info).of_user(),
+        operation!(profiles::list_infos).of_user(),
+        operation!(profiles::infos_by_ids).of_user(),
         operation!(profiles::list),
     ]
 }
@@ -225,17 +232,42 @@ fn telemetry_operations() -> Vec<Operation> {
 fn customer_operations() -> Vec<Operation> {
     vec![
         operation!(customers::save),
+        operation!(customers::list),
+        operation!(customers::find_by_title),
         operation!(customers::read).of_user(),
         operation!(customers::delete),
         operation!(customers::read_short).of_user(),
-        operation!(customers::devices).of_user(),
+        operation!(customers::read_title).of_user(),
         operation!(customers::assign),
         operation!(customers::unassign),
+        operation!(customers::change_owner),
         operation!(claims::claim).of_user(),
         operation!(claims::reclaim).of_user(),
-        operation!(users::create),
-        operation!(users::activation_link),
+    ]
+}
+
+fn user_operations() -> Vec<Operation> {
+    vec![
+        operation!(login::login).public(),
+        operation!(login::renew).public(),
+        operation!(login::user).of_user(),
+        operation!(login::logout).of_user(),
+        operation!(login::change_password).of_user(),
         operation!(users::activate).public(),
+        operation!(users::save).of_user(),
+        operation!(users::read).of_user(),
+        operation!(users::delete),
+        operation!(users::activation_link),
+        operation!(users::list).of_user(),
+        operation!(users::list_in_other_words).of_user(),
+        operation!(users::list_infos).of_user(),
+        operation!(users::list_of_customer).of_user(),
+        operation!(api_keys::save).of_user(),
+        operation!(api_keys::delete).of_user(),
+        operation!(api_keys::describe).of_user(),
+        operation!(api_keys::enable).of_user(),
+        operation!(api_keys::list).of_user(),
+        operation!(system::info).of_user(),
     ]
 }
 
@@ -246,8 +278,8 @@ fn rpc_operations() -> Vec<Operation> {
         operation!(rpc::one_way_v1).of_device(),
         operation!(rpc::two_way_v1).of_device(),
         operation!(rpc::list).of_device(),
-        operation!(rpc::read),
-        operation!(rpc::delete),
+        operation!(rpc::read).of_user(),
+        operation!(rpc::delete).of_user(),
     ]
 }
 

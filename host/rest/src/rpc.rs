@@ -1,18 +1,19 @@
 //! Asking devices (REST §2.7, device API §12.1), and what is kept of it.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use wireglot_device::{RpcCall, RpcDraft, RpcOutcome, RpcRefusal, now};
+use wireglot_device::{DeviceError, RpcCall, RpcDraft, RpcOutcome, RpcRefusal, now};
 use wireglot_model::value::compact_json;
 use wireglot_model::{RpcId, RpcRecord, RpcStatus, TenantId, Timestamp};
 
 use crate::Api;
+use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
 use crate::page::Page;
@@ -236,11 +237,27 @@ fn response(text: String) -> Response {
     params(params::RpcPath),
     responses((status = 200, description = "The RPC.", body = schemas::PersistentRpc)),
 )]
-pub(crate) async fn read(State(api): State<Api>, Path(rpc): Path<String>) -> Result<Json<Value>, ApiError> {
-    let rpc: RpcId = id(&rpc)?;
-    let devices = api.devices.clone();
-    let record = blocking(move || devices.rpc(rpc)).await?;
+pub(crate) async fn read(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(rpc): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let record = find(&api, &caller, id(&rpc)?).await?;
     Ok(Json(write(&record, api.devices.tenant())))
+}
+
+/// A persistent RPC of a device that the caller may see.
+async fn find(api: &Api, caller: &Caller, rpc: RpcId) -> Result<RpcRecord, ApiError> {
+    let devices = api.devices.clone();
+    let found = blocking(move || match devices.rpc(rpc) {
+        Ok(record) => Ok(Some(record)),
+        Err(DeviceError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    });
+    let found = found.await?;
+    let device = found.as_ref().and_then(|record| api.devices.device(record.device));
+    caller.may_see(device.and_then(|device| device.customer()))?;
+    found.ok_or_else(ApiError::not_found)
 }
 
 /// Deletes a persistent RPC.
@@ -252,8 +269,15 @@ pub(crate) async fn read(State(api): State<Api>, Path(rpc): Path<String>) -> Res
     params(params::RpcPath),
     responses((status = 200, description = "Done.")),
 )]
-pub(crate) async fn delete(State(api): State<Api>, Path(rpc): Path<String>) -> Result<(), ApiError> {
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(rpc): Path<String>,
+) -> Result<(), ApiError> {
     let rpc: RpcId = id(&rpc)?;
+    if caller.customer().is_some() {
+        find(&api, &caller, rpc).await?;
+    }
     let devices = api.devices.clone();
     carried_through(async move { devices.delete_rpc(rpc, now()).await }).await
 }

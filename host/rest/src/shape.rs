@@ -57,24 +57,25 @@ pub(crate) struct DeviceBody {
 }
 
 impl DeviceBody {
-    pub(crate) fn into_draft(self) -> Result<DeviceDraft, ApiError> {
-        let profile = match (self.device_profile_id, self.profile_name.filter(|name| !name.trim().is_empty()))
-        {
+    pub(crate) fn to_draft(&self) -> Result<DeviceDraft, ApiError> {
+        let name = self.profile_name.as_ref().filter(|name| !name.trim().is_empty());
+        let profile = match (&self.device_profile_id, name) {
             (Some(profile), _) => ProfileChoice::Id(request::id(&profile.id)?),
-            (None, Some(name)) => ProfileChoice::Name(name),
+            (None, Some(name)) => ProfileChoice::Name(name.clone()),
             (None, None) => ProfileChoice::Default,
         };
+        let (firmware, software) = (package(self.firmware_id.as_ref())?, package(self.software_id.as_ref())?);
         Ok(DeviceDraft {
-            name: self.name.unwrap_or_default(),
-            label: self.label,
+            name: self.name.clone().unwrap_or_default(),
+            label: self.label.clone(),
             profile,
-            additional_info: self.additional_info.unwrap_or(Json::Null).to_string(),
-            ota: OtaTargets { firmware: package(self.firmware_id)?, software: package(self.software_id)? },
+            additional_info: self.additional_info.as_ref().unwrap_or(&Json::Null).to_string(),
+            ota: OtaTargets { firmware, software },
         })
     }
 }
 
-fn package(reference: Option<EntityRef>) -> Result<Option<OtaPackageId>, ApiError> {
+fn package(reference: Option<&EntityRef>) -> Result<Option<OtaPackageId>, ApiError> {
     reference.map(|package| request::id(&package.id)).transpose()
 }
 
@@ -85,7 +86,8 @@ pub(crate) fn package_id(package: Option<OtaPackageId>) -> Json {
 
 /// A device.
 pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
-    let (record, profile) = (device.record(), device.profile());
+    let view = device.view();
+    let (record, profile) = (view.device(), &view.profile);
     let transport = match &profile.profile.transport {
         TransportKind::Default => "DEFAULT",
         TransportKind::Mqtt(_) => "MQTT",
@@ -116,6 +118,8 @@ pub(crate) fn device(device: &DeviceHandle, tenant: TenantId) -> Json {
 
 /// A user.
 pub(crate) fn user(user: &User, tenant: TenantId) -> Json {
+    // Whoever made the record has checked that this is JSON.
+    let additional_info: Json = serde_json::from_str(&user.additional_info).unwrap_or(Json::Null);
     json!({
         "id": entity("USER", user.id),
         "createdTime": user.created.0,
@@ -125,10 +129,10 @@ pub(crate) fn user(user: &User, tenant: TenantId) -> Json {
         "authority": authority(user),
         "firstName": user.first_name,
         "lastName": user.last_name,
-        "phone": null,
+        "phone": user.phone,
         "name": user.email,
-        "additionalInfo": null,
-        "version": 1,
+        "additionalInfo": additional_info,
+        "version": user.version,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The real router over a real store: every operation refuses strangers, and shapes are those that clients know.
 
 mod access;
+mod api_keys;
 mod candidates;
 mod contract;
 mod customers;
@@ -9,13 +10,16 @@ mod entities;
 mod events;
 mod explorer;
 mod limits;
+mod lists;
 mod live;
 mod operating;
 mod provisioning;
 mod resources;
 mod rpc;
 mod series;
+mod sessions;
 mod socket;
+mod users;
 mod versions;
 mod walk;
 

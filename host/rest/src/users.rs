@@ -1,37 +1,74 @@
-//! Users of customers: they are made by an administrator and set their own password (REST §2.9).
+//! Users: they are made by an administrator and set their own password (REST §2.9).
+
+use std::cmp::Ordering;
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use wireglot_device::{HashedPassword, UserDraft};
+use wireglot_model::{CustomerId, User, UserId};
 
 use crate::Api;
-use crate::access::Peer;
+use crate::access::{Caller, LoginLimit, Peer};
 use crate::error::{ApiError, ErrorBody};
 use crate::login::answer;
-use crate::openapi::schemas::{self, OnlyCustomerUser};
-use crate::request::{Body, blocking, carried_through, id};
-use crate::shape::{self, CUSTOMER_USER, EntityRef};
+use crate::openapi::{params, schemas};
+use crate::page::Page;
+use crate::request::{Body, Params, blocking, carried_through, id};
+use crate::shape::{self, CUSTOMER_USER, EntityRef, TENANT_ADMIN};
 use wireglot_device::now;
 
+/// What of a user can be written, and what says which user is meant.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UserBody {
-    /// Of no use: users that are there cannot be changed here.
+    /// Of the user that is changed; without one a user is made.
     id: Option<EntityRef>,
     #[schema(required, nullable = false)]
     email: Option<String>,
-    #[schema(required, nullable = false, inline, value_type = OnlyCustomerUser)]
+    /// Needed for a new user; it stays as it is.
+    #[schema(inline, value_type = Option<schemas::Authority>)]
     authority: Option<String>,
-    #[schema(required, nullable = false)]
+    /// Whose devices a `CUSTOMER_USER` sees.
     customer_id: Option<EntityRef>,
     first_name: Option<String>,
     last_name: Option<String>,
+    phone: Option<String>,
+    /// Any JSON object.
+    additional_info: Option<Value>,
+    /// The version that is changed: another one meanwhile is a conflict.
+    version: Option<u64>,
+}
+
+impl UserBody {
+    fn into_draft(self, stored: Option<&User>) -> Result<UserDraft, ApiError> {
+        let customer = match (self.authority.as_deref(), stored) {
+            (Some(TENANT_ADMIN), _) => None,
+            (Some(CUSTOMER_USER), _) => {
+                let missing = || ApiError::bad_request("Customer id should be specified!");
+                Some(id(&self.customer_id.ok_or_else(missing)?.id)?)
+            }
+            (Some(other), _) => {
+                let known = format!("there are {TENANT_ADMIN} and {CUSTOMER_USER}");
+                return Err(ApiError::bad_request(format!("Authority '{other}' is not served: {known}")));
+            }
+            (None, Some(stored)) => stored.customer,
+            (None, None) => return Err(ApiError::bad_request("User authority isn't defined!")),
+        };
+        Ok(UserDraft {
+            email: self.email.unwrap_or_default(),
+            first_name: self.first_name,
+            last_name: self.last_name,
+            phone: self.phone,
+            additional_info: self.additional_info.unwrap_or(Value::Null).to_string(),
+            customer,
+        })
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -43,39 +80,222 @@ struct Activation {
     password: String,
 }
 
-/// Makes a user of a customer.
+/// Makes a user, or replaces the facts of the one whose id is given.
 ///
-/// No mail is sent: the activation link is for the administrator to pass on.
+/// No mail is sent: the activation link is for the administrator to pass on. Users of a customer change only their own
+/// facts.
 #[utoipa::path(
     post,
     path = "/api/user",
-    operation_id = "createUser",
+    operation_id = "saveUser",
     tag = "Users",
     request_body = UserBody,
     responses(
         (status = 200, description = "The user.", body = schemas::User),
-        (status = 404, description = "There is no customer of this id.", body = ErrorBody),
+        (status = 404, description = "There is none of this id.", body = ErrorBody),
+        (status = 409, description = "It has been changed meanwhile.", body = ErrorBody),
     ),
 )]
-pub(crate) async fn create(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
-    let UserBody { id: known, email, authority, customer_id, first_name, last_name } = body.json()?;
-    if known.is_some() {
-        return Err(ApiError::bad_request("A user that is there cannot be changed here"));
+pub(crate) async fn save(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let body: UserBody = body.json()?;
+    let known: Option<UserId> = body.id.as_ref().map(|known| id(&known.id)).transpose()?;
+    if caller.customer().is_some() && known != Some(caller.user.id) {
+        return Err(ApiError::forbidden());
     }
-    match authority.as_deref() {
-        Some(CUSTOMER_USER) => {}
-        None => return Err(ApiError::bad_request("User authority isn't defined!")),
-        Some(other) => {
-            let only = "only users of authority 'CUSTOMER_USER' can be made";
-            return Err(ApiError::bad_request(format!("Authority '{other}' is not served: {only}")));
+    let expected = body.version;
+    let stored = known.map(|known| api.devices.user(known).ok_or_else(ApiError::not_found)).transpose()?;
+    let draft = body.into_draft(stored.as_ref())?;
+    let devices = api.devices.acting_for(caller.actor());
+    let saved = carried_through(async move {
+        match known {
+            Some(known) => devices.update_user(known, draft, expected, now()).await,
+            None => devices.create_user(draft, now()).await,
         }
-    }
-    let customer = customer_id.ok_or_else(|| ApiError::bad_request("Customer id should be specified!"))?;
-    let customer = id(&customer.id)?;
-    let draft = UserDraft { email: email.unwrap_or_default(), first_name, last_name, customer };
-    let devices = api.devices.clone();
-    let user = carried_through(async move { devices.create_user(draft, now()).await }).await?;
-    Ok(Json(shape::user(&user, api.devices.tenant())))
+    });
+    Ok(Json(shape::user(&saved.await?, api.devices.tenant())))
+}
+
+/// Shows a user.
+#[utoipa::path(
+    get,
+    path = "/api/user/{userId}",
+    operation_id = "readUser",
+    tag = "Users",
+    params(
+        params::UserPath,
+    ),
+    responses(
+        (status = 200, description = "The user.", body = schemas::User),
+    ),
+)]
+pub(crate) async fn read(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(user): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(shape::user(&find(&api, &caller, &user)?, api.devices.tenant())))
+}
+
+/// The user of an id in a path, if the caller may know of them.
+pub(crate) fn find(api: &Api, caller: &Caller, user: &str) -> Result<User, ApiError> {
+    let found = api.devices.user(id(user)?);
+    caller.may_see(found.as_ref().and_then(|user| user.customer))?;
+    found.ok_or_else(ApiError::not_found)
+}
+
+/// Deletes a user with the API keys and sessions of that user.
+#[utoipa::path(
+    delete,
+    path = "/api/user/{userId}",
+    operation_id = "deleteUser",
+    tag = "Users",
+    params(
+        params::UserPath,
+    ),
+    responses(
+        (status = 200, description = "Done."),
+    ),
+)]
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(user): Path<String>,
+) -> Result<(), ApiError> {
+    let user = id(&user)?;
+    let devices = api.devices.acting_for(caller.actor());
+    carried_through(async move { devices.delete_user(user, now()).await }).await
+}
+
+/// Lists the users that the caller may see.
+#[utoipa::path(
+    get,
+    path = "/api/users",
+    operation_id = "listUsers",
+    tag = "Users",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::User>),
+    ),
+)]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    page(&api, &params, caller.customer(), |user| shape::user(user, api.devices.tenant()))
+}
+
+/// Lists the users that the caller may see, in another spelling.
+#[utoipa::path(
+    get,
+    path = "/api/user/users",
+    operation_id = "listUserUsers",
+    tag = "Users",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::User>),
+    ),
+)]
+pub(crate) async fn list_in_other_words(
+    state: State<Api>,
+    caller: Extension<Caller>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    list(state, caller, params).await
+}
+
+/// Lists the users that the caller may see, with the titles of their customers.
+#[utoipa::path(
+    get,
+    path = "/api/userInfos/all",
+    operation_id = "listUserInfos",
+    tag = "Users",
+    params(
+        params::Paging,
+        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::UserInfo>),
+    ),
+)]
+pub(crate) async fn list_infos(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    page(&api, &params, caller.customer(), |user| {
+        let mut shape = shape::user(user, api.devices.tenant());
+        let customer = user.customer.and_then(|customer| api.devices.customer(customer));
+        let title = customer.map(|customer| customer.title.clone());
+        if let Some(members) = shape.as_object_mut() {
+            members.insert("customerTitle".into(), json!(title));
+            members.insert("ownerName".into(), json!(title));
+        }
+        shape
+    })
+}
+
+/// Lists the users of a customer.
+#[utoipa::path(
+    get,
+    path = "/api/customer/{customerId}/users",
+    operation_id = "listCustomerUsers",
+    tag = "Customers",
+    params(
+        params::CustomerPath,
+        params::Paging,
+        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
+    ),
+    responses(
+        (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::User>),
+    ),
+)]
+pub(crate) async fn list_of_customer(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(customer): Path<String>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let customer = crate::customers::find(&api, &caller, &customer)?.id;
+    page(&api, &params, Some(customer), |user| shape::user(user, api.devices.tenant()))
+}
+
+fn page(
+    api: &Api,
+    params: &Params,
+    customer: Option<CustomerId>,
+    write: impl Fn(&User) -> Value,
+) -> Result<Json<Value>, ApiError> {
+    let page = Page::from_params(params)?;
+    let mut found = api.devices.users();
+    found.retain(|user| {
+        let [first, last] =
+            [&user.first_name, &user.last_name].map(|name| name.as_deref().unwrap_or_default());
+        (customer.is_none() || user.customer == customer) && page.finds(&[&user.email, first, last])
+    });
+    Ok(Json(page.answer(found, compare, write)?))
+}
+
+fn compare(property: &str, one: &User, other: &User) -> Option<Ordering> {
+    let order = match property {
+        "createdTime" => (one.created, one.id).cmp(&(other.created, other.id)),
+        "email" | "name" => one.email.cmp(&other.email),
+        "firstName" => one.first_name.cmp(&other.first_name),
+        "lastName" => one.last_name.cmp(&other.last_name),
+        "authority" => shape::authority(one).cmp(shape::authority(other)),
+        _ => return None,
+    };
+    Some(order)
 }
 
 /// Gives the link by which a user sets the first password.
@@ -86,7 +306,7 @@ pub(crate) async fn create(State(api): State<Api>, body: Body) -> Result<Json<Va
     path = "/api/user/{userId}/activationLink",
     operation_id = "readActivationLink",
     tag = "Users",
-    params(("userId" = String, Path, description = "Id of the user.", format = "uuid")),
+    params(params::UserPath),
     responses((status = 200, description = "The link.", body = String)),
 )]
 pub(crate) async fn activation_link(
@@ -119,7 +339,7 @@ pub(crate) async fn activate(
     peer: Option<Extension<Peer>>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    api.logins.admit(peer.map(|Extension(peer)| peer), now())?;
+    api.logins.admit(LoginLimit::address(peer.map(|Extension(peer)| peer)), now())?;
     let Activation { activate_token, password } = body.json()?;
     api.devices.check_activation(&activate_token, now())?;
     // Waits for its turn: hashing takes memory and a core.

@@ -5,9 +5,10 @@
 
 use serde::Serialize;
 use wireglot_model::{
-    Attribute, AuditEntry, ClaimRecord, CodecHash, CodecName, CodecStamp, Credentials, CredentialsId,
-    Customer, CustomerId, DeadLetter, DeadLetterBounds, Device, DeviceId, Measurement, OtaKind, OtaPackage,
-    OtaPackageId, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope, Timestamp, User, UserId,
+    ApiKey, ApiKeyId, Attribute, AuditEntry, ClaimRecord, CodecHash, CodecName, CodecStamp, Credentials,
+    CredentialsId, Customer, CustomerId, DeadLetter, DeadLetterBounds, Device, DeviceId, Measurement,
+    OtaKind, OtaPackage, OtaPackageId, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope,
+    Timestamp, User, UserId,
 };
 
 use crate::coding::{Reader, Scalar, ValueWriter, put_bytes, put_times, put_value};
@@ -114,6 +115,23 @@ impl Batch {
 
     pub fn delete_user(&mut self, id: UserId) {
         self.remove(keys::user(id));
+    }
+
+    pub fn put_api_key(&mut self, key: &ApiKey) {
+        self.put(keys::api_key(key.id), json(key));
+    }
+
+    pub fn delete_api_key(&mut self, id: ApiKeyId) {
+        self.remove(keys::api_key(id));
+    }
+
+    /// A session of a user has ended; that need not be known any more from `until` on, when its tokens end.
+    pub fn put_ended_session(&mut self, session: uuid::Uuid, until: Timestamp) {
+        self.put(keys::ended_session(session), until.0.to_be_bytes().to_vec());
+    }
+
+    pub fn delete_ended_session(&mut self, session: uuid::Uuid) {
+        self.remove(keys::ended_session(session));
     }
 
     pub fn put_customer(&mut self, customer: &Customer) {

@@ -2,7 +2,8 @@
 //! compares them.
 
 use wireglot_model::{
-    CredentialsId, CustomerId, DeviceId, OtaKind, OtaPackageId, ProfileId, RpcId, Scope, Timestamp, UserId,
+    ApiKeyId, CredentialsId, CustomerId, DeviceId, OtaKind, OtaPackageId, ProfileId, RpcId, Scope, Timestamp,
+    UserId,
 };
 
 use crate::error::ReadError;
@@ -38,6 +39,8 @@ pub(crate) mod prefix {
     pub(crate) const OTA_UPDATE: u8 = b'w';
     pub(crate) const RPC: u8 = b'r';
     pub(crate) const DEPARTED: u8 = b'g';
+    pub(crate) const API_KEY: u8 = b'y';
+    pub(crate) const ENDED_SESSION: u8 = b'e';
     /// In `dead`: who and how large, so that the letters themselves need not be read to count them.
     pub(crate) const DEAD_FACTS: u8 = b'i';
     /// In `dead`: the letter.
@@ -109,6 +112,19 @@ pub(crate) fn owner(key: &[u8]) -> Option<DeviceId> {
     let is_owned =
         matches!(*prefix, prefix::ATTRIBUTE | prefix::CLAIM | prefix::OTA_UPDATE | prefix::DEPARTED);
     is_owned.then(|| DeviceId(uuid::Uuid::from_bytes(*device)))
+}
+
+pub(crate) fn api_key(id: ApiKeyId) -> Vec<u8> {
+    prefixed(prefix::API_KEY, id.0.as_bytes())
+}
+
+pub(crate) fn ended_session(session: uuid::Uuid) -> Vec<u8> {
+    prefixed(prefix::ENDED_SESSION, session.as_bytes())
+}
+
+pub(crate) fn read_ended_session(key: &[u8]) -> Result<uuid::Uuid, ReadError> {
+    let session = key.split_first().and_then(|(_, rest)| uuid::Uuid::from_slice(rest).ok());
+    session.ok_or(ReadError::Damaged { what: "the key of a session that has ended" })
 }
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
@@ -255,6 +271,8 @@ mod tests {
             prefix::OTA_UPDATE,
             prefix::RPC,
             prefix::DEPARTED,
+            prefix::API_KEY,
+            prefix::ENDED_SESSION,
         ];
         assert_eq!(documented, written);
         for keyspace in [RECORDS, LOG, CHUNKS, DEAD, RAW] {

@@ -2,9 +2,9 @@
 
 use serde::de::DeserializeOwned;
 use wireglot_model::{
-    Attribute, AuditEntry, ClaimRecord, CodecName, Credentials, Customer, DeadLetter, Device, DeviceId,
-    FailureStage, OtaPackage, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope, Timestamp,
-    User,
+    ApiKey, Attribute, AuditEntry, ClaimRecord, CodecName, Credentials, Customer, DeadLetter, Device,
+    DeviceId, FailureStage, OtaPackage, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope,
+    Timestamp, User,
 };
 
 use crate::coding::{Reader, read_single};
@@ -39,6 +39,21 @@ impl Store {
 
     pub fn customers(&self) -> Result<Vec<Customer>, ReadError> {
         self.core().all(prefix::CUSTOMER)
+    }
+
+    pub fn api_keys(&self) -> Result<Vec<ApiKey>, ReadError> {
+        self.core().all(prefix::API_KEY)
+    }
+
+    /// Sessions of users that have ended, and until when that must be known.
+    pub fn ended_sessions(&self) -> Result<Vec<(uuid::Uuid, Timestamp)>, ReadError> {
+        let mut ended = Vec::new();
+        self.core().each(prefix::ENDED_SESSION, |key, value| {
+            let until = i64::from_be_bytes(Reader::new(value).array()?);
+            ended.push((keys::read_ended_session(key)?, Timestamp(until)));
+            Ok(())
+        })?;
+        Ok(ended)
     }
 
     /// Devices that may be claimed, those whose time is over among them.

@@ -89,7 +89,7 @@ impl Rest {
         other
     }
 
-    /// The same server for somebody else, who has this token.
+    /// The same server for somebody else, who has this token, or for a program, which has this key.
     pub(crate) fn of(&self, token: &str) -> Self {
         Self { agent: self.agent.clone(), base: self.base.clone(), token: Some(token.to_owned()) }
     }
@@ -105,6 +105,11 @@ impl Rest {
     /// Posts a body of any kind.
     pub(crate) fn post_bytes(&self, path: &str, body: &[u8], kind: &str) -> Answer {
         self.call(Method::POST, path, body, kind)
+    }
+
+    /// Without a body: the path says it all.
+    pub(crate) fn put(&self, path: &str) -> Answer {
+        self.call(Method::PUT, path, &[], "")
     }
 
     pub(crate) fn delete(&self, path: &str) -> Answer {
@@ -286,7 +291,9 @@ impl Rest {
     fn call(&self, method: Method, path: &str, body: &[u8], kind: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
-            request = request.header("X-Authorization", format!("Bearer {token}"));
+            // A key for programs is known by its first letters.
+            let scheme = if token.starts_with("wg_") { "ApiKey" } else { "Bearer" };
+            request = request.header("X-Authorization", format!("{scheme} {token}"));
         }
         if !kind.is_empty() {
             request = request.header("Content-Type", kind);

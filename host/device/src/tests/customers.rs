@@ -13,7 +13,14 @@ fn titled(title: &str) -> CustomerDraft {
 }
 
 fn user(email: &str, customer: CustomerId) -> UserDraft {
-    UserDraft { email: email.into(), first_name: None, last_name: None, customer }
+    UserDraft {
+        email: email.into(),
+        first_name: None,
+        last_name: None,
+        phone: None,
+        additional_info: "null".into(),
+        customer: Some(customer),
+    }
 }
 
 #[track_caller]
@@ -40,7 +47,7 @@ async fn customers_keep_their_rules() {
     let nobody = CustomerId(uuid::Uuid::nil());
     let unknown = devices.update_customer(nobody, titled("x"), None).await;
     assert!(matches!(unknown, Err(DeviceError::NotFound)));
-    assert!(matches!(devices.delete_customer(nobody).await, Err(DeviceError::NotFound)));
+    assert!(matches!(devices.delete_customer(nobody, NOW).await, Err(DeviceError::NotFound)));
     let site = site.reopen().await;
     let found = site.devices.customer(one.id).unwrap();
     assert_eq!((found.title.as_str(), found.version), ("uno", 2));
@@ -67,7 +74,7 @@ async fn a_customer_goes_with_its_users_and_leaves_its_devices() {
     let site = site.reopen().await;
     assert_eq!(site.devices.device(device.id()).unwrap().customer(), Some(one));
     assert_eq!(site.devices.user(person.id).unwrap().customer, Some(one));
-    site.devices.delete_customer(one).await.unwrap();
+    site.devices.delete_customer(one, NOW).await.unwrap();
     let site = site.reopen().await;
     assert_eq!(site.devices.device(device.id()).unwrap().customer(), None);
     assert!(site.devices.user(person.id).is_none() && site.devices.customer(one).is_none());

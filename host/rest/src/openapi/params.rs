@@ -82,6 +82,31 @@ pub(crate) struct CustomerPath {
     customer_id: String,
 }
 
+/// The user of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, rename_all = "camelCase")]
+pub(crate) struct UserPath {
+    /// Id of the user.
+    #[param(format = "uuid")]
+    user_id: String,
+}
+
+/// The API key of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, rename_all = "camelCase")]
+pub(crate) struct ApiKeyPath {
+    /// Id of the key.
+    #[param(format = "uuid")]
+    api_key_id: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "UPPERCASE")]
+pub(crate) enum OwnerKind {
+    Customer,
+    Tenant,
+}
+
 /// The package of a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path, rename_all = "camelCase")]
@@ -144,7 +169,13 @@ macro_rules! sort_orders {
 
 sort_orders! {
     /// What devices are sorted by.
-    DeviceSort { CreatedTime, Name, DeviceName, Type, DeviceProfileName, Label }
+    DeviceSort { CreatedTime, Name, DeviceName, Type, DeviceProfileName, Label, CustomerTitle }
+    /// What customers are sorted by.
+    CustomerSort { CreatedTime, Title, Name, Email, Country, City }
+    /// What users are sorted by.
+    UserSort { CreatedTime, Email, Name, FirstName, LastName, Authority }
+    /// What API keys are sorted by.
+    ApiKeySort { CreatedTime, ExpirationTime, Description, Enabled }
     /// What profiles are sorted by.
     ProfileSort { CreatedTime, Name, Description, Type, TransportType, IsDefault, Default }
     /// What packages are sorted by.
@@ -168,7 +199,7 @@ pub(crate) struct DeviceFilter {
     /// Only devices of this profile.
     #[param(format = "uuid")]
     device_profile_id: Option<String>,
-    /// Only devices that are connected, or only those that are not.
+    /// Only devices that are active, as their server attribute of that name says, or only those that are not.
     active: Option<bool>,
 }
 

@@ -36,6 +36,7 @@ pub(crate) enum EntityType {
     User,
     OtaPackage,
     Rpc,
+    ApiKey,
 }
 
 /// One page of a list.
@@ -136,8 +137,27 @@ pub(crate) struct DeviceInfo {
     customer_title: Option<String>,
     customer_is_public: bool,
     device_profile_name: String,
-    /// Whether it is connected.
+    /// Whether it is active, as its server attribute of that name says.
     active: bool,
+}
+
+/// A type of devices.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct DeviceType {
+    tenant_id: EntityId,
+    #[schema(inline)]
+    entity_type: EntityType,
+    /// The name of a profile.
+    r#type: String,
+}
+
+/// The name of a profile.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct DeviceProfileName {
+    id: EntityId,
+    name: String,
 }
 
 /// What a device proves with that it is the device.
@@ -284,11 +304,69 @@ pub(crate) struct User {
     version: u64,
 }
 
-/// The authority of users that can be made.
+/// A user, with the title of the customer.
 #[derive(ToSchema)]
-#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum OnlyCustomerUser {
-    CustomerUser,
+#[schema(rename_all = "camelCase")]
+pub(crate) struct UserInfo {
+    id: EntityId,
+    created_time: i64,
+    tenant_id: EntityId,
+    customer_id: EntityId,
+    email: String,
+    #[schema(inline)]
+    authority: Authority,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    phone: Option<String>,
+    name: String,
+    additional_info: Json,
+    version: u64,
+    customer_title: Option<String>,
+    owner_name: Option<String>,
+}
+
+/// What programs of a user show instead of a login.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct ApiKey {
+    id: EntityId,
+    created_time: i64,
+    tenant_id: EntityId,
+    user_id: EntityId,
+    /// Until when it is good, in milliseconds since 1970; 0 for ever.
+    expiration_time: i64,
+    description: String,
+    enabled: bool,
+    /// Its time is over.
+    expired: bool,
+    version: u64,
+}
+
+/// An API key, with its secret if it has just been made.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct ApiKeyMade {
+    id: EntityId,
+    created_time: i64,
+    tenant_id: EntityId,
+    user_id: EntityId,
+    expiration_time: i64,
+    description: String,
+    enabled: bool,
+    expired: bool,
+    version: u64,
+    /// Goes into the header `X-Authorization` or `Authorization`, as `ApiKey <value>`.
+    value: Option<String>,
+}
+
+/// What serves here.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct SystemInfo {
+    version: String,
+    artifact: String,
+    name: String,
+    r#type: String,
 }
 
 #[derive(ToSchema)]

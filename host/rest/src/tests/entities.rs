@@ -295,6 +295,17 @@ async fn bad_profiles_are_refused() {
             with(payload, json!({ "transportPayloadType": "PROTOBUF" })),
             "[Transport Configuration] invalid schema syntax: null for attributes proto schema provided! Only proto3",
         ),
+        (
+            with(
+                payload,
+                json!({
+                    "transportPayloadType": "PROTOBUF",
+                    "deviceTelemetryProtoSchema": "syntax = \"proto3\";\nmessage M {\n  double t = 1\n}",
+                    "deviceAttributesProtoSchema": "syntax = \"proto3\";\nmessage M { double t = 1; }",
+                }),
+            ),
+            "failed to parse telemetry proto schema due to: Syntax error in :4:",
+        ),
         (with(&format!("{payload}/codec"), json!("../x")), "a codec name is"),
         (with(&format!("{payload}/codec"), json!(null)), "names the codec"),
         (with(&format!("{payload}/settings"), json!([1])), "codec settings should be a JSON object!"),

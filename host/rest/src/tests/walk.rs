@@ -15,7 +15,7 @@ use super::{PASSWORD, Site, assert_error};
 const NOBODYS: &str = "0b5d9f0e-0000-4000-8000-00000000dead";
 
 /// Operations that strangers may call.
-const OPEN: [&str; 10] = [
+const OPEN: [&str; 11] = [
     "activateUser",
     "checkAlive",
     "checkReady",
@@ -23,6 +23,8 @@ const OPEN: [&str; 10] = [
     // They ask for a login in their first message, or in a parameter.
     "openTelemetrySocket",
     "openTelemetrySocketWithToken",
+    // Whoever knows key and secret.
+    "provisionDevice",
     "readMetrics",
     "readOpenapi",
     "readOpenapiWhereClientsLook",
@@ -45,6 +47,9 @@ const MAKES_WHAT_IS_NOT_THERE: [&str; 3] = ["uploadCodec", "uploadCandidate", "d
 /// What is kept of a device that is not there: nothing. Clients know it so.
 const NOTHING_OF_NOBODY: [&str; 3] = ["listTelemetryKeys", "readTelemetry", "readTelemetryHistory"];
 
+/// Operations of devices: they look at the token in the path, and `device_api.rs` walks them.
+const OF_DEVICES: &str = "/api/v1/{token}/";
+
 /// One operation of the document.
 struct Operation {
     id: &'static str,
@@ -55,7 +60,8 @@ struct Operation {
 
 fn operations() -> Vec<Operation> {
     let mut found = Vec::new();
-    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+    let paths = DOCUMENT["paths"].as_object().unwrap().iter();
+    for (path, item) in paths.filter(|(path, _)| !path.starts_with(OF_DEVICES)) {
         for (method, value) in item.as_object().unwrap() {
             let method = method.to_uppercase().parse().unwrap();
             found.push(Operation { id: value["operationId"].as_str().unwrap(), method, path, value });

@@ -1,8 +1,8 @@
 //! Small records: what is put is read, what is deleted is not, and the last of several writes wins.
 
 use wireglot_model::{
-    Attribute, ClaimRecord, Credentials, CredentialsId, CredentialsKind, Customer, CustomerId, DeadLetter,
-    DeadLetterBounds, FailureStage, Scope, Timestamp, User, UserId, Value,
+    ApiKey, ApiKeyId, Attribute, ClaimRecord, Credentials, CredentialsId, CredentialsKind, Customer,
+    CustomerId, DeadLetter, DeadLetterBounds, FailureStage, Scope, Timestamp, User, UserId, Value,
 };
 
 use super::{Disk, device, id, profile, stamp};
@@ -33,6 +33,20 @@ fn records_survive_and_go_when_deleted() {
         customer: Some(CustomerId(uuid(5))),
         activation: Some("token".to_owned()),
         activation_ends: Some(Timestamp(2)),
+        phone: None,
+        additional_info: "{}".to_owned(),
+        version: 1,
+        generation: 3,
+    };
+    let key = ApiKey {
+        id: ApiKeyId(uuid(6)),
+        created: Timestamp(1),
+        user: user.id,
+        description: "script".to_owned(),
+        enabled: true,
+        expires: Some(Timestamp(9)),
+        digest: "ab".to_owned(),
+        version: 1,
     };
     let customer = Customer {
         id: CustomerId(uuid(5)),
@@ -48,6 +62,8 @@ fn records_survive_and_go_when_deleted() {
         batch.put_user(&user);
         batch.put_customer(&customer);
         batch.put_claim(&claim);
+        batch.put_api_key(&key);
+        batch.put_ended_session(uuid(7), Timestamp(-5));
         batch.put_setting("key", b"\0secret");
     });
     disk.reopen();
@@ -57,6 +73,8 @@ fn records_survive_and_go_when_deleted() {
     assert_eq!(store.users().unwrap(), [user]);
     assert_eq!(store.customers().unwrap(), [customer]);
     assert_eq!(store.claims().unwrap(), [claim]);
+    assert_eq!(store.api_keys().unwrap(), [key.clone()]);
+    assert_eq!(store.ended_sessions().unwrap(), [(uuid(7), Timestamp(-5))]);
     assert_eq!(store.setting("key").unwrap().as_deref(), Some(b"\0secret".as_slice()));
     assert_eq!(store.setting("kex").unwrap(), None);
     disk.commit(|batch| {
@@ -64,10 +82,13 @@ fn records_survive_and_go_when_deleted() {
         batch.delete_user(UserId(uuid(4)));
         batch.delete_customer(CustomerId(uuid(5)));
         batch.delete_claim(id(1));
+        batch.delete_api_key(key.id);
+        batch.delete_ended_session(uuid(7));
         batch.delete_device(id(1));
     });
     disk.reopen();
     let store = disk.store();
+    assert!(store.api_keys().unwrap().is_empty() && store.ended_sessions().unwrap().is_empty());
     assert!(store.devices().unwrap().is_empty() && store.credentials().unwrap().is_empty());
     assert!(store.users().unwrap().is_empty());
     assert!(store.customers().unwrap().is_empty() && store.claims().unwrap().is_empty());
