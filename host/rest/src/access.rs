@@ -351,7 +351,7 @@ impl LoginLimit {
         Ok(())
     }
 
-    /// The try that `peer` was admitted to has succeeded.
+    /// The try that `address` was admitted to has succeeded.
     pub(crate) fn give_back(&self, address: IpAddr) {
         if let Some(tries) = self.0.lock().get_mut(&address) {
             tries.count = tries.count.saturating_sub(1);

@@ -157,6 +157,7 @@ pub(crate) async fn change_password(
         let devices = devices.clone();
         blocking(move || devices.renewed_password(&user, &current_password, &new_password)).await?
     };
+    api.logins.give_back(address);
     api.wrong_passwords.proved(attempt);
     let changed =
         carried_through(async move { devices.change_password(id, password, generation, now()).await });
