@@ -207,7 +207,8 @@ impl Api {
                 let is_same = |user: &User| user.generation == caller.user.generation;
                 let user = self.devices.user(caller.user.id).filter(is_same);
                 let user = user.filter(|_| !self.devices.is_session_ended(session));
-                Ok(Caller { user: user.ok_or(error)?, by: caller.by })
+                let user = user.ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
+                Ok(Caller { user, by: caller.by })
             }
             (outcome, Proof::Session(_) | Proof::ApiKey) => outcome,
         }
