@@ -352,7 +352,7 @@ pub(crate) struct LetterQuery {
     /// Only those of devices of the profile with this name.
     device_profile_name: Option<String>,
     /// Only those that this codec was to decode.
-    #[param(min_length = 1, max_length = 64, pattern = "^[a-z0-9][a-z0-9._-]*$")]
+    #[param(max_length = 64, pattern = "^([a-z0-9][a-z0-9._-]*)?$")]
     codec: Option<String>,
     /// Only those that failed at this stage.
     #[param(inline)]
