@@ -337,7 +337,7 @@ pub(crate) async fn claim(State(api): State<Api>, asker: Asker, body: Body) -> R
     tag = "Device API",
     request_body(content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
     responses(
-        (status = 200, description = "What became of it: `status` is SUCCESS, NOT_FOUND or FAILURE.", body = serde_json::Value),
+        (status = 200, description = "What became of it: `status` is SUCCESS, NOT_FOUND or FAILURE.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
         (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
     ),
