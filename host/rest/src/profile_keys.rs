@@ -66,11 +66,14 @@ pub(crate) async fn attributes(
     .await
 }
 
+/// The keys that a device has.
+type KeysOf = dyn Fn(&Devices, &DeviceHandle) -> Result<Vec<String>, DeviceError> + Sync;
+
 /// The keys of some devices of the profile, or of all profiles: devices of one kind are alike.
 async fn gather(
     api: Api,
     params: &Params,
-    keys: &'static (dyn Fn(&Devices, &DeviceHandle) -> Result<Vec<String>, DeviceError> + Sync),
+    keys: &'static KeysOf,
 ) -> Result<Json<BTreeSet<String>>, ApiError> {
     let profile: Option<ProfileId> = params.text("deviceProfileId").map(id).transpose()?;
     if profile.is_some_and(|profile| api.devices.profile(profile).is_none()) {

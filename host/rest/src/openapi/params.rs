@@ -51,6 +51,7 @@ pub(crate) struct WritableScopePath {
 
 #[derive(ToSchema)]
 #[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(clippy::enum_variant_names, reason = "the names are those that clients know")]
 pub(crate) enum AnyScope {
     ClientScope,
     SharedScope,

@@ -113,7 +113,7 @@ pub(crate) struct Typed {
 #[serde(untagged)]
 pub(crate) enum DeviceOrPage {
     Page(PageOf<Device>),
-    Device(Device),
+    Device(Box<Device>),
 }
 
 /// A device, with the names of what it refers to.

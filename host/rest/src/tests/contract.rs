@@ -99,11 +99,9 @@ fn fits(schema: &Value, value: &Value, place: &str) -> Result<(), String> {
             _ => {}
         }
     }
-    if let Some(items) = value.as_array() {
-        if let Some(schema) = rules.get("items") {
-            let each = items.iter().enumerate();
-            each.map(|(index, item)| fits(schema, item, &format!("{place}[{index}]")))
-                .collect::<Result<(), _>>()?;
+    if let (Some(items), Some(schema)) = (value.as_array(), rules.get("items")) {
+        for (index, item) in items.iter().enumerate() {
+            fits(schema, item, &format!("{place}[{index}]"))?;
         }
     }
     match value.as_object() {

@@ -325,6 +325,11 @@ async fn bad_profiles_are_refused() {
     ] {
         site.refused(Method::POST, "/api/deviceProfile", profile.to_string(), 400, 31, message).await;
     }
+}
+
+#[tokio::test]
+async fn bad_envelopes_and_topics_are_refused() {
+    let site = Site::new().await;
     for (members, message) in [
         (json!({"envelope": "chirpstack3"}), "envelope is 'none', 'chirpstack' and 'tts', not 'chirpstack3'"),
         (

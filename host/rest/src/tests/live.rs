@@ -239,7 +239,7 @@ async fn windows_and_histories_are_what_rest_tells() {
         "type": "TIMESERIES_HISTORY", "cmdId": 3, "entityType": "DEVICE", "entityId": device,
         "keys": "a,none", "startTs": 3_000, "endTs": 5_000, "interval": 0, "limit": 1, "agg": "NONE",
     });
-    socket.say(cmds(&[history.clone()])).await;
+    socket.say(cmds(std::slice::from_ref(&history))).await;
     socket.told(3, json!({"a": [[4_000, "4"]]})).await;
     for (member, value, words) in [
         ("keys", json!(""), "Keys are empty!"),

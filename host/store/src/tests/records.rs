@@ -12,18 +12,8 @@ fn uuid(number: u8) -> uuid::Uuid {
     uuid::Uuid::from_bytes([number; 16])
 }
 
-#[test]
-fn records_survive_and_go_when_deleted() {
-    let mut disk = Disk::new();
-    let credentials = Credentials {
-        id: CredentialsId(uuid(3)),
-        created: Timestamp(1),
-        device: id(1),
-        kind: CredentialsKind::AccessToken,
-        lookup: "token".to_owned(),
-        version: 1,
-    };
-    let user = User {
+fn user() -> User {
+    User {
         id: UserId(uuid(4)),
         created: Timestamp(1),
         email: "a@b".to_owned(),
@@ -37,7 +27,21 @@ fn records_survive_and_go_when_deleted() {
         additional_info: "{}".to_owned(),
         version: 1,
         generation: 3,
+    }
+}
+
+#[test]
+fn records_survive_and_go_when_deleted() {
+    let mut disk = Disk::new();
+    let credentials = Credentials {
+        id: CredentialsId(uuid(3)),
+        created: Timestamp(1),
+        device: id(1),
+        kind: CredentialsKind::AccessToken,
+        lookup: "token".to_owned(),
+        version: 1,
     };
+    let user = user();
     let key = ApiKey {
         id: ApiKeyId(uuid(6)),
         created: Timestamp(1),
@@ -73,7 +77,7 @@ fn records_survive_and_go_when_deleted() {
     assert_eq!(store.users().unwrap(), [user]);
     assert_eq!(store.customers().unwrap(), [customer]);
     assert_eq!(store.claims().unwrap(), [claim]);
-    assert_eq!(store.api_keys().unwrap(), [key.clone()]);
+    assert_eq!(store.api_keys().unwrap(), std::slice::from_ref(&key));
     assert_eq!(store.ended_sessions().unwrap(), [(uuid(7), Timestamp(-5))]);
     assert_eq!(store.setting("key").unwrap().as_deref(), Some(b"\0secret".as_slice()));
     assert_eq!(store.setting("kex").unwrap(), None);
