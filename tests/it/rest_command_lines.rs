@@ -184,8 +184,7 @@ fn tbctl_customers(server: &Server, tbctl: &CommandLine) {
     let guest = CommandLine::tbctl(server, "guest");
     guest.answers(&tbctl_login(&guest, "guest@hotel"), &format!("{GUEST_PASSWORD}\n"));
     assert_eq!(guest.says("device list").trim(), "No devices found.");
-    let path = format!("/api/customer/{customer}/device/{}", server.rest().device_id("sensor-1"));
-    server.rest().post(&path, &json!({})).expect("the device is given away");
+    tbctl.says(&format!("device assign sensor-1 --customer {customer}"));
     let list = tbctl.says(&format!("device list --customer {customer}"));
     assert!(list.contains("sensor-1") && list.contains("owned by 'Hotel'"), "{list}");
     let list = guest.says("device list");

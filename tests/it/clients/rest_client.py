@@ -5,12 +5,16 @@ import sys
 import tempfile
 
 from rest_walk import IMAGE, MINUTE, START, Device, eventually, refused
-from tb_rest_client.models import Device as DeviceBody, DeviceCredentials, DeviceProfile
+from tb_rest_client.models import (
+    ActivateUserRequest, ApiKeyInfo, ChangePasswordRequest, ClaimRequest, Customer, Device as DeviceBody,
+    DeviceCredentials, DeviceProfile, User,
+)
 from tb_rest_client.rest import ApiException
 from tb_rest_client.rest_client import RestClient
 
 url, password = os.environ["WIREGLOT_URL"], os.environ["WIREGLOT_PASSWORD"]
 admin = RestClient(url)
+PASSWORDS = "correct horse battery 5", "correct horse battery 6"
 
 
 def strangers():
@@ -222,6 +226,59 @@ def updates(device, profile):
     refused(ApiException, 404, "Requested item", admin.get_ota_package_info_by_id, package.id)
 
 
+def customers(device):
+    customer = admin.save_customer(Customer(title="Hotel", email="desk@hotel"))
+    assert admin.get_customer_by_id(customer.id).title == admin.get_tenant_customer("Hotel").title == "Hotel"
+    page = admin.get_customers(page_size=9, page=0, text_search="HOT")
+    assert [customer.email for customer in page.data] == ["desk@hotel"], page
+    user = User(email="guest@hotel", authority="CUSTOMER_USER", customer_id=customer.id, first_name="G")
+    made = admin.save_user(user, send_activation_mail=False)
+    token = admin.get_activation_link(made.id).split("activateToken=")[1]
+    admin.activate_user(ActivateUserRequest(activate_token=token, password=PASSWORDS[0]))
+    guest = RestClient(url)
+    guest.login("guest@hotel", PASSWORDS[0])
+    pair = guest.change_password(ChangePasswordRequest(current_password=PASSWORDS[0], new_password=PASSWORDS[1]))
+    assert pair.token, pair
+    guest.login("guest@hotel", PASSWORDS[1])
+    refused(ApiException, 403, "permission", guest.get_device_by_id, device.id)
+    # Since 4.4 the client makes the customer the owner of what it assigns.
+    assert admin.assign_device_to_customer(customer.id, device.id).customer_id.id == customer.id.id
+    page = guest.get_customer_devices(customer.id, page_size=9, page=0)
+    assert [device.name for device in page.data] == ["thermo-1"], page
+    assert guest.get_device_by_id(device.id).name == "thermo-1"
+    refused(ApiException, 403, "permission", guest.delete_device, device.id)
+    infos = admin.get_tenant_device_infos(page_size=9, page=0, text_search="thermo")
+    assert [info.name for info in infos.data] == ["thermo-1"], infos
+    assert admin.unassign_device_from_customer(device.id).customer_id.id != customer.id.id
+    refused(ApiException, 403, "permission", guest.get_device_by_id, device.id)
+    with Device("THERMO-2", "open sesame"):
+        eventually("it may be claimed", lambda: "claimable" in admin.get_timeseries_keys_v1(device.id))
+        claimed = guest.claim_device_by_name("thermo-1", ClaimRequest(secret_key="open sesame"))
+    assert "SUCCESS" in str(claimed), claimed
+    assert guest.get_device_by_id(device.id).customer_id.id == customer.id.id
+    guest.re_claim_device("thermo-1")
+    admin.delete_user(made.id)
+    refused(ApiException, 401, "Authentication failed", guest.get_user)
+    admin.delete_customer(customer.id)
+    refused(ApiException, 404, "Requested item", admin.get_customer_by_id, customer.id)
+
+
+def keys(device):
+    me = admin.get_user()
+    key = admin.save_api_key(ApiKeyInfo(description="nightly report", enabled=True, expiration_time=0, user_id=me.id))
+    report = RestClient(url)
+    report.api_key_login(key.value)
+    assert report.get_device_by_id(device.id).name == "thermo-1"
+    page = admin.get_user_api_keys(me.id, page_size=9, page=0)
+    assert [key.description for key in page.data] == ["nightly report"], page
+    admin.enable_api_key(key.id, False)
+    refused(ApiException, 401, "", report.get_device_by_id, device.id)
+    admin.enable_api_key(key.id, True)
+    assert report.get_user().email == me.email
+    admin.delete_api_key(key.id)
+    refused(ApiException, 401, "", report.get_device_by_id, device.id)
+
+
 def endings(device, profile):
     refused(ApiException, 400, "", admin.delete_device_profile, profile.id)
     admin.delete_device(device.id)
@@ -246,4 +303,6 @@ if __name__ == "__main__":
         calls(device)
         updates(device, profile)
         deletes(device)
+    customers(device)
+    keys(device)
     endings(device, profile)
