@@ -76,12 +76,14 @@ impl Followers {
         self.begun.load(Ordering::Acquire)
     }
 
-    pub(crate) fn tell_newcomers(&self, begun: u64) {
+    pub(crate) fn tell_newcomers(&self, device: Option<DeviceId>, begun: u64) {
         if self.begun() == begun {
             return;
         }
         let devices = self.devices.read();
-        for following in devices.values().flatten() {
+        let only = device.map(|device| devices.get(&device).into_iter().flatten());
+        let all = device.is_none().then(|| devices.values().flatten());
+        for following in only.into_iter().flatten().chain(all.into_iter().flatten()) {
             if following.tail.newest.load(Ordering::Acquire) > begun {
                 following.tail.lose();
             }

@@ -153,10 +153,11 @@ impl Bus {
         self.0.feed.followers.begun()
     }
 
-    /// Lets those who began to follow something since `followings` was asked read the state anew. To be called once the
-    /// message is queued for which `is_heard` was asked in between; one load unless somebody began.
-    pub fn tell_newcomers(&self, followings: u64) {
-        self.0.feed.followers.tell_newcomers(followings);
+    /// Lets those who began to follow `device` since `followings` was asked read the state anew; without one, whatever they
+    /// follow. To be called once the message is queued for which `is_heard` was asked in between; one load unless
+    /// somebody began.
+    pub fn tell_newcomers(&self, device: Option<DeviceId>, followings: u64) {
+        self.0.feed.followers.tell_newcomers(device, followings);
     }
 
     /// Listens from now on to the events that the filter takes.

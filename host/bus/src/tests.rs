@@ -244,13 +244,14 @@ async fn followers_are_told_that_something_else_has_changed() {
     let followings = bus.followings();
     let mut new = bus.follower();
     new.follow(DEVICE, Kinds::TELEMETRY);
-    bus.tell_newcomers(followings);
+    bus.tell_newcomers(Some(DeviceId(Uuid::from_u128(2))), followings);
+    bus.tell_newcomers(None, followings);
     assert_eq!(new.recv().await, FeedItem::Missed(1));
     bus.announce(values(DEVICE, 1, 1));
     let told = FeedItem::Event(Arc::new(values(DEVICE, 1, 1)));
     assert_eq!(old.recv().await, told, "only newcomers may have missed something");
     assert_eq!(new.recv().await, told);
-    bus.tell_newcomers(bus.followings());
+    bus.tell_newcomers(Some(DEVICE), bus.followings());
     bus.refresh(DeviceId(Uuid::from_u128(2)));
     bus.announce(values(DEVICE, 2, 1));
     assert_eq!(old.recv().await, FeedItem::Event(Arc::new(values(DEVICE, 2, 1))));

@@ -3,7 +3,7 @@
 //! The secret is long and random, so its plain digest is all that is kept, and the digest is what a key is found by:
 //! neither the store nor the time that an answer takes tells anything about secrets. Nothing is written when a key is used.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use wireglot_model::limits::{API_KEY_DESCRIPTION_CHARS_MAX, API_KEYS_MAX, API_KEYS_PER_USER_MAX};
@@ -60,10 +60,10 @@ impl ApiKeys {
         key
     }
 
-    /// Drops the keys of a user who is deleted.
-    pub(crate) fn remove_of(&mut self, user: UserId, batch: &mut Batch) {
+    /// Drops the keys of users who are deleted.
+    pub(crate) fn remove_of(&mut self, gone: &HashSet<UserId>, batch: &mut Batch) {
         self.keys.retain(|id, key| {
-            let stays = key.user != user;
+            let stays = !gone.contains(&key.user);
             if !stays {
                 self.by_digest.remove(&key.digest);
                 batch.delete_api_key(*id);

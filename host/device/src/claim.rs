@@ -147,11 +147,12 @@ impl Devices {
         by: Option<CustomerId>,
         now: Timestamp,
     ) -> Result<(), DeviceError> {
-        let device = self.device_by_name(name).ok_or(DeviceError::NotFound)?;
         let rules = **self.0.claim_rules.load();
         let allowed = Sample { key: ALLOWED.into(), value: Value::Bool(true) };
-        let committed = {
+        let (device, committed) = {
             let mut tables = self.0.tables.write();
+            // Looked for under the lock: a device that is deleted meanwhile must not come back.
+            let device = tables.device_by_name(name).ok_or(DeviceError::NotFound)?.clone();
             let owner = device.customer().ok_or(Rule::NotAssigned)?;
             if by.is_some_and(|by| by != owner) {
                 return Err(DeviceError::NotPermitted);
@@ -173,7 +174,8 @@ impl Devices {
                 );
             }
             self.changed();
-            self.0.queue_record(&device, batch)
+            let committed = self.0.queue_record(&device, batch);
+            (device, committed)
         };
         committed.await?;
         device.state.attributes.lock().settle(Scope::Server, std::slice::from_ref(&allowed));

@@ -13,6 +13,9 @@ use crate::error::{DeviceError, Rule};
 use crate::registry::{DeviceHandle, Tables};
 use crate::users::check_texts;
 
+/// Devices that are given back under one lock and in one batch.
+pub(crate) const DEVICES_AT_ONCE: usize = 512;
+
 /// A customer as somebody wishes to have it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CustomerDraft {
@@ -83,20 +86,59 @@ impl Devices {
     }
 
     /// Deletes a customer and its users; its devices are the tenant's again.
+    ///
+    /// First nobody acts for it any more, then the devices go, some at a time: however many there are, no batch is too large
+    /// and no lock is held for long. What is cut short is done when it is asked for again.
     pub async fn delete_customer(&self, id: CustomerId, now: Timestamp) -> Result<(), DeviceError> {
-        let (saves, committed) = {
+        let users_gone = {
+            let mut tables = self.0.tables.write();
+            if !tables.customers.contains_key(&id) {
+                return Err(DeviceError::NotFound);
+            }
+            let mut batch = Batch::default();
+            self.delete_users_of(&mut tables, id, now, &mut batch);
+            self.0.queue(batch)
+        };
+        users_gone.await?;
+        while self.give_back_some(id).await? {}
+        let committed = {
             let mut tables = self.0.tables.write();
             tables.customers.remove(&id).ok_or(DeviceError::NotFound)?;
             let mut batch = Batch::default();
             batch.delete_customer(id);
-            let (gone, stay): (Vec<User>, Vec<User>) =
-                tables.users.drain(..).partition(|user| user.customer == Some(id));
-            tables.users = stay;
-            for user in &gone {
-                self.put_deletion(&mut tables, user, now, &mut batch);
-            }
-            let owned: Vec<DeviceHandle> =
+            // Those that came in between are few.
+            self.delete_users_of(&mut tables, id, now, &mut batch);
+            let late: Vec<DeviceHandle> =
                 tables.devices().filter(|device| device.customer() == Some(id)).cloned().collect();
+            for device in &late {
+                own(&mut tables, device, None, &mut batch);
+            }
+            self.changed();
+            self.0.queue(batch)
+        };
+        committed.await
+    }
+
+    fn delete_users_of(&self, tables: &mut Tables, id: CustomerId, now: Timestamp, batch: &mut Batch) {
+        let (gone, stay): (Vec<User>, Vec<User>) =
+            tables.users.drain(..).partition(|user| user.customer == Some(id));
+        tables.users = stay;
+        self.put_deletions(tables, &gone, now, batch);
+    }
+
+    /// Gives some devices of a customer back to the tenant, and says whether there may be more.
+    async fn give_back_some(&self, id: CustomerId) -> Result<bool, DeviceError> {
+        let (saves, committed) = {
+            let mut tables = self.0.tables.write();
+            if !tables.customers.contains_key(&id) {
+                return Err(DeviceError::NotFound);
+            }
+            let owned = tables.devices().filter(|device| device.customer() == Some(id));
+            let owned: Vec<DeviceHandle> = owned.take(DEVICES_AT_ONCE).cloned().collect();
+            if owned.is_empty() {
+                return Ok(false);
+            }
+            let mut batch = Batch::default();
             for device in &owned {
                 own(&mut tables, device, None, &mut batch);
             }
@@ -110,7 +152,7 @@ impl Devices {
         };
         committed.await?;
         saves.into_iter().for_each(|(device, save)| device.settle(save));
-        Ok(())
+        Ok(true)
     }
 
     /// Gives a device to a customer, or takes it back from the one who has it.

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
 
 use serde_json::Value as Json;
 use wireglot_model::limits::{ADDITIONAL_INFO_BYTES_MAX, NAME_CHARS_MAX, PROFILES_MAX};
@@ -281,16 +280,8 @@ impl Inner {
         &self,
         batch: Batch,
     ) -> impl Future<Output = Result<(), DeviceError>> + Send + 'static + use<> {
-        let mut commit = Box::pin(self.store.commit(batch));
-        // A commit is queued when it is polled for the first time; whoever awaits it polls with a waker of their own.
-        let first = commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        async move {
-            let committed = match first {
-                Poll::Ready(settled) => settled,
-                Poll::Pending => commit.await,
-            };
-            committed.map(drop).map_err(DeviceError::from)
-        }
+        let commit = self.store.commit_at_once(batch);
+        async move { commit.await.map(drop).map_err(DeviceError::from) }
     }
 
     /// Queues a batch with the newest record or credentials of `device`.

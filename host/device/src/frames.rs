@@ -18,7 +18,7 @@ use wireglot_store::{Batch, LetterFilter, RawKey, RawPage, Removal};
 use crate::Devices;
 use crate::error::{AcceptError, DeviceError};
 use crate::registry::DeviceHandle;
-use crate::worker::trace;
+use crate::worker::{only_about, trace};
 
 /// A raw frame that was decoded again.
 #[derive(Clone, Debug)]
@@ -126,7 +126,7 @@ impl Devices {
         self.drop_stale(&device, &mut decoded, letter.received);
         let raw = self.raw_of(letter)?.map(|raw| (raw, decoded.clone()));
         let mut batch = Batch::default();
-        let followings = self.0.bus.followings();
+        let (followings, about) = (self.0.bus.followings(), only_about(&device, &decoded));
         let after = self.prepare(&device, letter.received, codec, decoded, None, &mut batch)?;
         if let Some(((key, frame), decoded)) = raw {
             // A later replay of the raw frame has to find what is stored now.
@@ -135,7 +135,7 @@ impl Devices {
         }
         batch.delete_dead_letter(sequence);
         let committed = self.queue_after(batch, after.as_ref());
-        self.0.bus.tell_newcomers(followings);
+        self.0.bus.tell_newcomers(about, followings);
         let bus = self.0.bus.clone();
         Ok(async move {
             committed.await?;

@@ -173,17 +173,25 @@ impl Devices {
             }
             tables.users.retain(|other| other.id != id);
             let mut batch = Batch::default();
-            self.put_deletion(&mut tables, &user, now, &mut batch);
+            self.put_deletions(&mut tables, &[user], now, &mut batch);
             self.0.queue(batch)
         };
         committed.await
     }
 
-    /// Puts the end of a user, who is in no table any more, into `batch`.
-    pub(crate) fn put_deletion(&self, tables: &mut Tables, user: &User, now: Timestamp, batch: &mut Batch) {
-        batch.delete_user(user.id);
-        tables.api_keys.remove_of(user.id, batch);
-        self.put_change_audit(batch, now, AuditAction::UserDeleted, &user.email, whose(user));
+    /// Puts the end of users, who are in no table any more, into `batch`.
+    pub(crate) fn put_deletions(
+        &self,
+        tables: &mut Tables,
+        users: &[User],
+        now: Timestamp,
+        batch: &mut Batch,
+    ) {
+        tables.api_keys.remove_of(&users.iter().map(|user| user.id).collect(), batch);
+        for user in users {
+            batch.delete_user(user.id);
+            self.put_change_audit(batch, now, AuditAction::UserDeleted, &user.email, whose(user));
+        }
     }
 
     /// All users, in no order.

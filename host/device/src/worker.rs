@@ -117,11 +117,11 @@ impl<T> DeviceWorker<T> {
         then: T,
     ) -> Result<(), (AcceptError, T)> {
         let mut batch = Batch::default();
-        let followings = self.bus().followings();
+        let (followings, about) = (self.bus().followings(), only_about(device, &decoded));
         match self.devices.prepare(device, received, codec, decoded, raw, &mut batch) {
             Ok(rest) => {
                 let submitted = self.submit(batch, rest.map(Box::new), then);
-                self.bus().tell_newcomers(followings);
+                self.bus().tell_newcomers(about, followings);
                 submitted
             }
             Err(error) => Err((error, then)),
@@ -178,7 +178,7 @@ impl<T> DeviceWorker<T> {
         let first = rest.next().map(|first| Box::new(After { others: rest.collect(), ..first }));
         let submitted = self.submit(batch, first, then);
         if let Some(followings) = followings {
-            self.bus().tell_newcomers(followings);
+            self.bus().tell_newcomers(None, followings);
         }
         submitted
     }
@@ -414,6 +414,11 @@ impl After {
         others.into_iter().for_each(|other| drop(other.settle(bus)));
         answers
     }
+}
+
+/// The device that a message is about, unless it is about some behind it too.
+pub(crate) fn only_about(device: &DeviceHandle, decoded: &Decoded) -> Option<DeviceId> {
+    decoded.uplinks.iter().all(|uplink| uplink.child.is_none()).then(|| device.id())
 }
 
 /// That `device` goes into the batch, where it is not known to be in the store as it is now.

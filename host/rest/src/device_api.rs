@@ -129,7 +129,7 @@ fn tell(answer: DeviceAnswer) -> Response {
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn telemetry(State(api): State<Api>, asker: Asker, params: Params, body: Body) -> Response {
@@ -155,7 +155,7 @@ pub(crate) async fn telemetry(State(api): State<Api>, asker: Asker, params: Para
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn attributes(State(api): State<Api>, asker: Asker, body: Body) -> Response {
@@ -178,7 +178,7 @@ pub(crate) async fn attributes(State(api): State<Api>, asker: Asker, body: Body)
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn read_attributes(State(api): State<Api>, asker: Asker, params: Params) -> Response {
@@ -202,7 +202,7 @@ pub(crate) async fn read_attributes(State(api): State<Api>, asker: Asker, params
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn updates(State(api): State<Api>, asker: Asker, params: Params) -> Response {
@@ -228,7 +228,7 @@ pub(crate) async fn updates(State(api): State<Api>, asker: Asker, params: Params
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn rpc(State(api): State<Api>, asker: Asker, params: Params) -> Response {
@@ -266,7 +266,7 @@ fn timeout(params: &Params) -> Result<u32, ApiError> {
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn answer_rpc(
@@ -300,7 +300,7 @@ pub(crate) async fn answer_rpc(
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn call_rpc(State(api): State<Api>, asker: Asker, body: Body) -> Response {
@@ -322,7 +322,7 @@ pub(crate) async fn call_rpc(State(api): State<Api>, asker: Asker, body: Body) -
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn claim(State(api): State<Api>, asker: Asker, body: Body) -> Response {
@@ -339,7 +339,7 @@ pub(crate) async fn claim(State(api): State<Api>, asker: Asker, body: Body) -> R
     responses(
         (status = 200, description = "What became of it: `status` is SUCCESS, NOT_FOUND or FAILURE.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn provision(State(api): State<Api>, Origin(address): Origin, body: Body) -> Response {
@@ -365,7 +365,7 @@ pub(crate) async fn provision(State(api): State<Api>, Origin(address): Origin, b
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn firmware(
@@ -397,7 +397,7 @@ pub(crate) async fn firmware(
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "Nothing was kept: send it again.", body = ErrorBody),
+        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn software(

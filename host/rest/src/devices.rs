@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 use wireglot_device::{
     CredentialsDraft, DeviceDraft, DeviceError, DeviceHandle, Devices, ProfileChoice, Rule,
 };
-use wireglot_model::{DeviceId, Timestamp};
+use wireglot_model::{DeviceId, ProfileId, Timestamp};
 
 use crate::Api;
 use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
 use crate::request::{Body, Params, carried_through, id};
-use crate::shape::{self, CredentialsBody, DeviceBody};
+use crate::shape::{self, CredentialsBody, DeviceBody, EntityRef};
 use wireglot_device::now;
 
 /// How many names are tried before a taken one is given up.
@@ -54,22 +54,25 @@ pub(crate) async fn save(
     let token = params.text("accessToken").map(|token| CredentialsDraft::AccessToken(token.to_owned()));
     let mut body: DeviceBody = body.json()?;
     if caller.customer().is_some() {
-        body.version = Some(own_version(&api, &caller, &body, token.is_some())?);
+        let (version, profile) = own_version(&api, &caller, &body, token.is_some())?;
+        body.version = Some(version);
+        body.device_profile_id = Some(EntityRef { id: profile.to_string() });
     }
     save_body(devices, body, token, Conflict::from_params(&params)?).await
 }
 
-/// The version of a device that a user of its customer may save like this.
+/// The version of a device that a user of its customer may save like this, and its profile, which stays.
 fn own_version(
     api: &Api,
     caller: &Caller,
     body: &DeviceBody,
     has_credentials: bool,
-) -> Result<u64, ApiError> {
+) -> Result<(u64, ProfileId), ApiError> {
     let known = body.id.as_ref().ok_or_else(ApiError::forbidden)?;
-    let device = api.devices.device(id(&known.id)?);
-    caller.may_see(device.as_ref().and_then(DeviceHandle::customer))?;
-    let view = device.ok_or_else(ApiError::not_found)?.view();
+    // All that is looked at is of one version of the device.
+    let view = api.devices.device(id(&known.id)?).map(|device| device.view());
+    caller.may_see(view.as_ref().and_then(|view| view.device().customer))?;
+    let view = view.ok_or_else(ApiError::not_found)?;
     let (stored, wanted) = (view.device(), body.to_draft()?);
     let is_same_profile = match &wanted.profile {
         ProfileChoice::Id(profile) => *profile == stored.profile,
@@ -87,7 +90,10 @@ fn own_version(
         return Err(ApiError::forbidden());
     }
     // Whoever takes the device away meanwhile changes its version.
-    Ok(body.version.unwrap_or(stored.version))
+    match body.version {
+        Some(version) if version != stored.version => Err(DeviceError::VersionConflict.into()),
+        Some(_) | None => Ok((stored.version, stored.profile)),
+    }
 }
 
 #[derive(Deserialize, ToSchema)]

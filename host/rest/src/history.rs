@@ -1,6 +1,7 @@
 //! Histories, with or without aggregation (REST §2.5): read in one pass, written while they are read, bounded as a whole.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -14,8 +15,9 @@ use wireglot_model::{DeviceId, Timestamp, Value};
 
 use crate::Api;
 use crate::aggregate::{Aggregation, Running};
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
+use crate::patience::WRITE_TIMEOUT;
 use crate::request::{Params, entity};
 use crate::telemetry::{Typing, write_point};
 
@@ -27,6 +29,10 @@ const PIECE_BYTES: usize = 64 * 1024;
 const POINT_BYTES: usize = 48;
 /// Room for answers is given out in pieces of this size.
 const ROOM_BYTES: usize = 1_024;
+/// How long an answer waits for room, which clients hold that do not take theirs.
+const ROOM_PATIENCE: Duration = Duration::from_secs(20);
+/// A client that takes an answer more slowly is cut off: the room that it holds is everybody's.
+const ANSWER_BYTES_PER_SECOND_MIN: usize = 128 * 1024;
 
 /// Gives the history of values of a device, or aggregates of it.
 #[utoipa::path(
@@ -37,6 +43,7 @@ const ROOM_BYTES: usize = 1_024;
     params(params::EntityPath, params::Keys, params::Typing, params::TimeRange, params::HistoryFilter),
     responses(
         (status = 200, description = "The points by key; keys without points are left out.", body = schemas::Series),
+        (status = 429, description = "Clients that are slow to take their answers leave no room; `Retry-After` says when to come again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn read(
@@ -222,41 +229,97 @@ impl<'a> List<'a> {
 }
 
 /// Answers that clients have not taken yet.
-pub(crate) struct Unsent(Arc<Semaphore>);
+pub(crate) struct Unsent {
+    room: Arc<Semaphore>,
+    /// How long an answer waits for room.
+    patience: Duration,
+}
 
 impl Default for Unsent {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ANSWERS_UNSENT_BYTES_MAX / ROOM_BYTES)))
+        Self::new(ANSWERS_UNSENT_BYTES_MAX, ROOM_PATIENCE)
     }
 }
 
 impl Unsent {
-    /// Room for so many bytes, given back when it is dropped.
+    fn new(bytes: usize, patience: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(bytes / ROOM_BYTES)), patience }
+    }
+
+    /// Room for so many bytes, given back when it is dropped. Whoever finds none in time comes again: the turns of readers are
+    /// held meanwhile.
     async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let pieces = u32::try_from(bytes.div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX);
         let most = u32::try_from(ANSWERS_UNSENT_BYTES_MAX / ROOM_BYTES).unwrap_or(u32::MAX);
-        let room = self.0.clone().acquire_many_owned(pieces.min(most)).await;
+        let room = self.room.clone().acquire_many_owned(pieces.min(most));
+        let room = tokio::time::timeout(self.patience, room).await;
+        let room = room.map_err(|_elapsed| ApiError::too_many_requests(self.patience.as_secs().max(1)))?;
         room.map_err(|closed| ApiError::internal(&closed))
     }
 
-    /// The answer, which gives its room back when it is sent or its connection is gone.
+    /// The answer, which gives its room back as it is sent, or when its connection is gone.
     async fn send(&self, answer: String) -> Result<Response, ApiError> {
         let room = self.room(answer.len()).await?;
         let length = answer.len();
         let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_LENGTH, length.to_string())];
-        let rest = (Bytes::from(answer), room);
-        let pieces = futures_util::stream::unfold(rest, async |rest| piece(rest));
+        let seconds = u64::try_from(length / ANSWER_BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
+        let until = Instant::now() + WRITE_TIMEOUT + Duration::from_secs(seconds);
+        let rest = Rest { bytes: Bytes::from(answer), room, until };
+        let pieces = futures_util::stream::unfold(rest, async |rest| rest.piece());
         Ok((headers, Body::from_stream(pieces)).into_response())
     }
 }
 
-type Rest = (Bytes, OwnedSemaphorePermit);
+/// What is left of an answer, and its room.
+struct Rest {
+    bytes: Bytes,
+    room: OwnedSemaphorePermit,
+    /// From then on the client is too slow: others wait for the room.
+    until: Instant,
+}
 
-/// The next piece of an answer, and what is left of it.
-fn piece((mut rest, room): Rest) -> Option<(Result<Bytes, std::convert::Infallible>, Rest)> {
-    if rest.is_empty() {
-        return None;
+impl Rest {
+    /// The next piece, and what is left.
+    fn piece(mut self) -> Option<(std::io::Result<Bytes>, Self)> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        if Instant::now() > self.until {
+            self.bytes.clear();
+            return Some((Err(std::io::ErrorKind::TimedOut.into()), self));
+        }
+        let piece = self.bytes.split_to(self.bytes.len().min(PIECE_BYTES));
+        drop(self.room.split(piece.len() / ROOM_BYTES));
+        Some((Ok(piece), self))
     }
-    let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-    Some((Ok(piece), (rest, room)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_no_room_comes_again() {
+        let unsent = Unsent::new(4 * ROOM_BYTES, Duration::from_millis(20));
+        let held = unsent.send("x".repeat(3 * ROOM_BYTES)).await.unwrap();
+        assert!(unsent.send("x".repeat(2 * ROOM_BYTES)).await.is_err());
+        drop(held);
+        assert!(unsent.send("x".repeat(4 * ROOM_BYTES)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn room_is_given_back_piece_by_piece_and_in_the_end_at_all_events() {
+        let unsent = Unsent::new(ANSWERS_UNSENT_BYTES_MAX, Duration::ZERO);
+        let free = || unsent.room.available_permits() * ROOM_BYTES;
+        let room = unsent.room(3 * PIECE_BYTES).await.unwrap();
+        let bytes = Bytes::from(vec![0; 3 * PIECE_BYTES]);
+        let rest = Rest { bytes, room, until: Instant::now() + WRITE_TIMEOUT };
+        let (piece, mut rest) = rest.piece().unwrap();
+        assert_eq!((piece.unwrap().len(), free()), (PIECE_BYTES, ANSWERS_UNSENT_BYTES_MAX - 2 * PIECE_BYTES));
+        rest.until = Instant::now();
+        let (piece, rest) = rest.piece().unwrap();
+        assert_eq!(piece.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        assert!(rest.piece().is_none());
+        assert_eq!(free(), ANSWERS_UNSENT_BYTES_MAX);
+    }
 }

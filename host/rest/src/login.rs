@@ -15,7 +15,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::openapi::schemas;
 use crate::request::{Body, blocking, carried_through};
 use crate::shape;
-use wireglot_device::now;
+use wireglot_device::{DeviceError, now};
 use wireglot_model::Timestamp;
 
 #[derive(Deserialize, ToSchema)]
@@ -63,17 +63,30 @@ pub(crate) async fn login(
     let address = admitted(&api, peer)?;
     let Login { username, password } = body.json()?;
     let attempt = api.wrong_passwords.admit(&username, address, now())?;
-    // Waits for its turn: hashing takes memory and a core.
-    let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
     let devices = api.devices.clone();
-    let user = blocking(move || devices.login(&username, &password)).await?;
+    let user = hashing(&api, move || devices.login(&username, &password)).await?;
     api.logins.give_back(address);
     api.wrong_passwords.proved(attempt);
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
 }
 
+/// Hashes a password when it is its turn: that takes memory and a core. The turn goes along, as the hashing goes on when
+/// its client has gone away.
+pub(crate) async fn hashing<T: Send + 'static>(
+    api: &Api,
+    hash: impl FnOnce() -> Result<T, DeviceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let turn = api.logins_checked.clone().acquire_owned().await;
+    let turn = turn.map_err(|closed| ApiError::internal(&closed))?;
+    blocking(move || {
+        let _turn = turn;
+        hash()
+    })
+    .await
+}
+
 /// The address of somebody who may try a password now.
-fn admitted(api: &Api, peer: Option<Extension<Peer>>) -> Result<IpAddr, ApiError> {
+pub(crate) fn admitted(api: &Api, peer: Option<Extension<Peer>>) -> Result<IpAddr, ApiError> {
     let address = LoginLimit::address(peer.map(|Extension(peer)| peer));
     api.logins.admit(address, now()).map(|()| address)
 }
@@ -150,12 +163,11 @@ pub(crate) async fn change_password(
     let PasswordChange { current_password, new_password } = body.json()?;
     let address = admitted(&api, peer)?;
     let attempt = api.wrong_passwords.admit(&caller.user.email, address, now())?;
-    let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
     let (devices, user) = (api.devices.acting_for(caller.actor()), caller.user);
     let (id, generation) = (user.id, user.generation);
     let password = {
         let devices = devices.clone();
-        blocking(move || devices.renewed_password(&user, &current_password, &new_password)).await?
+        hashing(&api, move || devices.renewed_password(&user, &current_password, &new_password)).await?
     };
     api.logins.give_back(address);
     api.wrong_passwords.proved(attempt);

@@ -46,7 +46,7 @@ pub(crate) struct DeviceBody {
     #[serde(rename = "type")]
     profile_name: Option<String>,
     label: Option<String>,
-    device_profile_id: Option<EntityRef>,
+    pub(crate) device_profile_id: Option<EntityRef>,
     /// Any JSON; `{"gateway": true}` makes the device a gateway.
     #[schema(value_type = Json, required = false)]
     additional_info: Option<Json>,

@@ -11,7 +11,7 @@ use wireglot_model::{CodecStamp, DeviceId, Timestamp, Value};
 
 use crate::Api;
 use crate::attributes::write_keys;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::history::{self, LIMIT};
 use crate::openapi::{params, schemas};
 use crate::request::{Body, JsonText, Params, blocking, carried_through, entity};
@@ -59,7 +59,10 @@ pub(crate) async fn keys(
         params::OptionalTimeRange,
         params::HistoryFilter,
     ),
-    responses((status = 200, description = "The values by key.", body = schemas::Series)),
+    responses(
+        (status = 200, description = "The values by key.", body = schemas::Series),
+        (status = 429, description = "Clients that are slow to take their answers leave no room; `Retry-After` says when to come again.", body = ErrorBody),
+    ),
 )]
 pub(crate) async fn values(
     state: State<Api>,

@@ -14,12 +14,12 @@ use wireglot_device::{HashedPassword, UserDraft};
 use wireglot_model::{CustomerId, User, UserId};
 
 use crate::Api;
-use crate::access::{Caller, LoginLimit, Peer};
+use crate::access::{Caller, Peer};
 use crate::error::{ApiError, ErrorBody};
-use crate::login::answer;
+use crate::login::{admitted, answer, hashing};
 use crate::openapi::{params, schemas};
 use crate::page::Page;
-use crate::request::{Body, Params, blocking, carried_through, id};
+use crate::request::{Body, Params, carried_through, id};
 use crate::shape::{self, CUSTOMER_USER, EntityRef, TENANT_ADMIN};
 use wireglot_device::now;
 
@@ -83,7 +83,7 @@ struct Activation {
 /// Makes a user, or replaces the facts of the one whose id is given.
 ///
 /// No mail is sent: the activation link is for the administrator to pass on. Users of a customer change only their own
-/// facts.
+/// facts. A login is needed: an API key does not do.
 #[utoipa::path(
     post,
     path = "/api/user",
@@ -101,6 +101,8 @@ pub(crate) async fn save(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
+    // Who makes users, or changes what they log in with, has logged in.
+    caller.session()?;
     let body: UserBody = body.json()?;
     let known: Option<UserId> = body.id.as_ref().map(|known| id(&known.id)).transpose()?;
     if caller.customer().is_some() && known != Some(caller.user.id) {
@@ -148,6 +150,8 @@ pub(crate) fn find(api: &Api, caller: &Caller, user: &str) -> Result<User, ApiEr
 }
 
 /// Deletes a user with the API keys and sessions of that user.
+///
+/// A login is needed: an API key does not do.
 #[utoipa::path(
     delete,
     path = "/api/user/{userId}",
@@ -165,6 +169,7 @@ pub(crate) async fn delete(
     Extension(caller): Extension<Caller>,
     Path(user): Path<String>,
 ) -> Result<(), ApiError> {
+    caller.session()?;
     let user = id(&user)?;
     let devices = api.devices.acting_for(caller.actor());
     carried_through(async move { devices.delete_user(user, now()).await }).await
@@ -300,7 +305,7 @@ fn compare(property: &str, one: &User, other: &User) -> Option<Ordering> {
 
 /// Gives the link by which a user sets the first password.
 ///
-/// A link that has ended, or soon will, is replaced by a new one.
+/// A link that has ended, or soon will, is replaced by a new one. A login is needed: an API key does not do.
 #[utoipa::path(
     get,
     path = "/api/user/{userId}/activationLink",
@@ -311,9 +316,11 @@ fn compare(property: &str, one: &User, other: &User) -> Option<Ordering> {
 )]
 pub(crate) async fn activation_link(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Path(user): Path<String>,
 ) -> Result<String, ApiError> {
+    caller.session()?;
     let user = id(&user)?;
     let devices = api.devices.clone();
     let token = carried_through(async move { devices.activation(user, now()).await }).await?;
@@ -330,7 +337,6 @@ pub(crate) async fn activation_link(
     request_body = Activation,
     responses(
         (status = 200, description = "The tokens of the user.", body = schemas::TokenPair),
-        (status = 404, description = "The link has ended, or was never given.", body = ErrorBody),
         (status = 429, description = "Too many tries from this address; `Retry-After` says when there may be another.", body = ErrorBody),
     ),
 )]
@@ -339,14 +345,13 @@ pub(crate) async fn activate(
     peer: Option<Extension<Peer>>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    api.logins.admit(LoginLimit::address(peer.map(|Extension(peer)| peer)), now())?;
+    let address = admitted(&api, peer)?;
     let Activation { activate_token, password } = body.json()?;
     api.devices.check_activation(&activate_token, now())?;
-    // Waits for its turn: hashing takes memory and a core.
-    let _turn = api.logins_checked.acquire().await.map_err(|closed| ApiError::internal(&closed))?;
-    let password = blocking(move || HashedPassword::new(&password)).await?;
+    let password = hashing(&api, move || HashedPassword::new(&password)).await?;
     let devices = api.devices.clone();
     let user =
         carried_through(async move { devices.activate(&activate_token, password, now()).await }).await?;
+    api.logins.give_back(address);
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
 }

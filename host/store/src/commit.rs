@@ -212,6 +212,12 @@ impl Committer {
                 }
             }
         }
+        if !self.core.departed.is_empty() {
+            // What a lane brought for a device while its deletion came by another one: it may stand behind it here.
+            let is_left =
+                |key: &[u8]| keys::property_of(key).is_some_and(|device| self.core.departed.has(device));
+            records.retain(|key, value| value.is_none() || !is_left(key));
+        }
         for (key, value) in records {
             match value {
                 Some(value) => batch.insert(&self.core.records, key, value),

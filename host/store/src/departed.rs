@@ -37,6 +37,10 @@ impl Departed {
         self.0.lock().contains_key(&device)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     /// Whether a frame, as it is stored, is of such a device.
     pub(crate) fn has_sent(&self, frame: &[u8]) -> bool {
         sender(frame).is_ok_and(|device| self.has(device))

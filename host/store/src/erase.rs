@@ -90,6 +90,8 @@ impl Eraser<'_> {
             let last = self.core.recent.last();
             // One checkpoint may only make up for another that failed.
             while fold(self.core).map_err(engine)? < last {}
+            // Nothing was deleted as long as the log has it.
+            self.core.wake_checkpoint();
         }
         self.epoch = read_mark(self.core)?.epoch;
         let head = self.core.chunks.get(keys::head(self.device))?;

@@ -105,6 +105,11 @@ pub(crate) fn departed(device: DeviceId) -> Vec<u8> {
     prefixed(prefix::DEPARTED, device.0.as_bytes())
 }
 
+/// The device of a record that goes with it, where the key begins with it.
+pub(crate) fn property_of(key: &[u8]) -> Option<DeviceId> {
+    owner(key).filter(|_| key.first() != Some(&prefix::DEPARTED))
+}
+
 /// The device of a record that belongs to one, where the key begins with it.
 pub(crate) fn owner(key: &[u8]) -> Option<DeviceId> {
     let (prefix, rest) = key.split_first()?;

@@ -229,11 +229,11 @@ pub(crate) async fn commit_from_anywhere(core: Arc<Core>, batch: Batch) -> Resul
     let mut offered = Some(batch);
     std::future::poll_fn(|context| {
         let batch = offered.take().expect("a future that is done is not polled again");
-        let admitted = match core.offer_shared(batch, &shot) {
+        let admitted = match core.offer_shared(batch, Admission::WithRoom(&shot)) {
             Err(Refused::NoRoom(batch)) => {
                 // Registered before the second attempt: room that is freed in between is then not missed.
                 core.queue.wait_for_room(context.waker());
-                core.offer_shared(batch, &shot)
+                core.offer_shared(batch, Admission::WithRoom(&shot))
             }
             settled => settled,
         };
@@ -248,6 +248,30 @@ pub(crate) async fn commit_from_anywhere(core: Arc<Core>, batch: Batch) -> Resul
     })
     .await?;
     std::future::poll_fn(|context| shot.poll(context)).await
+}
+
+/// The path of `Store::commit_at_once`: queued when this returns.
+pub(crate) fn commit_at_once(
+    core: &Core,
+    batch: Batch,
+) -> impl Future<Output = Result<Committed, CommitError>> + Send + 'static + use<> {
+    let shot = Arc::new(Shot::default());
+    let has_changes = !batch.is_empty();
+    let offered = if has_changes {
+        core.offer_shared(batch, Admission::AtOnce(&shot)).map(drop).map_err(|refused| match refused {
+            Refused::Error(error) => error,
+            Refused::NoRoom(_) => unreachable!("what is let in at once does not ask for room"),
+        })
+    } else {
+        Ok(())
+    };
+    async move {
+        offered?;
+        if !has_changes {
+            return Ok(Committed(()));
+        }
+        std::future::poll_fn(|context| shot.poll(context)).await
+    }
 }
 
 /// The path of `Store::settled`.

@@ -69,6 +69,8 @@ pub(crate) enum Staged {
 pub(crate) enum Admission<'s> {
     /// If there is room.
     WithRoom(&'s Arc<Shot>),
+    /// Whether there is room or not: who offers it keeps an order that must not change while it waits.
+    AtOnce(&'s Arc<Shot>),
     /// Whether there is room or not; its lane has asked for room, and hears of the commit through its driver.
     Anyway,
 }
@@ -174,7 +176,7 @@ impl Queue {
         pending.bytes += weight;
         pending.ticket += 1;
         let ticket = pending.ticket;
-        if let Admission::WithRoom(shot) = admission {
+        if let Admission::WithRoom(shot) | Admission::AtOnce(shot) = admission {
             pending.shots.push(shot.clone());
         }
         drop(pending);

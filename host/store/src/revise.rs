@@ -65,6 +65,8 @@ impl Store {
         // What is to be removed may still be recent. One checkpoint may only make up for another that failed.
         let last = core.recent.last();
         while crate::checkpoint::checkpoint(core).map_err(engine)? < last {}
+        // The thread of checkpoints is the one that trims the log.
+        core.wake_checkpoint();
         let _writer = core.chunk_writer.lock();
         // Chunks use definitions that are in the journal only: they must not be the more durable ones.
         core.db.persist(PersistMode::SyncData)?;

@@ -16,7 +16,7 @@ use crate::departed::Departed;
 use crate::dictionary::{Cache, Dictionary};
 use crate::error::{CommitError, OpenError};
 use crate::files::Files;
-use crate::lane::{self, Committed, Lane, LaneDriver, Shot};
+use crate::lane::{self, Committed, Lane, LaneDriver};
 use crate::queue::{Admission, LaneQueue, Pending, Queue, Refused, State};
 use crate::recent::Recent;
 
@@ -204,6 +204,15 @@ impl Store {
         lane::commit_from_anywhere(self.handle.core.clone(), batch)
     }
 
+    /// The same, queued before this returns, whether there is room or not: batches that are made under a lock are stored in
+    /// the order in which they were made. Whoever calls this waits for the commit, so as many are queued as there are callers.
+    pub fn commit_at_once(
+        &self,
+        batch: Batch,
+    ) -> impl Future<Output = Result<Committed, CommitError>> + Send + 'static + use<> {
+        lane::commit_at_once(&self.handle.core, batch)
+    }
+
     /// Resolves when all that was queued before the call can be read, or nothing will be any more.
     pub fn settled(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         lane::settled(self.handle.core.clone())
@@ -324,9 +333,8 @@ impl Core {
         self.epoch.store(epoch, Ordering::SeqCst);
     }
 
-    pub(crate) fn offer_shared(&self, batch: Batch, shot: &Arc<Shot>) -> Result<u64, Refused> {
+    pub(crate) fn offer_shared(&self, batch: Batch, way: Admission<'_>) -> Result<u64, Refused> {
         let cache = &mut self.shared.cache.lock();
-        let way = Admission::WithRoom(shot);
         self.queue.offer(&self.shared.queue, batch, &self.dictionary, cache, way, self.epoch())
     }
 

@@ -81,6 +81,23 @@ async fn a_customer_goes_with_its_users_and_leaves_its_devices() {
 }
 
 #[tokio::test]
+async fn a_customer_goes_however_many_devices_it_has() {
+    let site = Site::new().await;
+    let one = site.devices.create_customer(titled("one"), NOW).await.unwrap().id;
+    let person = site.devices.create_user(user("a@b", one), NOW).await.unwrap();
+    let count = crate::customers::DEVICES_AT_ONCE + 2;
+    for number in 0..count {
+        let device = site.device(&format!("d{number}"), token(&format!("T{number}"))).await;
+        site.devices.assign_device(device.id(), Some(one)).await.unwrap();
+    }
+    site.devices.delete_customer(one, NOW).await.unwrap();
+    let site = site.reopen().await;
+    assert!(site.devices.customer(one).is_none() && site.devices.user(person.id).is_none());
+    let free = site.devices.devices().into_iter().filter(|device| device.customer().is_none());
+    assert_eq!(free.count(), count);
+}
+
+#[tokio::test]
 async fn a_user_sets_a_password_once() {
     let site = Site::new().await;
     let devices = &site.devices;

@@ -69,7 +69,8 @@ impl Subscription {
             }
         };
         for (key, points) in &values {
-            for (ts, value) in points {
+            // That there is none is no point: whatever comes first is told, however old it is.
+            for (ts, value) in points.iter().filter(|(_, value)| value.is_some()) {
                 self.tell(key, *ts, value.as_deref());
             }
         }

@@ -102,6 +102,8 @@ async fn bad_keys_are_refused() {
 async fn a_key_neither_makes_keys_nor_ends_sessions() {
     let site = Site::new().await;
     let key = site.post("/api/apiKey", json!({"description": "d"})).await;
+    let second = site.post("/api/user", json!({"email": "second@y", "authority": "TENANT_ADMIN"})).await;
+    let second = second["id"]["id"].as_str().unwrap();
     let password = "{\"currentPassword\":\"correct horse\",\"newPassword\":\"correct horse 2\"}";
     for (method, path, body) in [
         (Method::POST, "/api/auth/logout".to_owned(), "{}"),
@@ -110,6 +112,9 @@ async fn a_key_neither_makes_keys_nor_ends_sessions() {
         (Method::PUT, format!("{}/enabled/false", path(&key)), ""),
         (Method::PUT, format!("{}/description", path(&key)), "x"),
         (Method::DELETE, path(&key), ""),
+        (Method::POST, "/api/user".to_owned(), "{\"email\":\"x@y\",\"authority\":\"TENANT_ADMIN\"}"),
+        (Method::GET, format!("/api/user/{second}/activationLink"), ""),
+        (Method::DELETE, format!("/api/user/{second}"), ""),
     ] {
         let (status, answer) = with_key(&site, &key, method, &path, body).await;
         assert_eq!((status, &answer["errorCode"]), (403, &json!(20)), "{path}: {answer}");

@@ -199,6 +199,11 @@ async fn latest_values_are_told_and_every_newer_one() {
     socket.told(2, json!({"a": [[2_000, "27"]], "b": [[1_500, "43.5"]], "c": [[2_000, "false"]]})).await;
     let none = socket.text().await;
     assert_eq!(none["data"]["none"][0][1], json!(null), "{none}");
+    // The first one is news, however old it is.
+    save(&site, &device, json!({"ts": 1_500, "values": {"none": 1}})).await;
+    for id in [2, 3] {
+        socket.told(id, json!({"none": [[1_500, "1"]]})).await;
+    }
     let said = [json!({"type": "TIMESERIES", "cmdId": 1, "unsubscribe": true})];
     socket.say(cmds(&said)).await;
     socket.say(json!({"cmds": [series(3, &device, json!({"keys": "b"}))]})).await;

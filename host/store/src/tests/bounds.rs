@@ -200,6 +200,24 @@ fn a_full_queue_makes_everybody_wait() {
 }
 
 #[test]
+fn what_keeps_an_order_is_queued_at_once_and_stored_in_it() {
+    let disk = held_back(Duration::from_millis(50), 1);
+    let value = |number: u8| {
+        let mut batch = Batch::default();
+        batch.put_setting("last", &[number]);
+        disk.store().commit_at_once(batch)
+    };
+    let commits: Vec<_> = (1..=5).map(value).collect();
+    assert_eq!(disk.store().counters().queue_batches, 5);
+    // Whoever waits first changes nothing.
+    for future in commits.into_iter().rev() {
+        block_on(future).map(drop).unwrap();
+    }
+    assert_eq!(disk.store().setting("last").unwrap().as_deref(), Some([5].as_slice()));
+    block_on(disk.store().commit_at_once(Batch::default())).map(drop).unwrap();
+}
+
+#[test]
 fn a_batch_larger_than_the_queue_is_refused() {
     let disk = Disk::with(StoreConfig { queue_bytes_max: 10_000, ..StoreConfig::default() });
     let refused = disk.try_commit(|batch| batch.put_setting("large", &[0; 10_001]));
