@@ -287,7 +287,7 @@ fn tb_attributes(server: &Server, tb: &CommandLine, device: &str, connection: &m
     let keys = tb.json(&of("list", "-f json"));
     assert_eq!((&keys["SHARED_SCOPE"], &keys["CLIENT_SCOPE"]), (&json!(["interval"]), &json!(["model"])));
     tb.says(&of("delete", "--scope SHARED_SCOPE --keys interval,nobody --yes"));
-    assert_eq!(connection.next_message().payload, r#"{"deleted":["interval"]}"#);
+    assert_eq!(connection.next_message().payload, r#"{"deleted":["interval","nobody"]}"#);
     assert!(server.rest().attributes("meter-1", "SHARED_SCOPE").is_empty());
 }
 
