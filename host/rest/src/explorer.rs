@@ -1,16 +1,14 @@
 //! The OpenAPI document and a page to explore it with, both out of the binary: nothing is loaded from elsewhere.
 //!
-//! The page is Swagger UI; only how it starts is ours, in `explorer/`.
-
-use std::sync::Arc;
+//! The page is Swagger UI, packed by `build.rs`; only how it starts is ours, in `explorer/`.
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::Path;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use utoipa_swagger_ui::Config;
 
 use crate::Api;
 use crate::error::ApiError;
@@ -20,6 +18,41 @@ use crate::openapi::openapi;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// One file of the page.
+struct File {
+    name: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+    is_packed: bool,
+}
+
+const FILES: [File; 4] = [
+    File {
+        name: "index.html",
+        kind: "text/html; charset=utf-8",
+        bytes: include_bytes!("../explorer/index.html"),
+        is_packed: false,
+    },
+    File {
+        name: "initializer.js",
+        kind: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../explorer/initializer.js"),
+        is_packed: false,
+    },
+    File {
+        name: "swagger-ui.css",
+        kind: "text/css; charset=utf-8",
+        bytes: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")),
+        is_packed: true,
+    },
+    File {
+        name: "swagger-ui-bundle.js",
+        kind: "text/javascript; charset=utf-8",
+        bytes: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js.gz")),
+        is_packed: true,
+    },
+];
+
 /// The page; it is for everybody, as it shows nothing that is not in the documentation.
 pub(crate) fn router() -> Router<Api> {
     Router::new()
@@ -28,34 +61,22 @@ pub(crate) fn router() -> Router<Api> {
         .route("/swagger-ui/{name}", get(|Path(name): Path<String>| async move { file(&name) }))
 }
 
-/// A file of the page: ours, which change with the document, and those that change with the server at most.
 fn file(name: &str) -> Result<Response, ApiError> {
-    const HTML: &str = "text/html; charset=utf-8";
-    const SCRIPT: &str = "text/javascript; charset=utf-8";
-    const STYLES: &str = "text/css; charset=utf-8";
-    let (kind, kept, bytes) = match name {
-        "index.html" => (HTML, "no-cache", include_bytes!("../explorer/index.html").as_slice().into()),
-        "initializer.js" => {
-            (SCRIPT, "no-cache", include_bytes!("../explorer/initializer.js").as_slice().into())
-        }
-        "swagger-ui.css" => (STYLES, "max-age=3600", packed(name)?),
-        "swagger-ui-bundle.js" => (SCRIPT, "max-age=3600", packed(name)?),
-        _ => return Err(ApiError::not_found()),
-    };
+    let found = FILES.iter().find(|file| file.name == name).ok_or_else(ApiError::not_found)?;
+    // What is ours changes with the document; what is not, with a new version of the server at most.
+    let kept = if found.is_packed { "max-age=3600" } else { "no-cache" };
     let headers = [
-        (CONTENT_TYPE, kind),
+        (CONTENT_TYPE, found.kind),
         (CACHE_CONTROL, kept),
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    Ok((headers, Bytes::from(bytes)).into_response())
-}
-
-/// A file of Swagger UI.
-fn packed(name: &str) -> Result<Vec<u8>, ApiError> {
-    let file = utoipa_swagger_ui::serve(name, Arc::new(Config::default()));
-    let file = file.map_err(|error| ApiError::internal(&*error))?.ok_or_else(ApiError::not_found)?;
-    Ok(file.bytes.into_owned())
+    // Every browser takes gzip, so there is no other form of these files.
+    let packing = found.is_packed.then_some([(CONTENT_ENCODING, "gzip")]);
+    Ok(match packing {
+        Some(packing) => (headers, packing, found.bytes).into_response(),
+        None => (headers, found.bytes).into_response(),
+    })
 }
 
 /// Gives this document.
