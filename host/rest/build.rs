@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut entry = archive.by_index_raw(index)?;
         let name = FILES.into_iter().find(|name| entry.name().ends_with(&format!("/dist/{name}")));
         let Some(name) = name else { continue };
-        if entry.compression() != CompressionMethod::Deflated {
+        if entry.compression() != CompressionMethod::DEFLATE {
             return Err(format!("{name} does not lie packed in the archive").into());
         }
         let mut packed = GZIP_HEAD.to_vec();
