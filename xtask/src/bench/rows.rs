@@ -209,7 +209,8 @@ fn decode(bench: &Bench) -> Result<Vec<Line>> {
         .arg(&bench.tools.stamps[0])
         .arg(&bench.tools.engine)
         .arg(bench.folder.join("decode"))
-        .arg(bench.rounds.to_string());
+        // Two seconds each: more of them, since nanoseconds differ more than what other rows measure.
+        .arg((3 * bench.rounds).to_string());
     let report: Value = serde_json::from_str(&output_of(&mut command)?)?;
     let figure = |name: &str| report.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let codec = short(figure("codec_ns"));
