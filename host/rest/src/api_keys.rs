@@ -180,11 +180,7 @@ pub(crate) async fn delete(
     path = "/api/apiKeys/{userId}",
     operation_id = "listApiKeys",
     tag = "API keys",
-    params(
-        params::UserPath,
-        params::Paging,
-        ("sortProperty" = inline(Option<params::ApiKeySort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::UserPath, params::Paging, params::ApiKeySort),
     responses(
         (status = 200, description = "A page of keys.", body = schemas::PageOf<schemas::ApiKey>),
     ),

@@ -19,7 +19,7 @@ use crate::request::{Params, blocking};
     tag = "Operation",
     params(
         params::Paging,
-        ("sortProperty" = inline(Option<params::AuditSort>), Query, description = "What the items are sorted by."),
+        params::AuditSort,
         ("action" = Option<String>, Query, description = "Only this action, such as `PROFILE_CHANGED`."),
         ("target" = Option<String>, Query, description = "Only changes of what has this name."),
         ("actor" = Option<String>, Query, description = "Only changes by this user or file."),

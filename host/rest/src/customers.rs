@@ -132,10 +132,7 @@ pub(crate) async fn delete(
     path = "/api/customers",
     operation_id = "listCustomers",
     tag = "Customers",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::CustomerSort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::Paging, params::CustomerSort),
     responses((status = 200, description = "A page of customers.", body = schemas::PageOf<schemas::Customer>)),
 )]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {

@@ -19,7 +19,7 @@ use wireglot_model::{DeviceAnswer, DeviceCall, DeviceRequest, OtaContent, OtaKin
 
 use crate::access::Peer;
 use crate::error::{ApiError, ErrorBody, refuse};
-use crate::openapi::schemas;
+use crate::openapi::{params, schemas};
 use crate::request::{Body, Params, blocking};
 use crate::{Api, ota};
 
@@ -120,16 +120,12 @@ fn tell(answer: DeviceAnswer) -> Response {
     operation_id = "postDeviceTelemetry",
     tag = "Device API",
     params(
-        ("token" = String, Path, description = "The access token of the device."),
+        params::TokenPath,
         ("event" = Option<String>, Query, description = "What a network server calls the event that it posts."),
     ),
     request_body(content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
     responses(
         (status = 200, description = "Taken, and durable. A frame that asks for something gets that as the body."),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn telemetry(State(api): State<Api>, asker: Asker, params: Params, body: Body) -> Response {
@@ -146,17 +142,9 @@ pub(crate) async fn telemetry(State(api): State<Api>, asker: Asker, params: Para
     path = "/api/v1/{token}/attributes",
     operation_id = "postDeviceAttributes",
     tag = "Device API",
-    params(
-        ("token" = String, Path, description = "The access token of the device."),
-    ),
+    params(params::TokenPath),
     request_body(content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
-    responses(
-        (status = 200, description = "Taken, and durable."),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
-    ),
+    responses((status = 200, description = "Taken, and durable.")),
 )]
 pub(crate) async fn attributes(State(api): State<Api>, asker: Asker, body: Body) -> Response {
     ask(&api, asker, DeviceCall::Attributes(body.0.to_vec())).await
@@ -169,16 +157,12 @@ pub(crate) async fn attributes(State(api): State<Api>, asker: Asker, body: Body)
     operation_id = "getDeviceAttributes",
     tag = "Device API",
     params(
-        ("token" = String, Path, description = "The access token of the device."),
+        params::TokenPath,
         ("clientKeys" = Option<String>, Query, description = "Keys by commas; may be repeated."),
         ("sharedKeys" = Option<String>, Query, description = "Keys by commas; may be repeated."),
     ),
     responses(
         (status = 200, description = "The attributes by scope.", body = serde_json::Value),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn read_attributes(State(api): State<Api>, asker: Asker, params: Params) -> Response {
@@ -192,17 +176,10 @@ pub(crate) async fn read_attributes(State(api): State<Api>, asker: Asker, params
     path = "/api/v1/{token}/attributes/updates",
     operation_id = "awaitDeviceAttributes",
     tag = "Device API",
-    params(
-        ("token" = String, Path, description = "The access token of the device."),
-        ("timeout" = Option<i64>, Query, description = "How long to wait, in milliseconds: 60,000 where it is 0 or absent, 300,000 at most."),
-    ),
+    params(params::TokenPath, params::Poll),
     responses(
         (status = 200, description = "What has changed.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
         (status = 408, description = "Nothing came in time."),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn updates(State(api): State<Api>, asker: Asker, params: Params) -> Response {
@@ -218,17 +195,10 @@ pub(crate) async fn updates(State(api): State<Api>, asker: Asker, params: Params
     path = "/api/v1/{token}/rpc",
     operation_id = "awaitDeviceRpc",
     tag = "Device API",
-    params(
-        ("token" = String, Path, description = "The access token of the device."),
-        ("timeout" = Option<i64>, Query, description = "How long to wait, in milliseconds: 60,000 where it is 0 or absent, 300,000 at most."),
-    ),
+    params(params::TokenPath, params::Poll),
     responses(
         (status = 200, description = "The RPC; its request id is also in `X-Rpc-Id`.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
         (status = 408, description = "Nothing came in time."),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn rpc(State(api): State<Api>, asker: Asker, params: Params) -> Response {
@@ -257,17 +227,11 @@ fn timeout(params: &Params) -> Result<u32, ApiError> {
     operation_id = "postDeviceRpcResponse",
     tag = "Device API",
     params(
-        ("token" = String, Path, description = "The access token of the device."),
+        params::TokenPath,
         ("id" = i32, Path, description = "The request id of the RPC."),
     ),
     request_body(content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
-    responses(
-        (status = 200, description = "Taken, and durable."),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
-    ),
+    responses((status = 200, description = "Taken, and durable.")),
 )]
 pub(crate) async fn answer_rpc(
     State(api): State<Api>,
@@ -290,17 +254,11 @@ pub(crate) async fn answer_rpc(
     path = "/api/v1/{token}/rpc",
     operation_id = "postDeviceRpc",
     tag = "Device API",
-    params(
-        ("token" = String, Path, description = "The access token of the device."),
-    ),
+    params(params::TokenPath),
     request_body(content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
     responses(
         (status = 200, description = "The answer, or an object with an `error`.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
         (status = 408, description = "Nothing came in time."),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn call_rpc(State(api): State<Api>, asker: Asker, body: Body) -> Response {
@@ -313,17 +271,9 @@ pub(crate) async fn call_rpc(State(api): State<Api>, asker: Asker, body: Body) -
     path = "/api/v1/{token}/claim",
     operation_id = "postDeviceClaim",
     tag = "Device API",
-    params(
-        ("token" = String, Path, description = "The access token of the device."),
-    ),
+    params(params::TokenPath),
     request_body(content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
-    responses(
-        (status = 200, description = "Taken, and durable."),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
-    ),
+    responses((status = 200, description = "Taken, and durable.")),
 )]
 pub(crate) async fn claim(State(api): State<Api>, asker: Asker, body: Body) -> Response {
     ask(&api, asker, DeviceCall::Claim(body.0.to_vec())).await
@@ -353,19 +303,9 @@ pub(crate) async fn provision(State(api): State<Api>, Origin(address): Origin, b
     path = "/api/v1/{token}/firmware",
     operation_id = "getDeviceFirmware",
     tag = "Device API",
-    params(
-        ("token" = String, Path, description = "The access token of the device."),
-        ("title" = String, Query, description = "Title of the package that the device wants."),
-        ("version" = String, Query, description = "Version of that package."),
-        ("size" = Option<u64>, Query, description = "Bytes of a part; the whole file where it is 0 or absent."),
-        ("chunk" = Option<u32>, Query, description = "Number of the part, from 0."),
-    ),
+    params(params::TokenPath, params::PackagePart),
     responses(
         (status = 200, description = "The part; empty past the end.", content((schemas::Binary = "application/octet-stream"), (schemas::Binary = "*/*"))),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn firmware(
@@ -385,19 +325,9 @@ pub(crate) async fn firmware(
     path = "/api/v1/{token}/software",
     operation_id = "getDeviceSoftware",
     tag = "Device API",
-    params(
-        ("token" = String, Path, description = "The access token of the device."),
-        ("title" = String, Query, description = "Title of the package that the device wants."),
-        ("version" = String, Query, description = "Version of that package."),
-        ("size" = Option<u64>, Query, description = "Bytes of a part; the whole file where it is 0 or absent."),
-        ("chunk" = Option<u32>, Query, description = "Number of the part, from 0."),
-    ),
+    params(params::TokenPath, params::PackagePart),
     responses(
         (status = 200, description = "The part; empty past the end.", content((schemas::Binary = "application/octet-stream"), (schemas::Binary = "*/*"))),
-        (status = 401, description = "No device has this token."),
-        (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
-        (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
-        (status = 503, description = "It may not have been kept: send it again.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn software(

@@ -29,7 +29,7 @@ use crate::{customers, devices};
     tag = "Devices",
     params(
         params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
+        params::DeviceSort,
         params::DeviceFilter,
         ("deviceName" = Option<String>, Query, description = "Answers the one device of this name, rather than a page."),
     ),
@@ -51,11 +51,7 @@ pub(crate) async fn all(state: State<Api>, params: Params) -> Result<Json<Value>
     path = "/api/tenant/deviceInfos",
     operation_id = "listDeviceInfos",
     tag = "Devices",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-    ),
+    params(params::Paging, params::DeviceSort, params::DeviceFilter),
     responses(
         (status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::DeviceInfo>),
     ),
@@ -70,11 +66,7 @@ pub(crate) async fn all_infos(State(api): State<Api>, params: Params) -> Result<
     path = "/api/deviceInfos/all",
     operation_id = "listAllDeviceInfos",
     tag = "Devices",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-    ),
+    params(params::Paging, params::DeviceSort, params::DeviceFilter),
     responses((status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::DeviceInfo>)),
 )]
 pub(crate) async fn infos_of_caller(
@@ -91,11 +83,7 @@ pub(crate) async fn infos_of_caller(
     path = "/api/user/devices",
     operation_id = "listUserDevices",
     tag = "Devices",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-    ),
+    params(params::Paging, params::DeviceSort, params::DeviceFilter),
     responses((status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::Device>)),
 )]
 pub(crate) async fn of_caller(
@@ -112,12 +100,7 @@ pub(crate) async fn of_caller(
     path = "/api/customer/{customerId}/devices",
     operation_id = "listCustomerDevices",
     tag = "Customers",
-    params(
-        params::CustomerPath,
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-    ),
+    params(params::CustomerPath, params::Paging, params::DeviceSort, params::DeviceFilter),
     responses((status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::Device>)),
 )]
 pub(crate) async fn of_customer(
@@ -136,12 +119,7 @@ pub(crate) async fn of_customer(
     path = "/api/customer/{customerId}/deviceInfos",
     operation_id = "listCustomerDeviceInfos",
     tag = "Customers",
-    params(
-        params::CustomerPath,
-        params::Paging,
-        ("sortProperty" = inline(Option<params::DeviceSort>), Query, description = "What the items are sorted by."),
-        params::DeviceFilter,
-    ),
+    params(params::CustomerPath, params::Paging, params::DeviceSort, params::DeviceFilter),
     responses((status = 200, description = "A page of devices.", body = schemas::PageOf<schemas::DeviceInfo>)),
 )]
 pub(crate) async fn infos_of_customer(

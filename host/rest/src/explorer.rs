@@ -71,7 +71,7 @@ fn file(name: &str) -> Result<Response, ApiError> {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    // Every browser takes gzip, so there is no other form of these files.
+    // Every browser takes gzip, so there is no other form of these files; `curl` unpacks them with `--compressed`.
     let packing = found.is_packed.then_some([(CONTENT_ENCODING, "gzip")]);
     Ok(match packing {
         Some(packing) => (headers, packing, found.bytes).into_response(),

@@ -70,6 +70,14 @@ const ERRORS: [(u16, &str, &str); 6] = [
     (413, "TooLarge", "The body is larger than this operation takes."),
 ];
 
+/// Errors of requests of devices, whatever they ask.
+const DEVICE_ERRORS: [(u16, &str, &str); 4] = [
+    (401, "UnknownToken", "No device has this token."),
+    (403, "OtherTransport", "The device's profile is for another transport."),
+    (429, "Busy", "A rate limit was passed, as many requests wait as may, or the address is blocked."),
+    (503, "NotKept", "It may not have been kept: send it again."),
+];
+
 const DESCRIPTION: &str = "\
 The management side of Wireglot: devices, their data, their codecs.\n\
 \n\
@@ -97,7 +105,8 @@ fn document() -> Json {
         paths.entry(operation.path).or_default().insert(operation.method.as_str().to_lowercase(), written);
         schemas.extend(description.schemas);
     }
-    let responses = ERRORS.map(|(_, name, meaning)| (name, error(meaning)));
+    let responses =
+        ERRORS.iter().chain(&DEVICE_ERRORS).map(|(_, name, meaning)| (*name, error(name, meaning)));
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -111,7 +120,7 @@ fn document() -> Json {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "responses": BTreeMap::from(responses),
+            "responses": responses.collect::<BTreeMap<_, _>>(),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -168,14 +177,16 @@ fn write(path: &str, access: Access, description: &Description) -> Json {
     let has_input = has_body || operation.contains_key("parameters");
     let is_login = !matches!(access, Access::Public | Access::Token);
     let responses = operation.entry("responses").or_insert_with(|| json!({}));
-    for (status, name, _) in ERRORS {
-        let can_happen = match status {
-            400 => has_input,
-            401 | 403 => is_login,
-            404 => path.contains('{'),
-            _ => has_body,
-        };
-        if let (true, Some(responses)) = (can_happen, responses.as_object_mut()) {
+    let can_happen = |status| match status {
+        400 => has_input,
+        401 | 403 => is_login,
+        404 => path.contains('{'),
+        _ => has_body,
+    };
+    let general = ERRORS.iter().filter(|(status, ..)| can_happen(*status));
+    let of_devices = DEVICE_ERRORS.iter().filter(|_| access == Access::Token);
+    for (status, name, _) in of_devices.chain(general) {
+        if let Some(responses) = responses.as_object_mut() {
             let reference = json!({"$ref": format!("#/components/responses/{name}")});
             responses.entry(status.to_string()).or_insert(reference);
         }
@@ -200,7 +211,12 @@ fn audience(access: Access) -> (&'static [&'static str], &'static str) {
     }
 }
 
-fn error(meaning: &str) -> Json {
+/// An error as all operations refer to it.
+fn error(name: &str, meaning: &str) -> Json {
+    // A device gets no body with it, as the protocol has it.
+    if name == "UnknownToken" {
+        return json!({"description": meaning});
+    }
     json!({
         "description": meaning,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

@@ -374,10 +374,7 @@ pub(crate) async fn delete(
     path = "/api/otaPackages",
     operation_id = "listOtaPackages",
     tag = "OTA packages",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::PackageSort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::Paging, params::PackageSort),
     responses(
         (status = 200, description = "A page of packages.", body = schemas::PageOf<schemas::OtaPackageInfo>),
     ),
@@ -396,7 +393,7 @@ pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
         params::ProfilePath,
         ("type" = inline(schemas::OtaType), Path, description = "Firmware or software."),
         params::Paging,
-        ("sortProperty" = inline(Option<params::PackageSort>), Query, description = "What the items are sorted by."),
+        params::PackageSort,
     ),
     responses(
         (status = 200, description = "A page of packages.", body = schemas::PageOf<schemas::OtaPackageInfo>),

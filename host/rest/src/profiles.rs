@@ -148,7 +148,7 @@ pub(crate) async fn make_default(
     tag = "Device profiles",
     params(
         params::Paging,
-        ("sortProperty" = inline(Option<params::ProfileSort>), Query, description = "What the items are sorted by."),
+        params::ProfileSort,
         ("transportType" = Option<String>, Query, description = "Only profiles of this transport."),
     ),
     responses(
@@ -167,7 +167,7 @@ pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
     tag = "Device profiles",
     params(
         params::Paging,
-        ("sortProperty" = inline(Option<params::ProfileSort>), Query, description = "What the items are sorted by."),
+        params::ProfileSort,
         ("transportType" = Option<String>, Query, description = "Only profiles of this transport."),
     ),
     responses(

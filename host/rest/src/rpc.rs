@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 use wireglot_device::{DeviceError, RpcCall, RpcDraft, RpcOutcome, RpcRefusal, now};
 use wireglot_model::value::compact_json;
 use wireglot_model::{RpcId, RpcRecord, RpcStatus, TenantId, Timestamp};
@@ -30,6 +30,18 @@ enum Generation {
     Second,
 }
 
+/// What may come of a call of either generation.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it only describes")]
+enum CallRefusals {
+    /// The answer of the device is no JSON.
+    #[response(status = 406)]
+    NoJson,
+    /// Too many calls are waiting; `Retry-After` says when to try again.
+    #[response(status = 429)]
+    TooMany(ErrorBody),
+}
+
 /// Sends a device a call and waits until it went out.
 ///
 /// A persistent call is kept until the device is there, and answered with its id at once.
@@ -42,9 +54,8 @@ enum Generation {
     request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
     responses(
         (status = 200, description = "It went out; of a persistent call its id.", body = schemas::RpcAnswer),
-        (status = 406, description = "The answer of the device is no JSON."),
         (status = 504, description = "No device answered in time."),
-        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+        CallRefusals,
     ),
 )]
 pub(crate) async fn one_way(
@@ -67,9 +78,8 @@ pub(crate) async fn one_way(
     request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
     responses(
         (status = 200, description = "The answer of the device, or the id of a persistent call.", body = schemas::RpcAnswer),
-        (status = 406, description = "The answer of the device is no JSON."),
         (status = 504, description = "No device answered in time."),
-        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+        CallRefusals,
     ),
 )]
 pub(crate) async fn two_way(
@@ -92,10 +102,9 @@ pub(crate) async fn two_way(
     request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
     responses(
         (status = 200, description = "It went out; of a persistent call its id.", body = schemas::RpcAnswer),
-        (status = 406, description = "The answer of the device is no JSON."),
         (status = 408, description = "The device did not answer in time."),
         (status = 409, description = "The device was not there in time."),
-        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+        CallRefusals,
     ),
 )]
 pub(crate) async fn one_way_v1(
@@ -118,10 +127,9 @@ pub(crate) async fn one_way_v1(
     request_body(content((RpcBody = "application/json"), (String = "text/plain"))),
     responses(
         (status = 200, description = "The answer of the device, or the id of a persistent call.", body = schemas::RpcAnswer),
-        (status = 406, description = "The answer of the device is no JSON."),
         (status = 408, description = "The device did not answer in time."),
         (status = 409, description = "The device was not there in time."),
-        (status = 429, description = "Too many calls are waiting; `Retry-After` says when to try again.", body = ErrorBody),
+        CallRefusals,
     ),
 )]
 pub(crate) async fn two_way_v1(
@@ -291,7 +299,7 @@ pub(crate) async fn delete(
     params(
         params::DevicePath,
         params::Paging,
-        ("sortProperty" = inline(Option<params::RpcSort>), Query, description = "What the items are sorted by."),
+        params::RpcSort,
         ("rpcStatus" = inline(Option<schemas::RpcStatusFilter>), Query, description = "Only RPCs of this status."),
     ),
     responses(

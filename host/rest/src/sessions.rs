@@ -21,10 +21,7 @@ use crate::shape::entity;
     path = "/api/sessions",
     operation_id = "listSessions",
     tag = "Operation",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::SessionSort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::Paging, params::SessionSort),
     responses((status = 200, description = "A page of sessions.", body = schemas::PageOf<schemas::Session>)),
 )]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {

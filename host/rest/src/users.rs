@@ -181,10 +181,7 @@ pub(crate) async fn delete(
     path = "/api/users",
     operation_id = "listUsers",
     tag = "Users",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::Paging, params::UserSort),
     responses(
         (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::User>),
     ),
@@ -203,10 +200,7 @@ pub(crate) async fn list(
     path = "/api/user/users",
     operation_id = "listUserUsers",
     tag = "Users",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::Paging, params::UserSort),
     responses(
         (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::User>),
     ),
@@ -225,10 +219,7 @@ pub(crate) async fn list_in_other_words(
     path = "/api/userInfos/all",
     operation_id = "listUserInfos",
     tag = "Users",
-    params(
-        params::Paging,
-        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::Paging, params::UserSort),
     responses(
         (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::UserInfo>),
     ),
@@ -256,11 +247,7 @@ pub(crate) async fn list_infos(
     path = "/api/customer/{customerId}/users",
     operation_id = "listCustomerUsers",
     tag = "Customers",
-    params(
-        params::CustomerPath,
-        params::Paging,
-        ("sortProperty" = inline(Option<params::UserSort>), Query, description = "What the items are sorted by."),
-    ),
+    params(params::CustomerPath, params::Paging, params::UserSort),
     responses(
         (status = 200, description = "A page of users.", body = schemas::PageOf<schemas::User>),
     ),

@@ -159,13 +159,22 @@ pub(crate) enum SortOrder {
     Desc,
 }
 
+/// What the items of a list are sorted by: a parameter with the names there are.
 macro_rules! sort_orders {
-    ($($(#[$doc:meta])* $name:ident { $($property:ident),+ $(,)? })+) => {$(
+    ($($(#[$doc:meta])* $name:ident { $($property:ident),+ $(,)? })+) => { pastey::paste! {$(
         $(#[$doc])*
+        #[derive(IntoParams)]
+        #[into_params(parameter_in = Query, rename_all = "camelCase")]
+        pub(crate) struct $name {
+            /// What the items are sorted by.
+            #[param(inline)]
+            sort_property: Option<[<$name Property>]>,
+        }
+
         #[derive(ToSchema)]
         #[schema(rename_all = "camelCase")]
-        pub(crate) enum $name { $($property),+ }
-    )+};
+        enum [<$name Property>] { $($property),+ }
+    )+}};
 }
 
 sort_orders! {
@@ -362,4 +371,34 @@ pub(crate) struct LetterQuery {
     since: Option<i64>,
     /// Only those received up to this time, in milliseconds since 1970.
     until: Option<i64>,
+}
+
+/// The device that speaks.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, rename_all = "camelCase")]
+pub(crate) struct TokenPath {
+    /// The access token of the device.
+    token: String,
+}
+
+/// How long a device waits.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(crate) struct Poll {
+    /// How long to wait, in milliseconds: 60,000 where it is 0 or absent, 300,000 at most.
+    timeout: Option<i64>,
+}
+
+/// Which part of a package a device wants.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(crate) struct PackagePart {
+    /// Title of the package that the device wants.
+    title: String,
+    /// Version of that package.
+    version: String,
+    /// Bytes of a part; the whole file where it is 0 or absent.
+    size: Option<u64>,
+    /// Number of the part, from 0.
+    chunk: Option<u32>,
 }

@@ -120,20 +120,8 @@ pub(crate) enum DeviceOrPage {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct DeviceInfo {
-    id: EntityId,
-    created_time: i64,
-    tenant_id: EntityId,
-    customer_id: EntityId,
-    name: String,
-    r#type: String,
-    label: Option<String>,
-    device_profile_id: EntityId,
-    device_data: DeviceData,
-    firmware_id: Option<EntityId>,
-    software_id: Option<EntityId>,
-    additional_info: Json,
-    external_id: Option<EntityId>,
-    version: u64,
+    #[serde(flatten)]
+    device: Device,
     customer_title: Option<String>,
     customer_is_public: bool,
     device_profile_name: String,
@@ -308,19 +296,8 @@ pub(crate) struct User {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct UserInfo {
-    id: EntityId,
-    created_time: i64,
-    tenant_id: EntityId,
-    customer_id: EntityId,
-    email: String,
-    #[schema(inline)]
-    authority: Authority,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    phone: Option<String>,
-    name: String,
-    additional_info: Json,
-    version: u64,
+    #[serde(flatten)]
+    user: User,
     customer_title: Option<String>,
     owner_name: Option<String>,
 }
@@ -346,15 +323,8 @@ pub(crate) struct ApiKey {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct ApiKeyMade {
-    id: EntityId,
-    created_time: i64,
-    tenant_id: EntityId,
-    user_id: EntityId,
-    expiration_time: i64,
-    description: String,
-    enabled: bool,
-    expired: bool,
-    version: u64,
+    #[serde(flatten)]
+    key: ApiKey,
     /// Goes into the header `X-Authorization` or `Authorization`, as `ApiKey <value>`.
     value: Option<String>,
 }

@@ -1,9 +1,10 @@
 //! Every answer that any test gets is held against `openapi.json`: its status, its content type, its shape.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use axum::http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The document as it is committed.
 pub(super) static DOCUMENT: LazyLock<Value> =
@@ -69,6 +70,11 @@ pub(super) fn resolve(value: &Value) -> &Value {
 
 /// As much of JSON Schema as the document uses. Members that are not described are refused, which JSON Schema allows.
 fn fits(schema: &Value, value: &Value, place: &str) -> Result<(), String> {
+    fits_rules(schema, value, false, place)
+}
+
+/// The same; of a part of a shape, members of its other parts are not refused.
+fn fits_rules(schema: &Value, value: &Value, is_part: bool, place: &str) -> Result<(), String> {
     let name = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.rsplit('/').next());
     let schema = resolve(schema);
     let Some(rules) = schema.as_object() else { return Err(format!("{place}: no schema {schema}")) };
@@ -86,7 +92,7 @@ fn fits(schema: &Value, value: &Value, place: &str) -> Result<(), String> {
                 }
             }
             "allOf" => {
-                rule.as_array().unwrap().iter().try_for_each(|part| fits(part, value, place))?;
+                rule.as_array().unwrap().iter().try_for_each(|part| fits_rules(part, value, true, place))?;
             }
             "minimum" if value.as_f64().is_some_and(|value| Some(value) < rule.as_f64()) => {
                 return Err(format!("{place}: {value} is below {rule}"));
@@ -108,7 +114,7 @@ fn fits(schema: &Value, value: &Value, place: &str) -> Result<(), String> {
         Some(members) => {
             // A profile on a page has no name here.
             let is_profile = rules.get("properties").is_some_and(|known| known.get("profileData").is_some());
-            let is_open = is_profile || name.is_some_and(|name| OPEN.contains(&name));
+            let is_open = is_part || is_profile || name.is_some_and(|name| OPEN.contains(&name));
             fits_members(rules, members, is_open, place)
         }
         None => Ok(()),
@@ -131,8 +137,8 @@ fn fits_type(rule: &Value, value: &Value, place: &str) -> Result<(), String> {
 }
 
 fn fits_members(
-    rules: &serde_json::Map<String, Value>,
-    members: &serde_json::Map<String, Value>,
+    rules: &Map<String, Value>,
+    members: &Map<String, Value>,
     is_open: bool,
     place: &str,
 ) -> Result<(), String> {
@@ -140,16 +146,24 @@ fn fits_members(
     if let Some(missing) = required.filter_map(Value::as_str).find(|name| !members.contains_key(*name)) {
         return Err(format!("{place}: '{missing}' is missing"));
     }
-    let known = rules.get("properties").and_then(Value::as_object);
+    let known = properties(rules);
     let other = rules.get("additionalProperties");
     for (name, member) in members {
         let place = format!("{place}.{name}");
-        match (known.and_then(|known| known.get(name)), other) {
+        match (known.get(name.as_str()), other) {
             (Some(schema), _) => fits(schema, member, &place)?,
             (None, Some(schema)) if schema.is_object() => fits(schema, member, &place)?,
-            (None, _) if known.is_some() && !is_open => return Err(format!("{place} is not described")),
+            (None, _) if !known.is_empty() && !is_open => return Err(format!("{place} is not described")),
             (None, _) => {}
         }
     }
     Ok(())
+}
+
+/// What is described of an object: by itself and by its parts.
+fn properties(rules: &Map<String, Value>) -> BTreeMap<&str, &Value> {
+    let own = rules.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let parts = rules.get("allOf").and_then(Value::as_array).into_iter().flatten();
+    let of_parts = parts.filter_map(|part| resolve(part).as_object()).flat_map(properties);
+    own.map(|(name, schema)| (name.as_str(), schema)).chain(of_parts).collect()
 }
