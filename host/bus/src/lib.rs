@@ -9,6 +9,7 @@ mod feed;
 mod follow;
 mod mailbox;
 mod presence;
+mod queue;
 
 pub use desk::{AnswerAwaited, AnswerTo, Brought, Desk};
 pub use feed::{Event, FeedItem, FeedReceiver, Filter, FrameFacts, Kinds, Subject};
