@@ -63,7 +63,7 @@ pub const WEBHOOK_TEXT_BYTES_MAX: usize = 4_096;
 
 /// Requests of devices without a connection that wait for one worker.
 pub const DESK_REQUESTS_MAX: usize = 1_024;
-/// Requests of one device that wait for an attribute update or an RPC at a time.
+/// Requests of one device that wait for an attribute update or an RPC at a time; one more ends the oldest.
 pub const POLLS_PER_DEVICE_MAX: usize = 4;
 /// Requests of all devices that wait so: half of the connections of the HTTP port.
 pub const POLLS_MAX: usize = 2_048;

@@ -198,7 +198,7 @@ pub(crate) async fn read_attributes(State(api): State<Api>, asker: Asker, params
     ),
     responses(
         (status = 200, description = "What has changed.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
-        (status = 408, description = "Nothing came in time."),
+        (status = 408, description = "Nothing came in time, or a newer request took its place."),
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
@@ -224,7 +224,7 @@ pub(crate) async fn updates(State(api): State<Api>, asker: Asker, params: Params
     ),
     responses(
         (status = 200, description = "The RPC; its request id is also in `X-Rpc-Id`.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
-        (status = 408, description = "Nothing came in time."),
+        (status = 408, description = "Nothing came in time, or a newer request took its place."),
         (status = 401, description = "No device has this token."),
         (status = 403, description = "The device's profile is for another transport.", body = ErrorBody),
         (status = 429, description = "A rate limit was passed, as many requests wait as may, or the address is blocked.", body = ErrorBody),
