@@ -429,8 +429,12 @@ pub const LIVE_PING_S: u64 = 20;
 pub const LOGINS_PER_MINUTE_MAX: u32 = 10;
 /// Wrong passwords for one login name in a minute, from addresses that never logged in under it.
 pub const WRONG_PASSWORDS_PER_MINUTE_MAX: u32 = 30;
-/// Counters of wrong passwords; login names share them by their hashes.
-pub const LOGIN_NAME_COUNTERS: usize = 8_192;
+/// Tries to claim a device that the users of one customer may fail in, in a minute.
+pub const CLAIMS_PER_CUSTOMER_AND_MINUTE_MAX: u32 = 10;
+/// Tries to claim one device that may fail in a minute, whoever tries.
+pub const CLAIMS_PER_DEVICE_AND_MINUTE_MAX: u32 = 30;
+/// Counters of each kind of tries that fail: login names, customers, devices share them by their hashes.
+pub const TRY_COUNTERS: usize = 8_192;
 /// Addresses from which a user logged in that are remembered.
 pub const LOGIN_ADDRESSES_PER_USER_MAX: usize = 8;
 /// Addresses whose tries to log in are counted at a time.
@@ -453,6 +457,8 @@ const _: () = assert!(RPC_WAITERS_MAX + POLLS_MAX + 1_024 <= REST_CONNECTIONS_MA
 const _: () = assert!(POLLS_PER_DEVICE_MAX >= 4 && POLLS_PER_DEVICE_MAX < POLLS_MAX);
 const _: () = assert!(*POLL_MS.start() <= POLL_MS_DEFAULT && POLL_MS_DEFAULT <= *POLL_MS.end());
 const _: () = assert!(PASSWORD_CHARS_MIN < PASSWORD_CHARS_MAX);
+// One customer cannot use up the tries that a device has.
+const _: () = assert!(2 * CLAIMS_PER_CUSTOMER_AND_MINUTE_MAX <= CLAIMS_PER_DEVICE_AND_MINUTE_MAX);
 // One address cannot use up the wrong passwords that a login name has.
 const _: () = assert!(2 * LOGINS_PER_MINUTE_MAX <= WRONG_PASSWORDS_PER_MINUTE_MAX);
 // What gateways may make leaves room for profiles that people make.
