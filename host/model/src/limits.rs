@@ -415,6 +415,12 @@ pub const LIVE_LOGIN_TIMEOUT_S: u64 = 10;
 pub const LIVE_SUBSCRIPTIONS_MAX: usize = 256;
 /// Keys that a subscription may name, and keys of which it remembers what it last told.
 pub const LIVE_KEYS_MAX: usize = 1_024;
+/// What one WebSocket may hold of the keys of its subscriptions, in bytes. At worst, all sockets of a user hold 64 times as
+/// much (64 MiB), and those of all users 512 times (512 MiB); 256 subscriptions may have some 14 usual keys each.
+pub const LIVE_KEY_BYTES_MAX: usize = 1024 * 1024;
+/// What a key takes each time that it is held, beside its text: its place in a tree or a map that is half full (47 and 94
+/// bytes), and what an allocation adds.
+pub const LIVE_KEY_BYTES: usize = 128;
 /// Longest message of a client over a WebSocket, in bytes.
 pub const LIVE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Events that may wait for one live feed; past it, they are dropped and the state is told anew.
@@ -450,6 +456,11 @@ pub const PAGE_ITEMS_MAX: usize = 1_000;
 const _: () = assert!(HISTORY_ANSWER_BYTES_MAX <= ANSWERS_UNSENT_BYTES_MAX);
 // What is under way into a session leaves room in its outbox for everything else.
 const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
+// A subscription of the largest kind fits a socket: its keys came in one message, are held as keys and as what was told of
+// them, and stand in the parameters of two histories.
+const _: () = assert!(2 * LIVE_KEY_BYTES * LIVE_KEYS_MAX + 4 * LIVE_MESSAGE_BYTES_MAX <= LIVE_KEY_BYTES_MAX);
+const _: () = assert!(LIVE_FEEDS_PER_USER_MAX * LIVE_KEY_BYTES_MAX <= 64 * 1024 * 1024);
+const _: () = assert!(LIVE_FEEDS_MAX * LIVE_KEY_BYTES_MAX <= 512 * 1024 * 1024);
 // Whoever waits for devices leaves connections to everybody else.
 const _: () = assert!(ACTIVATION_LEFT_MS_MIN < ACTIVATION_MS);
 const _: () = assert!(RPC_WAITERS_MAX + POLLS_MAX + 1_024 <= REST_CONNECTIONS_MAX);
