@@ -16,11 +16,16 @@ const FRAMES: usize = 20;
 /// its fuel is used up, some 20 ms at a time; without any limit this would be for ever.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Limits under which time ends no call that ends by itself or by another limit. A busy machine may keep a thread waiting for longer than a call may take by default.
+pub(crate) fn unhurried() -> Value {
+    json!({ "deadlineMs": 1_000 })
+}
+
 /// A server with a well-behaved swarm in the background.
 fn with_good_neighbours(story: impl FnOnce(&Server)) {
     let server = Server::spawn();
     server.install_codec("stamp", &guest("stamp-a"));
-    let profile = server.codec_profile("good", "stamp");
+    let profile = server.codec_profile_with("good", "stamp", json!({ "limits": unhurried() }));
     let swarm = Swarm::start(&server, &profile, 20, 20, Pace::PerSecond(200));
     swarm.progress(20);
     story(&server);
@@ -36,9 +41,10 @@ fn with_good_neighbours(story: impl FnOnce(&Server)) {
 }
 
 /// A device of a profile whose payloads go through this guest.
-fn victim(server: &Server, name: &str, settings: Value) -> Device {
+fn victim(server: &Server, name: &str, settings: Value, limits: Value) -> Device {
     server.install_codec(name, &guest(name));
-    let profile = server.codec_profile_with(&format!("of-{name}"), name, json!({ "settings": settings }));
+    let more = json!({ "settings": settings, "limits": limits });
+    let profile = server.codec_profile_with(&format!("of-{name}"), name, more);
     server.device_of(&profile, &format!("dev-{name}"))
 }
 
@@ -50,7 +56,8 @@ fn stages(server: &Server, device: &str) -> Vec<String> {
 
 /// Every frame is acknowledged, because the server answers for it, and every one is kept with its reason.
 fn feed(server: &Server, name: &str, settings: Value, stage: &str) {
-    let mut device = victim(server, name, settings);
+    let limits = if stage == "deadline" { json!({}) } else { unhurried() };
+    let mut device = victim(server, name, settings, limits);
     for number in 0..FRAMES {
         device.telemetry([u8::try_from(number).expect("few frames"); 3]);
     }
@@ -94,7 +101,7 @@ fn a_codec_that_traps_in_every_call_harms_itself() {
 #[test]
 fn too_large_results_are_not_taken() {
     with_good_neighbours(|server| {
-        let mut device = victim(server, "huge", json!({}));
+        let mut device = victim(server, "huge", json!({}), unhurried());
         for too_much in [0, 1, 2] {
             device.telemetry([too_much]);
         }
@@ -110,7 +117,7 @@ fn too_large_results_are_not_taken() {
 #[test]
 fn lies_are_kept_out_of_the_store() {
     with_good_neighbours(|server| {
-        let mut device = victim(server, "lying", json!({}));
+        let mut device = victim(server, "lying", json!({}), unhurried());
         for lie in 0..=6 {
             device.telemetry([lie]);
         }

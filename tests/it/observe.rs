@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use wireglot_load::frame::frame;
 
 use crate::harness::{Server, eventually, guest, plugin, root};
+use crate::hostile::unhurried;
 
 const TOPIC: &str = "v1/devices/me/telemetry";
 
@@ -58,7 +59,8 @@ fn a_trace_is_filtered_by_profile_codec_and_stage() {
     let server = Server::spawn();
     server.install_codec("stamp", &guest("stamp-a"));
     server.install_codec("huge", &guest("huge"));
-    let (stamped, huge) = (server.codec_profile("stamped", "stamp"), server.codec_profile("large", "huge"));
+    let stamped = server.codec_profile("stamped", "stamp");
+    let huge = server.codec_profile_with("large", "huge", json!({ "limits": unhurried() }));
     let waiting = server.codec_profile("waiting", "not-there");
     let mut by_profile = server.trace("deviceProfileName=stamped&events=decoded");
     let mut by_codec = server.trace("codec=huge");

@@ -47,7 +47,7 @@ fn each_limit_is_the_profiles_own() {
     for (codec, limits, payload, stage, reason) in [
         ("endless", json!({"deadlineMs": 1}), 0, "deadline", "meant for 1 ms"),
         ("endless", json!({"deadlineMs": 60}), 0, "deadline", "60 ms"),
-        ("greedy", json!({"memoryMiB": 3}), 0, "trapped", "more than 3072 KiB of memory"),
+        ("greedy", json!({"memoryMiB": 3, "deadlineMs": 1000}), 0, "trapped", "more than 3072 KiB of memory"),
         (
             "greedy",
             json!({"memoryMiB": 48, "deadlineMs": 1000}),
@@ -55,8 +55,8 @@ fn each_limit_is_the_profiles_own() {
             "trapped",
             "more than 49152 KiB of memory",
         ),
-        ("huge", json!({"resultKiB": 64}), 0, "over-large", "larger than 64 KiB"),
-        ("huge", json!({"messages": 10}), 2, "over-large", "at most 10 are allowed"),
+        ("huge", json!({"resultKiB": 64, "deadlineMs": 1000}), 0, "over-large", "larger than 64 KiB"),
+        ("huge", json!({"messages": 10, "deadlineMs": 1000}), 2, "over-large", "at most 10 are allowed"),
     ] {
         let name =
             format!("{codec}-{}", limits.to_string().replace(|c: char| !c.is_ascii_alphanumeric(), ""));
@@ -108,7 +108,7 @@ fn changed_limits_rule_the_next_message_of_an_open_session() {
 fn a_codec_that_keeps_failing_pauses_for_its_profile_and_comes_back() {
     let server = Server::spawn();
     server.install_codec("huge", &guest("huge"));
-    let limits = json!({"trapsInARow": 3, "pauseMs": 500});
+    let limits = json!({"trapsInARow": 3, "pauseMs": 3_000, "deadlineMs": 1_000});
     let mut failing = device(&server, "failing", "huge", limits.clone());
     let mut other = device(&server, "other", "huge", limits);
     for _ in 0..3 {

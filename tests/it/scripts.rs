@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::{Device, Server, eventually, guest, patiently, plugin};
+use crate::hostile::unhurried;
 
 /// As vendors write for The Things Stack and ChirpStack.
 const SOIL: &str = "\
@@ -200,8 +201,13 @@ fn a_greedy_script_is_cut_off(server: &Server) {
         ),
     ] {
         server.rest().put_script(name, script).expect("the script is taken");
-        let mut device = device_of(server, name, json!({}));
-        device.telemetry([1]);
+        let limits = if stage == "deadline" { json!({}) } else { unhurried() };
+        let profile = server.codec_profile_with(
+            &format!("of-{name}"),
+            name,
+            json!({ "limits": limits, "onFailure": "accept" }),
+        );
+        server.device_of(&profile, &format!("dev-{name}")).telemetry([1]);
         check_letter(server, name, stage, part);
         neighbour.telemetry([7]);
         assert_eq!(server.rest().latest("dev-good")["n"], 7, "after {name}");

@@ -96,7 +96,7 @@ impl Future for AnswerAwaited {
     type Output = DeviceAnswer;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<DeviceAnswer> {
-        // A worker that ends without an answer has taken responsibility for nothing.
+        // A worker that ends without an answer may have kept what was said or not: whoever said it says it again.
         let lost = |_| DeviceAnswer::Refused(RequestRefusal::Stopping);
         Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or_else(lost))
     }

@@ -3,19 +3,18 @@
 //! Each listener has a queue of its own, bounded in events and bytes. One that lags loses its oldest events and is told
 //! how many; nobody waits for it. While nobody listens, a message costs one load of `wanted`.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use parking_lot::RwLock;
 use wireglot_model::limits::{FEED_BYTES_MAX, FEED_EVENTS_MAX};
 use wireglot_model::{
-    CodecName, CodecStamp, DeviceId, FailureStage, Sample, Scope, Timestamp, Uplink, UplinkBody, Value,
+    CodecName, CodecStamp, DeviceId, FailureStage, Sample, Scope, Timestamp, Uplink, UplinkBody,
 };
 
 use crate::Shared;
 use crate::follow::Followers;
+use crate::queue::{Inbox, Queue};
 
 /// Something that happened.
 #[derive(Clone, PartialEq, Debug)]
@@ -236,11 +235,7 @@ fn uplink_bytes(uplink: &Uplink) -> usize {
 }
 
 fn samples_bytes(samples: &[Sample]) -> usize {
-    let text = |value: &Value| match value {
-        Value::Text(text) | Value::Json(text) => text.len(),
-        Value::Bool(_) | Value::Long(_) | Value::Double(_) => 0,
-    };
-    samples.iter().map(|sample| size_of_val(sample) + sample.key.len() + text(&sample.value)).sum()
+    samples.iter().map(|sample| size_of_val(sample) + sample.key.len() + sample.value.text_bytes()).sum()
 }
 
 /// What a listener gets.
@@ -263,15 +258,7 @@ pub(crate) struct Feed {
 
 struct Listener {
     filter: Filter,
-    queue: Mutex<Queue>,
-    arrived: Notify,
-}
-
-#[derive(Default)]
-struct Queue {
-    events: VecDeque<(usize, Arc<Event>)>,
-    bytes: usize,
-    missed: u64,
+    inbox: Inbox,
 }
 
 impl Feed {
@@ -322,8 +309,7 @@ impl Feed {
         }
         let (kind, bytes, event) = (subject.kind, event.bytes(), Arc::new(event));
         for listener in takers {
-            listener.queue.lock().push(bytes, Arc::clone(&event));
-            listener.arrived.notify_one();
+            listener.inbox.change(|queue| push(queue, bytes, Arc::clone(&event)));
         }
         if let Some(device) = followed {
             self.followers.tell(device, kind, bytes, &event);
@@ -348,25 +334,10 @@ impl Feed {
     }
 }
 
-impl Queue {
-    fn push(&mut self, bytes: usize, event: Arc<Event>) {
-        while self.events.len() >= FEED_EVENTS_MAX || self.bytes + bytes > FEED_BYTES_MAX {
-            let Some((bytes, _oldest)) = self.events.pop_front() else { break };
-            self.bytes -= bytes;
-            self.missed += 1;
-        }
-        self.bytes += bytes;
-        self.events.push_back((bytes, event));
-    }
-
-    fn next(&mut self) -> Option<FeedItem> {
-        if self.missed > 0 {
-            return Some(FeedItem::Missed(std::mem::take(&mut self.missed)));
-        }
-        let (bytes, event) = self.events.pop_front()?;
-        self.bytes -= bytes;
-        Some(FeedItem::Event(event))
-    }
+/// The oldest events make room for the newest.
+fn push(queue: &mut Queue, bytes: usize, event: Arc<Event>) {
+    while !queue.has_room(bytes, FEED_EVENTS_MAX, FEED_BYTES_MAX) && queue.lose_oldest() {}
+    queue.push(bytes, event);
 }
 
 /// One listener's end; dropping it ends the listening.
@@ -377,20 +348,14 @@ pub struct FeedReceiver {
 
 impl FeedReceiver {
     pub(crate) fn listen(bus: Arc<Shared>, filter: Filter) -> Self {
-        let listener = Arc::new(Listener { filter, queue: Mutex::default(), arrived: Notify::new() });
+        let listener = Arc::new(Listener { filter, inbox: Inbox::default() });
         bus.feed.add(Arc::clone(&listener));
         Self { bus, listener }
     }
 
     /// The next event or gap.
     pub async fn recv(&mut self) -> FeedItem {
-        loop {
-            // An event that comes between the look and the wait leaves a permit, which ends the wait at once.
-            if let Some(item) = self.listener.queue.lock().next() {
-                return item;
-            }
-            self.listener.arrived.notified().await;
-        }
+        self.listener.inbox.recv().await
     }
 }
 

@@ -9,17 +9,17 @@
 //! queued before can be read (`Devices::settled`) finds in the state what was queued before, and is told of the rest. A
 //! message that was looked at just before the following began, and queued just after, is what `tell_newcomers` is for.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use parking_lot::RwLock;
 use wireglot_model::DeviceId;
 use wireglot_model::limits::{LIVE_QUEUE_BYTES_MAX, LIVE_QUEUE_EVENTS_MAX};
 
 use crate::Shared;
 use crate::feed::{Event, FeedItem, Kinds};
+use crate::queue::Inbox;
 
 /// Who follows which device.
 #[derive(Default)]
@@ -37,18 +37,9 @@ struct Following {
 /// Where events wait for one follower.
 #[derive(Default)]
 struct Tail {
-    queue: Mutex<Queue>,
-    arrived: Notify,
+    inbox: Inbox,
     /// When, in the count of followings, it last began to follow a device.
     newest: AtomicU64,
-}
-
-#[derive(Default)]
-struct Queue {
-    events: VecDeque<(usize, Arc<Event>)>,
-    bytes: usize,
-    /// Events that are missing: the state has to be read anew.
-    missed: u64,
 }
 
 impl Followers {
@@ -93,46 +84,27 @@ impl Followers {
 
 impl Tail {
     fn push(&self, bytes: usize, event: &Arc<Event>) {
-        let mut queue = self.queue.lock();
-        if queue.missed > 0 {
-            // The state will be read after this.
-            queue.missed += 1;
-        } else if queue.events.len() >= LIVE_QUEUE_EVENTS_MAX
-            || (!queue.events.is_empty() && queue.bytes + bytes > LIVE_QUEUE_BYTES_MAX)
-        {
-            queue.lose();
-            queue.missed += 1;
-        } else {
-            queue.bytes += bytes;
-            queue.events.push_back((bytes, Arc::clone(event)));
-        }
-        drop(queue);
-        self.arrived.notify_one();
+        self.inbox.change(|queue| {
+            if queue.missed() > 0 {
+                // The state will be read after this.
+                queue.miss();
+            } else if queue.has_room(bytes, LIVE_QUEUE_EVENTS_MAX, LIVE_QUEUE_BYTES_MAX) {
+                queue.push(bytes, Arc::clone(event));
+            } else {
+                queue.lose_all();
+                queue.miss();
+            }
+        });
     }
 
+    /// Whatever waits is given up: the state has to be read anew.
     fn lose(&self) {
-        let mut queue = self.queue.lock();
-        queue.lose();
-        queue.missed = queue.missed.max(1);
-        drop(queue);
-        self.arrived.notify_one();
-    }
-}
-
-impl Queue {
-    fn lose(&mut self) {
-        self.missed += self.events.len() as u64;
-        self.events.clear();
-        self.bytes = 0;
-    }
-
-    fn next(&mut self) -> Option<FeedItem> {
-        if self.missed > 0 {
-            return Some(FeedItem::Missed(std::mem::take(&mut self.missed)));
-        }
-        let (bytes, event) = self.events.pop_front()?;
-        self.bytes -= bytes;
-        Some(FeedItem::Event(event))
+        self.inbox.change(|queue| {
+            queue.lose_all();
+            if queue.missed() == 0 {
+                queue.miss();
+            }
+        });
     }
 }
 
@@ -184,13 +156,7 @@ impl Follower {
 
     /// The next event, or that so many are missing and the state has to be read anew.
     pub async fn recv(&mut self) -> FeedItem {
-        loop {
-            // An event that comes between the look and the wait leaves a permit, which ends the wait at once.
-            if let Some(item) = self.tail.queue.lock().next() {
-                return item;
-            }
-            self.tail.arrived.notified().await;
-        }
+        self.tail.inbox.recv().await
     }
 }
 

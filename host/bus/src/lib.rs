@@ -9,6 +9,7 @@ mod feed;
 mod follow;
 mod mailbox;
 mod presence;
+mod queue;
 
 pub use desk::{AnswerAwaited, AnswerTo, Brought, Desk};
 pub use feed::{Event, FeedItem, FeedReceiver, Filter, FrameFacts, Kinds, Subject};
@@ -63,7 +64,8 @@ impl Bus {
     }
 
     /// Lets a request of the device wait beside its session, whatever that is. It is told of attribute updates and of
-    /// closes, and of those RPCs that `send_to_poll` sends.
+    /// closes, and of those RPCs that `send_to_poll` sends. Where as many of the device wait as may, the oldest is told to
+    /// close (taken over).
     pub fn attach_poll(
         &self,
         device: DeviceId,

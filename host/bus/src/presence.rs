@@ -25,7 +25,7 @@ struct Polls {
     count: usize,
 }
 
-/// As many requests wait as may, of the device or of all.
+/// As many requests wait as may, of all devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooManyPolls;
 
@@ -78,15 +78,18 @@ impl Presence {
         mailbox: &Mailbox,
     ) -> Result<(), TooManyPolls> {
         let mut polls = self.polls.write();
-        if polls.count >= POLLS_MAX {
+        let Polls { of, count } = &mut *polls;
+        let mut waiting = of.get_mut(&device);
+        if let Some(waiting) = waiting.as_mut().filter(|waiting| waiting.len() >= POLLS_PER_DEVICE_MAX) {
+            // Its connection may have broken off without a word, and the device must not wait until that is noticed.
+            close(&waiting.remove(0), CloseReason::TakenOver);
+            *count -= 1;
+        }
+        if *count >= POLLS_MAX {
             return Err(TooManyPolls);
         }
-        let waiting = polls.of.entry(device).or_default();
-        if waiting.len() >= POLLS_PER_DEVICE_MAX {
-            return Err(TooManyPolls);
-        }
-        waiting.push(Place { session: poll, mailbox: mailbox.clone() });
-        polls.count += 1;
+        of.entry(device).or_default().push(Place { session: poll, mailbox: mailbox.clone() });
+        *count += 1;
         Ok(())
     }
 

@@ -286,18 +286,30 @@ fn requests_wait_beside_the_session() {
 #[test]
 fn requests_that_wait_are_bounded_for_a_device_and_for_all() {
     let bus = Bus::new();
-    let (mailbox, _receiver) = mailbox();
+    let (mailbox, mut receiver) = mailbox();
     let device = |number: usize| DeviceId(Uuid::from_u128(number as u128));
     for number in 0..POLLS_MAX {
         let (device, poll) = (device(number / POLLS_PER_DEVICE_MAX), SessionId(number as u64));
         bus.attach_poll(device, poll, &mailbox).unwrap();
-        if number == POLLS_PER_DEVICE_MAX - 1 {
-            assert_eq!(bus.attach_poll(device, SessionId(u64::MAX), &mailbox), Err(TooManyPolls));
-        }
     }
-    assert_eq!(bus.attach_poll(device(POLLS_MAX), SessionId(u64::MAX), &mailbox), Err(TooManyPolls));
+    let newest = SessionId(u64::MAX);
+    assert_eq!(bus.attach_poll(device(POLLS_MAX), newest, &mailbox), Err(TooManyPolls));
+    check_received(&mut receiver, &[]);
+    assert_eq!(
+        bus.attach_poll(device(0), newest, &mailbox),
+        Ok(()),
+        "it takes the place of its device's oldest"
+    );
+    assert_eq!(bus.polls(), POLLS_MAX);
+    check_received(&mut receiver, &[(SessionId(0), Downlink::Close(CloseReason::TakenOver))]);
+    assert_eq!(bus.send_to_poll(device(0), SessionId(0), update()), Delivery::NotConnected);
+    for stays in [SessionId(1), newest] {
+        assert_eq!(bus.send_to_poll(device(0), stays, update()), Delivery::Sent);
+    }
     bus.detach_poll(device(0), SessionId(0));
-    assert_eq!(bus.attach_poll(device(POLLS_MAX), SessionId(u64::MAX), &mailbox), Ok(()));
+    assert_eq!(bus.polls(), POLLS_MAX, "it has gone already");
+    bus.detach_poll(device(0), newest);
+    assert_eq!(bus.attach_poll(device(POLLS_MAX), newest, &mailbox), Ok(()));
 }
 
 fn greeting(token: &str) -> DeviceRequest {
@@ -317,7 +329,7 @@ async fn a_request_comes_to_the_worker_of_its_token_and_is_answered() {
     assert!(second.reply.give(DeviceAnswer::Taken));
     let [lost, given] = answers;
     assert_eq!(given.await, DeviceAnswer::Taken);
-    assert_eq!(lost.await, DeviceAnswer::Refused(RequestRefusal::Stopping), "nobody took responsibility");
+    assert_eq!(lost.await, DeviceAnswer::Refused(RequestRefusal::Stopping), "nobody knows what became of it");
     let third = bus.bring(greeting("t")).unwrap();
     let mut brought = desk.next().await.unwrap();
     drop(third);

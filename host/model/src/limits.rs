@@ -63,7 +63,7 @@ pub const WEBHOOK_TEXT_BYTES_MAX: usize = 4_096;
 
 /// Requests of devices without a connection that wait for one worker.
 pub const DESK_REQUESTS_MAX: usize = 1_024;
-/// Requests of one device that wait for an attribute update or an RPC at a time.
+/// Requests of one device that wait for an attribute update or an RPC at a time; one more ends the oldest.
 pub const POLLS_PER_DEVICE_MAX: usize = 4;
 /// Requests of all devices that wait so: half of the connections of the HTTP port.
 pub const POLLS_MAX: usize = 2_048;
@@ -415,6 +415,12 @@ pub const LIVE_LOGIN_TIMEOUT_S: u64 = 10;
 pub const LIVE_SUBSCRIPTIONS_MAX: usize = 256;
 /// Keys that a subscription may name, and keys of which it remembers what it last told.
 pub const LIVE_KEYS_MAX: usize = 1_024;
+/// What one WebSocket may hold of the keys of its subscriptions, in bytes. At worst, all sockets of a user hold 64 times as
+/// much (64 MiB), and those of all users 512 times (512 MiB); 256 subscriptions may have some 14 usual keys each.
+pub const LIVE_KEY_BYTES_MAX: usize = 1024 * 1024;
+/// What a key takes each time that it is held, beside its text: its place in a tree or a map that is half full (47 and 94
+/// bytes), and what an allocation adds.
+pub const LIVE_KEY_BYTES: usize = 128;
 /// Longest message of a client over a WebSocket, in bytes.
 pub const LIVE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Events that may wait for one live feed; past it, they are dropped and the state is told anew.
@@ -429,8 +435,12 @@ pub const LIVE_PING_S: u64 = 20;
 pub const LOGINS_PER_MINUTE_MAX: u32 = 10;
 /// Wrong passwords for one login name in a minute, from addresses that never logged in under it.
 pub const WRONG_PASSWORDS_PER_MINUTE_MAX: u32 = 30;
-/// Counters of wrong passwords; login names share them by their hashes.
-pub const LOGIN_NAME_COUNTERS: usize = 8_192;
+/// Tries to claim a device that the users of one customer may fail in, in a minute.
+pub const CLAIMS_PER_CUSTOMER_AND_MINUTE_MAX: u32 = 10;
+/// Tries to claim one device that may fail in a minute, whoever tries.
+pub const CLAIMS_PER_DEVICE_AND_MINUTE_MAX: u32 = 30;
+/// Counters of each kind of tries that fail: login names, customers, devices share them by their hashes.
+pub const TRY_COUNTERS: usize = 8_192;
 /// Addresses from which a user logged in that are remembered.
 pub const LOGIN_ADDRESSES_PER_USER_MAX: usize = 8;
 /// Addresses whose tries to log in are counted at a time.
@@ -446,6 +456,11 @@ pub const PAGE_ITEMS_MAX: usize = 1_000;
 const _: () = assert!(HISTORY_ANSWER_BYTES_MAX <= ANSWERS_UNSENT_BYTES_MAX);
 // What is under way into a session leaves room in its outbox for everything else.
 const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
+// A subscription of the largest kind fits a socket: its keys came in one message, are held as keys and as what was told of
+// them, and stand in the parameters of two histories.
+const _: () = assert!(2 * LIVE_KEY_BYTES * LIVE_KEYS_MAX + 4 * LIVE_MESSAGE_BYTES_MAX <= LIVE_KEY_BYTES_MAX);
+const _: () = assert!(LIVE_FEEDS_PER_USER_MAX * LIVE_KEY_BYTES_MAX <= 64 * 1024 * 1024);
+const _: () = assert!(LIVE_FEEDS_MAX * LIVE_KEY_BYTES_MAX <= 512 * 1024 * 1024);
 // Whoever waits for devices leaves connections to everybody else.
 const _: () = assert!(ACTIVATION_LEFT_MS_MIN < ACTIVATION_MS);
 const _: () = assert!(RPC_WAITERS_MAX + POLLS_MAX + 1_024 <= REST_CONNECTIONS_MAX);
@@ -453,6 +468,8 @@ const _: () = assert!(RPC_WAITERS_MAX + POLLS_MAX + 1_024 <= REST_CONNECTIONS_MA
 const _: () = assert!(POLLS_PER_DEVICE_MAX >= 4 && POLLS_PER_DEVICE_MAX < POLLS_MAX);
 const _: () = assert!(*POLL_MS.start() <= POLL_MS_DEFAULT && POLL_MS_DEFAULT <= *POLL_MS.end());
 const _: () = assert!(PASSWORD_CHARS_MIN < PASSWORD_CHARS_MAX);
+// One customer cannot use up the tries that a device has.
+const _: () = assert!(2 * CLAIMS_PER_CUSTOMER_AND_MINUTE_MAX <= CLAIMS_PER_DEVICE_AND_MINUTE_MAX);
 // One address cannot use up the wrong passwords that a login name has.
 const _: () = assert!(2 * LOGINS_PER_MINUTE_MAX <= WRONG_PASSWORDS_PER_MINUTE_MAX);
 // What gateways may make leaves room for profiles that people make.

@@ -110,6 +110,11 @@ pub enum Scope {
     Server,
 }
 
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 3] = [Self::Client, Self::Shared, Self::Server];
+}
+
 /// One attribute.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Attribute {

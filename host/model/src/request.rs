@@ -118,9 +118,9 @@ pub enum RequestRefusal {
     RateLimited,
     /// What was said cannot be used, for this reason.
     Unusable(String),
-    /// There was nothing to say in time.
+    /// There was nothing to say in time, or a newer request waits in its place.
     NoAnswer,
-    /// As many requests wait as may, of this device or of all.
+    /// As many requests of all devices wait as may.
     TooManyWaiting,
     /// The device is to have no package of this kind, or none with a file.
     NoPackage,

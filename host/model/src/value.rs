@@ -48,6 +48,14 @@ impl Value {
         }
     }
 
+    /// What its text takes; a value of another kind has none.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bool(_) | Value::Long(_) | Value::Double(_) => 0,
+        }
+    }
+
     /// The value as plain text, as the telemetry endpoints show it by default: strings without quotes.
     pub fn to_text(&self) -> String {
         let mut out = String::new();

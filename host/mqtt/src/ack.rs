@@ -167,12 +167,13 @@ impl Close {
             // The token holds no longer.
             Close::Administrative => RequestRefusal::UnknownToken,
             Close::ShuttingDown => RequestRefusal::Stopping,
+            // Of the requests of its device that wait it was the oldest: it asks again, as after its time.
+            Close::TakenOver => RequestRefusal::NoAnswer,
             Close::Malformed
             | Close::ProtocolError
             | Close::Failed
             | Close::KeepAlive
             | Close::Inactive
-            | Close::TakenOver
             | Close::Quota
             | Close::TopicAlias
             | Close::BadPayload

@@ -11,8 +11,6 @@ use crate::openapi::{params, schemas};
 use crate::request::{Body, JsonText, Params, carried_through, entity, id};
 use wireglot_device::now;
 
-const ALL_SCOPES: [Scope; 3] = [Scope::Client, Scope::Shared, Scope::Server];
-
 /// Gives the attributes of a device, of all scopes.
 #[utoipa::path(
     get,
@@ -27,7 +25,7 @@ pub(crate) async fn read_all(
     Path((kind, device)): Path<(String, String)>,
     params: Params,
 ) -> Result<JsonText, ApiError> {
-    let found = select(&api, entity(&kind, &device)?, &ALL_SCOPES, params.keys().as_deref())?;
+    let found = select(&api, entity(&kind, &device)?, &Scope::ALL, params.keys().as_deref())?;
     Ok(write_values(&found))
 }
 
@@ -62,7 +60,7 @@ pub(crate) async fn keys(
     State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,
 ) -> Result<JsonText, ApiError> {
-    let mut found = select(&api, entity(&kind, &device)?, &ALL_SCOPES, None)?;
+    let mut found = select(&api, entity(&kind, &device)?, &Scope::ALL, None)?;
     found.sort_by(|one, other| one.key.cmp(&other.key));
     found.dedup_by(|one, other| one.key == other.key);
     Ok(write_keys(found.iter().map(|attribute| attribute.key.as_str())))

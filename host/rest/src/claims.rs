@@ -1,4 +1,7 @@
 //! Users of a customer claim devices, and give them back (REST §2.9, device API §14).
+//!
+//! Tries that fail are counted for the customer and for the device. Both matter where a server attribute is the
+//! registration: it stays until its time is over, whatever is guessed. What a device announced ends with one wrong secret.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -8,14 +11,52 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 use wireglot_device::{ClaimOutcome, DeviceError, Rule};
+use wireglot_model::limits::{CLAIMS_PER_CUSTOMER_AND_MINUTE_MAX, CLAIMS_PER_DEVICE_AND_MINUTE_MAX};
+use wireglot_model::{CustomerId, Timestamp};
 
 use crate::Api;
 use crate::access::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::openapi::schemas;
 use crate::request::{Body, carried_through};
 use crate::shape;
+use crate::tries::{Tries, Try};
 use wireglot_device::now;
+
+/// Tries to claim that failed.
+pub(crate) struct ClaimTries {
+    by_customer: Tries,
+    of_device: Tries,
+}
+
+impl Default for ClaimTries {
+    fn default() -> Self {
+        Self {
+            by_customer: Tries::new(CLAIMS_PER_CUSTOMER_AND_MINUTE_MAX),
+            of_device: Tries::new(CLAIMS_PER_DEVICE_AND_MINUTE_MAX),
+        }
+    }
+}
+
+impl ClaimTries {
+    /// Whether a customer may try to claim the device of this name now.
+    fn admit(&self, customer: CustomerId, name: &str, now: Timestamp) -> Result<[Try; 2], ApiError> {
+        let by_customer = self.by_customer.admit(customer, now)?;
+        match self.of_device.admit(name, now) {
+            Ok(of_device) => Ok([by_customer, of_device]),
+            Err(refusal) => {
+                self.by_customer.give_back(by_customer);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The try has succeeded.
+    fn give_back(&self, [by_customer, of_device]: [Try; 2]) {
+        self.by_customer.give_back(by_customer);
+        self.of_device.give_back(of_device);
+    }
+}
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +78,7 @@ struct Claim {
     responses(
         (status = 200, description = "The device belongs to the customer.", body = schemas::ClaimResult),
         (status = 400, description = "The claim is refused.", body = schemas::ClaimRefused),
+        (status = 429, description = "Too many claims of this customer, or of this device, have failed; `Retry-After` says when there may be another.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn claim(
@@ -53,10 +95,12 @@ pub(crate) async fn claim(
         _ => body.json()?,
     };
     let secret = claim.secret_key.unwrap_or_default();
+    let tries = api.claim_tries.admit(customer, &name, now())?;
     let devices = api.devices.clone();
     let outcome = carried_through(async move { devices.claim(&name, customer, &secret, now()).await });
     Ok(match outcome.await? {
         ClaimOutcome::Success(device) => {
+            api.claim_tries.give_back(tries);
             let device = shape::device(&device, api.devices.tenant());
             Json(json!({"device": device, "response": "SUCCESS"})).into_response()
         }

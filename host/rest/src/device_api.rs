@@ -179,7 +179,7 @@ pub(crate) async fn read_attributes(State(api): State<Api>, asker: Asker, params
     params(params::TokenPath, params::Poll),
     responses(
         (status = 200, description = "What has changed.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
-        (status = 408, description = "Nothing came in time."),
+        (status = 408, description = "Nothing came in time, or a newer request took its place."),
     ),
 )]
 pub(crate) async fn updates(State(api): State<Api>, asker: Asker, params: Params) -> Response {
@@ -198,7 +198,7 @@ pub(crate) async fn updates(State(api): State<Api>, asker: Asker, params: Params
     params(params::TokenPath, params::Poll),
     responses(
         (status = 200, description = "The RPC; its request id is also in `X-Rpc-Id`.", content((serde_json::Value = "application/json"), (schemas::Binary = "application/octet-stream"))),
-        (status = 408, description = "Nothing came in time."),
+        (status = 408, description = "Nothing came in time, or a newer request took its place."),
     ),
 )]
 pub(crate) async fn rpc(State(api): State<Api>, asker: Asker, params: Params) -> Response {

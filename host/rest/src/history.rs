@@ -59,22 +59,26 @@ pub(crate) async fn read(
     api.unsent.send(answer).await
 }
 
-/// The points of a history as its parameters say, for who writes them otherwise, and the room that they take until they are
-/// sent. Keys without points are left out.
+/// The points of histories as their parameters say, one after the other, for who writes them otherwise, and the room that
+/// they take until they are sent. Keys without points are left out.
 pub(crate) async fn points(
     api: &Api,
     device: DeviceId,
-    params: &Params,
+    histories: &[&Params],
 ) -> Result<(Vec<Series>, OwnedSemaphorePermit), ApiError> {
-    let wanted = Wanted::from_params(params)?;
+    let wanted = histories.iter().map(|params| Wanted::from_params(params));
+    let wanted = wanted.collect::<Result<Vec<Wanted>, ApiError>>()?;
     let devices = api.devices.clone();
-    let (found, _turn) = api.long_reads.read_and_hold(move || wanted.points(&devices, device)).await?;
-    let value_bytes = |value: &Value| match value {
-        Value::Text(text) | Value::Json(text) => text.len(),
-        Value::Bool(_) | Value::Long(_) | Value::Double(_) => 0,
+    let read = move || -> Result<Vec<Series>, DeviceError> {
+        let mut found = Vec::new();
+        for wanted in wanted {
+            found.extend(wanted.points(&devices, device)?);
+        }
+        Ok(found)
     };
+    let (found, _turn) = api.long_reads.read_and_hold(read).await?;
     let points = found.iter().flat_map(|(_, points)| points);
-    let bytes = points.map(|(_, value)| POINT_BYTES + value_bytes(value)).sum();
+    let bytes = points.map(|(_, value)| POINT_BYTES + value.text_bytes()).sum();
     let room = api.unsent.room(bytes).await?;
     Ok((found, room))
 }
@@ -248,7 +252,7 @@ impl Unsent {
 
     /// Room for so many bytes, given back when it is dropped. Whoever finds none in time comes again: the turns of readers are
     /// held meanwhile.
-    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub(crate) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let pieces = u32::try_from(bytes.div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX);
         let most = u32::try_from(ANSWERS_UNSENT_BYTES_MAX / ROOM_BYTES).unwrap_or(u32::MAX);
         let room = self.room.clone().acquire_many_owned(pieces.min(most));

@@ -55,6 +55,7 @@ mod sparkplug_shape;
 mod system;
 mod telemetry;
 mod trace;
+mod tries;
 mod users;
 mod wrong_passwords;
 
@@ -75,6 +76,7 @@ use wireglot_model::limits::{
 use wireglot_replay::Replays;
 
 use access::{LoginLimit, Tokens};
+use claims::ClaimTries;
 use error::ApiError;
 use history::Unsent;
 use readers::Readers;
@@ -114,6 +116,7 @@ pub(crate) struct Shared {
     tokens: Tokens,
     logins: LoginLimit,
     wrong_passwords: WrongPasswords,
+    claim_tries: ClaimTries,
     logins_checked: Arc<Semaphore>,
     traces: Arc<Semaphore>,
     live: live::Places,
@@ -147,6 +150,7 @@ impl Api {
             ready,
             logins: LoginLimit::default(),
             wrong_passwords: WrongPasswords::default(),
+            claim_tries: ClaimTries::default(),
             logins_checked: Arc::new(Semaphore::new(LOGINS_CHECKED_MAX)),
             traces: Arc::new(Semaphore::new(TRACE_LISTENERS_MAX)),
             live: live::Places::default(),

@@ -57,7 +57,7 @@ pub(crate) async fn attributes(
 ) -> Result<Json<BTreeSet<String>>, ApiError> {
     gather(api, &params, &|devices, device| {
         let mut keys = Vec::new();
-        for scope in [Scope::Client, Scope::Shared, Scope::Server] {
+        for scope in Scope::ALL {
             let found = devices.attributes(device.id(), scope, None)?;
             keys.extend(found.into_iter().map(|attribute| attribute.key));
         }

@@ -2,38 +2,22 @@
 //!
 //! Nobody can lock a user out this way: whoever tries from an address from which that user has logged in before is not
 //! counted here, but only with the address (`access`). Names that are nobody's are counted like all others, or the answers
-//! would tell which names there are. Names share counters by a hash that nobody can predict, so memory is bounded.
+//! would tell which names there are. The counters are those of `tries`.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use parking_lot::Mutex;
 use wireglot_model::Timestamp;
-use wireglot_model::limits::{
-    LOGIN_ADDRESSES_PER_USER_MAX, LOGIN_NAME_COUNTERS, USERS_MAX, WRONG_PASSWORDS_PER_MINUTE_MAX,
-};
+use wireglot_model::limits::{LOGIN_ADDRESSES_PER_USER_MAX, USERS_MAX, WRONG_PASSWORDS_PER_MINUTE_MAX};
 
 use crate::error::ApiError;
-
-const WINDOW_MS: i64 = 60_000;
+use crate::tries::{Tries, Try};
 
 pub(crate) struct WrongPasswords {
-    /// Not known outside, so that nobody finds names that share a counter.
-    hasher: RandomState,
-    state: Mutex<State>,
-}
-
-struct State {
-    counters: Vec<Counter>,
+    tries: Tries,
     /// From where the user of a name has logged in, the last first.
-    known: HashMap<String, VecDeque<IpAddr>>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Counter {
-    since: i64,
-    wrong: u32,
+    known: Mutex<HashMap<String, VecDeque<IpAddr>>>,
 }
 
 /// One try, which counts as wrong until it proves right.
@@ -41,13 +25,13 @@ struct Counter {
 pub(crate) struct Attempt {
     name: String,
     address: IpAddr,
-    counter: Option<(usize, i64)>,
+    /// `None` for an address that is known.
+    counted: Option<Try>,
 }
 
 impl Default for WrongPasswords {
     fn default() -> Self {
-        let state = State { counters: vec![Counter::default(); LOGIN_NAME_COUNTERS], known: HashMap::new() };
-        Self { hasher: RandomState::new(), state: Mutex::new(state) }
+        Self { tries: Tries::new(WRONG_PASSWORDS_PER_MINUTE_MAX), known: Mutex::default() }
     }
 }
 
@@ -55,38 +39,23 @@ impl WrongPasswords {
     /// Whether somebody at `address` may try a password for this login name now.
     pub(crate) fn admit(&self, name: &str, address: IpAddr, now: Timestamp) -> Result<Attempt, ApiError> {
         let name = name.to_ascii_lowercase();
-        let place = usize::try_from(self.hasher.hash_one(&name)).unwrap_or(0) % LOGIN_NAME_COUNTERS;
-        let mut state = self.state.lock();
-        if state.known.get(&name).is_some_and(|known| known.contains(&address)) {
-            return Ok(Attempt { name, address, counter: None });
-        }
-        let counter = state.counters.get_mut(place).expect("the place is less than their number");
-        if now.0 - counter.since >= WINDOW_MS || now.0 < counter.since {
-            *counter = Counter { since: now.0, wrong: 0 };
-        }
-        if counter.wrong >= WRONG_PASSWORDS_PER_MINUTE_MAX {
-            let left_ms = (counter.since + WINDOW_MS - now.0).max(0);
-            return Err(ApiError::too_many_requests(u64::try_from(left_ms).unwrap_or(0).div_ceil(1000)));
-        }
-        counter.wrong += 1;
-        Ok(Attempt { name, address, counter: Some((place, counter.since)) })
+        let is_known = self.known.lock().get(&name).is_some_and(|known| known.contains(&address));
+        let counted = if is_known { None } else { Some(self.tries.admit(&name, now)?) };
+        Ok(Attempt { name, address, counted })
     }
 
     /// The password was right: the try does not count, and its address is known from now on.
     pub(crate) fn proved(&self, attempt: Attempt) {
-        let Attempt { name, address, counter } = attempt;
-        let mut state = self.state.lock();
-        if let Some((place, since)) = counter
-            && let Some(counter) = state.counters.get_mut(place)
-            && counter.since == since
-        {
-            counter.wrong = counter.wrong.saturating_sub(1);
+        let Attempt { name, address, counted } = attempt;
+        if let Some(counted) = counted {
+            self.tries.give_back(counted);
         }
-        if state.known.len() >= USERS_MAX && !state.known.contains_key(&name) {
+        let mut all = self.known.lock();
+        if all.len() >= USERS_MAX && !all.contains_key(&name) {
             // Names of users who are gone or renamed: everybody proves themselves anew.
-            state.known.clear();
+            all.clear();
         }
-        let known = state.known.entry(name).or_default();
+        let known = all.entry(name).or_default();
         known.retain(|other| *other != address);
         known.truncate(LOGIN_ADDRESSES_PER_USER_MAX - 1);
         known.push_front(address);
@@ -113,8 +82,8 @@ mod tests {
         for from in 0..WRONG_PASSWORDS_PER_MINUTE_MAX {
             check(&limit, "a@b", from, 0, true);
         }
-        check(&limit, "A@B", 1_000, WINDOW_MS - 1, false);
-        check(&limit, "a@b", 1_000, WINDOW_MS, true);
+        check(&limit, "A@B", 1_000, 59_999, false);
+        check(&limit, "a@b", 1_000, 60_000, true);
     }
 
     #[test]
@@ -134,7 +103,7 @@ mod tests {
         for from in 0..3 * WRONG_PASSWORDS_PER_MINUTE_MAX {
             limit.proved(limit.admit("a@b", address(from), Timestamp(0)).unwrap());
         }
-        let known = limit.state.lock().known.get("a@b").unwrap().len();
+        let known = limit.known.lock().get("a@b").unwrap().len();
         assert_eq!(known, LOGIN_ADDRESSES_PER_USER_MAX);
     }
 
@@ -144,7 +113,6 @@ mod tests {
         for user in 0..2 * USERS_MAX {
             limit.proved(limit.admit(&format!("{user}@b"), address(1), Timestamp(0)).unwrap());
         }
-        let state = limit.state.lock();
-        assert!(state.known.len() <= USERS_MAX && state.counters.len() == LOGIN_NAME_COUNTERS);
+        assert!(limit.known.lock().len() <= USERS_MAX);
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 use wireglot_model::limits::LIVE_KEYS_MAX;
 use wireglot_model::{DeviceId, Scope};
 
+use crate::aggregate::Aggregation;
 use crate::attributes::scope_of;
 use crate::error::ApiError;
 use crate::request::{Params, entity};
@@ -47,13 +48,22 @@ pub(crate) enum Wish {
 #[derive(Clone)]
 pub(crate) enum About {
     Latest,
-    /// What a history with these parameters has, and everything since it began.
-    Window {
-        start: i64,
-        query: Params,
-    },
+    Window(Window),
     /// Of one scope, or of all.
     Attributes(Option<Scope>),
+}
+
+/// What a history has, and everything since it began.
+#[derive(Clone)]
+pub(crate) struct Window {
+    pub(crate) start: i64,
+    /// Nobody has said when it starts, so it ends at the present.
+    pub(crate) is_live: bool,
+    pub(crate) is_aggregated: bool,
+    /// The parameters of the history.
+    pub(crate) asked: Params,
+    /// Those of all points since it began; where it is aggregated, since it ended.
+    pub(crate) since: Params,
 }
 
 /// The members of a command of any type.
@@ -175,13 +185,21 @@ impl Members {
         let (device, keys) = (self.device()?, self.keys()?);
         let about = match self.time_window.filter(|window| *window > 0) {
             None => About::Latest,
-            Some(window) => {
-                let start = self.start_ts.filter(|start| *start > 0);
-                let start = start.unwrap_or_else(|| now.saturating_sub(window));
-                About::Window { start, query: self.query(start, start.saturating_add(window)) }
-            }
+            Some(length) => About::Window(self.window(length, now)?),
         };
         Ok(Wish::Subscribe { device, about, keys })
+    }
+
+    fn window(mut self, length: i64, now: i64) -> Result<Window, ApiError> {
+        let start = self.start_ts.filter(|start| *start > 0);
+        let is_live = start.is_none();
+        let start = start.unwrap_or_else(|| now.saturating_sub(length));
+        let end = start.saturating_add(length);
+        let asked = self.query(start, end);
+        let is_aggregated = Aggregation::from_params(&asked, start, end)?.is_some();
+        self.agg = None;
+        let since = self.query(if is_aggregated { end } else { start }, i64::MAX);
+        Ok(Window { start, is_live, is_aggregated, asked, since })
     }
 
     fn attributes(self) -> Result<Wish, ApiError> {
@@ -222,18 +240,18 @@ impl Members {
     }
 
     /// What a request for this history would say in its query.
-    fn query(self, start: i64, end: i64) -> Params {
+    fn query(&self, start: i64, end: i64) -> Params {
         let number =
             |number: Option<i64>| number.filter(|number| *number != 0).map(|number| number.to_string());
         Params::of([
-            ("keys", self.keys),
+            ("keys", self.keys.clone()),
             ("startTs", Some(start.to_string())),
             ("endTs", Some(end.to_string())),
             ("interval", number(self.interval)),
-            ("intervalType", self.interval_type),
-            ("timeZone", self.time_zone_id),
+            ("intervalType", self.interval_type.clone()),
+            ("timeZone", self.time_zone_id.clone()),
             ("limit", number(self.limit)),
-            ("agg", self.agg),
+            ("agg", self.agg.clone()),
         ])
     }
 }

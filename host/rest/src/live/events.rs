@@ -12,14 +12,14 @@ use axum::response::Sse;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
 use futures_util::Stream;
 use serde_json::{Map, Value as Json, json};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use wireglot_bus::{Event, FeedItem, Follower, Kinds};
-use wireglot_device::DeviceHandle;
+use wireglot_device::{DeviceHandle, Latest};
 use wireglot_model::limits::{LIVE_KEYS_MAX, LIVE_SUBSCRIPTIONS_MAX};
 use wireglot_model::{Attribute, DeviceId, Sample, Scope, Timestamp, Value};
 
-use super::{Guest, PERIOD, SEND_TIMEOUT, stop};
+use super::{Guest, PERIOD, SEND_TIMEOUT, room, stop};
 use crate::Api;
 use crate::attributes::{scope_name, scope_of};
 use crate::error::{ApiError, ErrorBody};
@@ -31,7 +31,6 @@ const TELEMETRY: &str = "telemetry";
 const ATTRIBUTES: &str = "attributes";
 const CONNECTION: &str = "connection";
 const EVENTS: [&str; 3] = [TELEMETRY, ATTRIBUTES, CONNECTION];
-const ALL_SCOPES: [Scope; 3] = [Scope::Client, Scope::Shared, Scope::Server];
 /// Events that wait for a connection that is being written to.
 const EVENTS_READY: usize = 16;
 
@@ -240,7 +239,7 @@ impl Teller {
             self.tell_connection(id, None).await?;
         }
         if self.wanted.attributes {
-            for scope in ALL_SCOPES {
+            for scope in Scope::ALL {
                 if !self.wanted.has_scope(scope) {
                     continue;
                 }
@@ -251,8 +250,7 @@ impl Teller {
             }
         }
         if self.wanted.telemetry {
-            let (devices, keys) = (self.api.devices.clone(), self.wanted.keys.clone());
-            let found = match self.api.short_reads.read(move || devices.latest(id, keys.as_deref())).await {
+            let (found, _room) = match self.latest(id).await {
                 Ok(found) => found,
                 Err(error) => {
                     self.send("ended", json!({"reason": error.message()})).await?;
@@ -269,6 +267,18 @@ impl Teller {
             }
         }
         Ok(())
+    }
+
+    /// The latest values, and the room that they take until they are sent.
+    async fn latest(
+        &self,
+        device: DeviceId,
+    ) -> Result<(Vec<Latest>, Option<OwnedSemaphorePermit>), ApiError> {
+        let (devices, keys) = (self.api.devices.clone(), self.wanted.keys.clone());
+        let found = self.api.short_reads.read(move || devices.latest(device, keys.as_deref())).await?;
+        let bytes = |latest: &Latest| size_of_val(latest) + latest.key.len() + latest.value.text_bytes();
+        let room = room(&self.api, found.iter().map(bytes).sum()).await?;
+        Ok((found, room))
     }
 
     async fn tell(&mut self, event: &Event) -> Result<(), Ended> {

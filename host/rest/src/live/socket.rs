@@ -17,7 +17,7 @@ use wireglot_model::limits::{
 };
 
 use super::command::{About, Command, Said, Wish, bearer};
-use super::subscription::{Subscription, history, write, write_error};
+use super::subscription::{KeyRoom, Subscription, read_histories, write, write_error};
 use super::{Guest, PERIOD, SEND_TIMEOUT, stop};
 use crate::Api;
 use crate::error::{ApiError, ErrorBody};
@@ -191,6 +191,13 @@ fn stopped() -> Ending {
     closed(GOING_AWAY, "The server stops")
 }
 
+/// What a socket goes on with.
+enum Turn {
+    Said(Option<Result<Message, axum::Error>>),
+    Told(FeedItem),
+    Clock,
+}
+
 /// A socket whose user is known.
 struct Conversation {
     api: Api,
@@ -201,6 +208,7 @@ struct Conversation {
     /// Events are missing: the state of everything has to be told anew.
     is_behind: bool,
     told_all: Instant,
+    /// When the client was last heard; later by the time in which nobody listened.
     heard: Instant,
     pinged: Instant,
 }
@@ -240,10 +248,18 @@ impl Conversation {
         let mut clock = interval(PERIOD);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopping = self.api.stopping.clone();
+        self.heard = Instant::now();
         loop {
-            tokio::select! {
-                message = self.socket.recv() => {
-                    self.heard = Instant::now();
+            let turn = tokio::select! {
+                message = self.socket.recv() => Turn::Said(message),
+                item = self.follower.recv() => Turn::Told(item),
+                _ = clock.tick() => Turn::Clock,
+                () = stop(&mut stopping) => return Err(stopped()),
+            };
+            let began = Instant::now();
+            match turn {
+                Turn::Said(message) => {
+                    self.heard = began;
                     if let Some(text) = text_of(message)? {
                         match Said::read(&text) {
                             Ok(said) => self.obey(&said).await?,
@@ -251,19 +267,21 @@ impl Conversation {
                         }
                     }
                 }
-                item = self.follower.recv() => match item {
-                    FeedItem::Missed(_) => self.is_behind = true,
-                    FeedItem::Event(event) => self.tell(&event).await?,
-                },
-                _ = clock.tick() => self.look_around().await?,
-                () = stop(&mut stopping) => return Err(stopped()),
+                Turn::Told(FeedItem::Missed(_)) => self.is_behind = true,
+                Turn::Told(FeedItem::Event(event)) => self.tell(&event).await?,
+                Turn::Clock => self.look_around().await?,
             }
+            // Nobody listened meanwhile: whatever the client said waits to be read, and it was not pinged either.
+            self.heard += began.elapsed();
         }
     }
 
     /// What is due every second, whatever happens.
     async fn look_around(&mut self) -> Result<(), Ending> {
         self.check().await?;
+        if self.heard.elapsed() >= SILENCE_MAX {
+            return Err(Ending::Gone);
+        }
         if self.is_behind && self.told_all.elapsed() >= PERIOD {
             // What comes from here on comes as an event again.
             self.is_behind = false;
@@ -273,9 +291,6 @@ impl Conversation {
                 self.tell_state(id).await?;
             }
             self.told_all = Instant::now();
-        }
-        if self.heard.elapsed() >= SILENCE_MAX {
-            return Err(Ending::Gone);
         }
         if self.pinged.elapsed() >= PING_PERIOD {
             self.pinged = Instant::now();
@@ -300,18 +315,19 @@ impl Conversation {
     async fn tell(&mut self, event: &Event) -> Result<(), Ending> {
         let Some(device) = device_of(event).filter(|_| !self.is_behind) else { return Ok(()) };
         self.check().await?;
-        let mut told = Vec::new();
-        for (id, subscription) in &mut self.subscriptions {
-            if subscription.device.id() == device {
-                match subscription.change(&self.api, event) {
-                    Ok(values) if values.is_empty() => {}
-                    Ok(values) => told.push(write(*id, &values)),
-                    Err(error) => told.push(write_error(*id, &error)),
-                }
-            }
-        }
-        for text in told {
-            self.send(text).await?;
+        let concerned =
+            self.subscriptions.iter().filter(|(_, subscription)| subscription.device.id() == device);
+        let concerned: Vec<i64> = concerned.map(|(id, _)| *id).collect();
+        let mut left = KeyRoom::beside(self.subscriptions.values());
+        // One is told before the next one is written: a large event would be as large for each.
+        for id in concerned {
+            let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
+            let told = match subscription.change(&self.api, event, &mut left) {
+                Ok(values) if values.is_empty() => continue,
+                Ok(values) => write(id, &values),
+                Err(error) => write_error(id, &error),
+            };
+            self.send(told).await?;
         }
         Ok(())
     }
@@ -353,7 +369,9 @@ impl Conversation {
             return Err(ApiError::bad_request(most).into());
         }
         let followed = device.id();
-        self.subscriptions.insert(id, Subscription::new(device, about, keys));
+        let subscription = Subscription::new(device, about, keys);
+        KeyRoom::beside(self.subscriptions.values()).admit(&subscription)?;
+        self.subscriptions.insert(id, subscription);
         self.follow(followed);
         self.api.devices.settled().await;
         Ok(self.tell_state(id).await?)
@@ -361,14 +379,15 @@ impl Conversation {
 
     async fn history(&mut self, id: i64, device: DeviceId, query: &Params) -> Result<(), Failure> {
         let device = self.guest.device(self.api.devices.device(device))?;
-        let (values, _room) = history(&self.api, &device, query).await?;
+        let (values, _room) = read_histories(&self.api, &device, &[query]).await?;
         Ok(self.send(write(id, &values)).await?)
     }
 
     /// Everything that a subscription is about. One that cannot be told ends.
     async fn tell_state(&mut self, id: i64) -> Result<(), Ending> {
+        let mut left = KeyRoom::beside(self.subscriptions.values());
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return Ok(()) };
-        let state = subscription.state(&self.api).await;
+        let state = subscription.state(&self.api, &mut left).await;
         match state {
             Ok((values, _room)) => self.send(write(id, &values)).await,
             Err(error) => {

@@ -226,3 +226,39 @@ async fn claims_are_answered_in_the_words_of_the_api() {
     let (status, answer) = site.call(Method::DELETE, path, "").await;
     assert_eq!((status.as_u16(), answer), (200, json!("SUCCESS")), "an administrator takes it back");
 }
+
+#[tokio::test]
+async fn secrets_are_guessed_so_often_a_minute() {
+    use wireglot_model::limits::{
+        CLAIMS_PER_CUSTOMER_AND_MINUTE_MAX as PER_CUSTOMER, CLAIMS_PER_DEVICE_AND_MINUTE_MAX as PER_DEVICE,
+    };
+
+    let site = Site::new().await;
+    let later = now().0 + 3_600_000;
+    for name in ["mine", "other"] {
+        let id = site.device(name).await;
+        let data = json!({"claimingData": {"secretKey": "value", "expirationTime": later}});
+        site.post(&format!("/api/plugins/telemetry/DEVICE/{id}/SERVER_SCOPE"), data).await;
+    }
+    let claim = async |header: &str, name: &str, secret: &str| {
+        let body = json!({"secretKey": secret}).to_string();
+        let path = format!("/api/customer/device/{name}/claim");
+        call(&site, header, Method::POST, &path, &body).await.0
+    };
+    let mut customers = Vec::new();
+    for number in 0..=PER_DEVICE / PER_CUSTOMER {
+        customers.push(customer(&site, &format!("c{number}")).await.1);
+    }
+    let (honest, guessers) = customers.split_last().unwrap();
+    for guesser in guessers {
+        for guess in 0..PER_CUSTOMER {
+            assert_eq!(claim(guesser, "mine", &guess.to_string()).await, 400);
+        }
+        // Not even the right one, and not of another device.
+        assert_eq!(claim(guesser, "mine", "value").await, 429);
+        assert_eq!(claim(guesser, "other", "value").await, 429);
+    }
+    // The device has been guessed enough for now; whoever is honest claims others, and this one later.
+    assert_eq!(claim(honest, "mine", "value").await, 429);
+    assert_eq!(claim(honest, "other", "value").await, 200);
+}

@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use wireglot_device::{ADMINISTRATOR_EMAIL, now};
 use wireglot_model::Timestamp;
 use wireglot_model::limits::{
-    LIVE_FEEDS_MAX, LIVE_FEEDS_PER_USER_MAX, LIVE_KEYS_MAX, LIVE_MESSAGE_BYTES_MAX, LIVE_STRANGERS_MAX,
-    LIVE_SUBSCRIPTIONS_MAX,
+    ANSWERS_UNSENT_BYTES_MAX, LIVE_FEEDS_MAX, LIVE_FEEDS_PER_USER_MAX, LIVE_KEY_BYTES_MAX, LIVE_KEYS_MAX,
+    LIVE_MESSAGE_BYTES_MAX, LIVE_PING_S, LIVE_STRANGERS_MAX, LIVE_SUBSCRIPTIONS_MAX, LONG_READS_MAX,
 };
 
 use super::customers::customer;
@@ -436,6 +436,88 @@ async fn a_socket_has_so_many_subscriptions() {
 }
 
 #[tokio::test]
+async fn a_socket_has_so_much_room_for_keys() {
+    let site = Site::new().await;
+    let (device, address) = (site.device("d").await, port(&site).await);
+    let mut socket = Socket::of(address, &site.token).await;
+    let named = |id: i64| {
+        let keys: Vec<String> = (0..LIVE_KEYS_MAX).map(|key| format!("{id}-{key:048}")).collect();
+        series(id, &device, json!({"keys": keys.join(",")}))
+    };
+    let words = format!("at most {LIVE_KEY_BYTES_MAX} bytes");
+    for id in [1, 2] {
+        socket.say(cmds(&[named(id)])).await;
+        assert_eq!(socket.text().await["data"].as_object().unwrap().len(), LIVE_KEYS_MAX);
+    }
+    socket.say(cmds(&[named(3)])).await;
+    socket.refused(3, 2, &words).await;
+    // Keys that nobody names take room as they are told.
+    let values = |of: char, count: usize| -> Value {
+        (0..count).map(|key| (format!("{of}{key:09}"), json!(key))).collect::<serde_json::Map<_, _>>().into()
+    };
+    save(&site, &device, json!({"ts": 5, "values": values('a', 800)})).await;
+    socket.say(cmds(&[series(4, &device, json!({})), series(5, &device, json!({}))])).await;
+    assert_eq!(socket.text().await["data"].as_object().unwrap().len(), 800);
+    socket.refused(5, 2, &words).await;
+    // What comes later is told at all events, and told again where there was no room to remember it.
+    let told = async |socket: &mut Socket| {
+        save(&site, &device, json!({"ts": 6, "values": values('b', 100)})).await;
+        socket.text().await["data"].as_object().unwrap().len()
+    };
+    assert_eq!(told(&mut socket).await, 100);
+    let again = told(&mut socket).await;
+    assert!((1..100).contains(&again), "{again}");
+    // What ends makes room.
+    socket.say(cmds(&[series(1, &device, json!({"unsubscribe": true})), named(3)])).await;
+    assert_eq!(socket.text().await["subscriptionId"], 3);
+}
+
+#[tokio::test]
+async fn a_large_state_waits_for_its_room_and_a_small_one_does_not() {
+    let site = Site::new().await;
+    let (large, small, address) = (site.device("l").await, site.device("s").await, port(&site).await);
+    let text = "x".repeat(60_000);
+    for key in 0..5 {
+        save(&site, &large, json!({"ts": 5, "values": {format!("k{key}"): text}})).await;
+    }
+    save(&site, &small, json!({"ts": 5, "values": {"a": 1}})).await;
+    let all = site.api.unsent.room(ANSWERS_UNSENT_BYTES_MAX).await.unwrap();
+    let mut socket = Socket::of(address, &site.token).await;
+    socket.say(cmds(&[series(1, &small, json!({})), series(2, &large, json!({}))])).await;
+    socket.told(1, json!({"a": [[5, "1"]]})).await;
+    let refused = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.unwrap();
+    let Heard::Text(refused) = refused else { panic!("{refused:?}") };
+    assert_eq!((&refused["subscriptionId"], &refused["errorMsg"]), (&json!(2), &json!("Too many requests")));
+    drop(all);
+    socket.say(cmds(&[series(2, &large, json!({}))])).await;
+    assert_eq!(socket.text().await["data"].as_object().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn nobody_is_silent_while_nobody_listens() {
+    let site = Site::new().await;
+    let (device, address) = (site.device("d").await, port(&site).await);
+    save(&site, &device, json!({"ts": 1_000, "values": {"a": 1}})).await;
+    let mut turns = Vec::new();
+    for _ in 0..LONG_READS_MAX {
+        turns.push(site.api.long_reads.turn().await.unwrap());
+    }
+    let mut socket = Socket::of(address, &site.token).await;
+    socket.say(cmds(&[series(1, &device, json!({"startTs": 1, "timeWindow": 2_000}))])).await;
+    // The command takes longer than a client may be silent, and meanwhile it is not even pinged.
+    tokio::time::sleep(Duration::from_secs(3 * LIVE_PING_S + 1)).await;
+    assert_eq!(socket.pings, 0);
+    drop(turns);
+    socket.told(1, json!({"a": [[1_000, "1"]]})).await;
+    while socket.pings == 0 {
+        let ended = tokio::time::timeout(Duration::from_millis(100), socket.next()).await;
+        assert!(ended.is_err(), "{ended:?}");
+    }
+    save(&site, &device, json!({"ts": 2_000, "values": {"a": 2}})).await;
+    socket.told(1, json!({"a": [[2_000, "2"]]})).await;
+}
+
+#[tokio::test]
 async fn customers_see_their_own_devices_as_long_as_they_have_them() {
     let site = Site::new().await;
     let address = port(&site).await;
@@ -530,12 +612,12 @@ async fn places_are_bounded_for_users_and_strangers() {
     assert_eq!(users.iter().filter(|place| place.is_ok()).count(), LIVE_FEEDS_MAX);
 }
 
-#[tokio::test]
-async fn a_slow_reader_gets_what_is_newest() {
+/// Subscribes, reads nothing of far too much, and then everything.
+async fn read_slowly(subscription: Value) {
     let site = Site::new().await;
     let (device, address) = (site.device("d").await, port(&site).await);
     let mut socket = Socket::of(address, &site.token).await;
-    socket.say(cmds(&[series(1, &device, json!({}))])).await;
+    socket.say(cmds(&[series(1, &device, subscription)])).await;
     socket.told(1, json!({})).await;
     // More than any socket's buffers hold, and nothing of it is read.
     let text = "x".repeat(200_000);
@@ -550,6 +632,58 @@ async fn a_slow_reader_gets_what_is_newest() {
     }
     assert!(told.is_sorted(), "{told:?}");
     assert!(told.len() < 150, "what was not read was not kept: {}", told.len());
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_what_is_newest() {
+    read_slowly(json!({})).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_a_window_gets_what_is_newest_after_its_end() {
+    read_slowly(json!({"startTs": 1, "timeWindow": 10, "limit": 1})).await;
+}
+
+#[tokio::test]
+async fn a_window_that_is_told_anew_goes_on_after_its_end() {
+    let site = Site::new().await;
+    let (device, address) = (site.device("d").await, port(&site).await);
+    let save_at = async |ts: i64| save(&site, &device, json!({"ts": ts, "values": {"a": ts}})).await;
+    for ts in [1_000, 2_000, 5_000] {
+        save_at(ts).await;
+    }
+    let mut socket = Socket::of(address, &site.token).await;
+    let window = json!({"keys": "a", "startTs": 1_000, "timeWindow": 2_000, "limit": 3});
+    let mut counts = window.clone();
+    (counts["agg"], counts["interval"]) = (json!("COUNT"), json!(2_000));
+    socket.say(cmds(&[series(1, &device, window), series(2, &device, counts)])).await;
+    socket.told(1, json!({"a": [[2_000, "2000"], [1_000, "1000"]]})).await;
+    socket.told(2, json!({"a": [[2_000, "2"]]})).await;
+    save_at(6_000).await;
+    for id in [1, 2] {
+        socket.told(id, json!({"a": [[6_000, "6000"]]})).await;
+    }
+    // As after events that were lost: the newest points, and the intervals with the points that followed them.
+    site.api.bus.refresh(device.parse().unwrap());
+    socket.told(1, json!({"a": [[6_000, "6000"], [5_000, "5000"], [2_000, "2000"]]})).await;
+    socket.told(2, json!({"a": [[2_000, "2"], [5_000, "5000"], [6_000, "6000"]]})).await;
+}
+
+#[tokio::test]
+async fn a_window_up_to_now_has_what_is_newer_than_the_command() {
+    let site = Site::new().await;
+    let (device, address) = (site.device("d").await, port(&site).await);
+    // The clock of the device goes ahead of ours.
+    let (past, ahead) = (now().0 - 10_000, now().0 + 600_000);
+    for ts in [past, ahead] {
+        save(&site, &device, json!({"ts": ts, "values": {"a": 1}})).await;
+    }
+    let mut socket = Socket::of(address, &site.token).await;
+    let sum = json!({"timeWindow": 60_000, "agg": "SUM", "interval": 60_000});
+    socket.say(cmds(&[series(1, &device, json!({"timeWindow": 60_000})), series(2, &device, sum)])).await;
+    socket.told(1, json!({"a": [[ahead, "1"], [past, "1"]]})).await;
+    let sums = socket.text().await["data"]["a"].clone();
+    assert_eq!((sums.as_array().unwrap().len(), &sums[1]), (2, &json!([ahead, "1"])), "{sums}");
 }
 
 #[tokio::test]

@@ -222,7 +222,7 @@ fn frame(of: u8) -> RawFrame {
 /// Everything that a store keeps of a device beside its own record.
 fn belongings(batch: &mut crate::Batch, of: u8, number: u64) {
     batch.telemetry(id(of), Timestamp(5), None, &[measured(None, &[("a", Value::Long(1))])]);
-    for scope in [Scope::Client, Scope::Shared, Scope::Server] {
+    for scope in Scope::ALL {
         let attribute = Attribute { key: "k".to_owned(), value: Value::Bool(true), updated: Timestamp(5) };
         batch.put_attribute(id(of), scope, &attribute);
     }
