@@ -73,6 +73,16 @@ pub(crate) fn websocket(server: &Server, script: &str, arguments: &[&str]) -> St
     run(command, server, "")
 }
 
+/// Runs a script of `tests/it/clients` in Python that steers a browser, for somebody who knows the administrator's
+/// password.
+#[track_caller]
+pub(crate) fn browser(server: &Server, script: &str) -> String {
+    let mut command = Command::new("timeout");
+    command.arg(PAGE_LIMIT_S).arg(folders::tool("websocket/bin/python")).arg(client(script));
+    command.envs(server.login_variables());
+    run(command, server, "")
+}
+
 /// Runs a whole page of lines in bash, with the variables that the page on REST names. What goes wrong in a line is in what
 /// it says.
 #[track_caller]
