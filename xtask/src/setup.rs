@@ -96,9 +96,8 @@ const NEEDS: [Need; 7] = [
     },
 ];
 
-/// Brings everything that is missing.
-pub(crate) fn run_all() -> anyhow::Result<()> {
-    system_packages()?;
+/// Brings the clients of other people that the system tests run, with the Python and Node that `system_packages` brought.
+pub(crate) fn clients() -> anyhow::Result<()> {
     python_client("venv", &[PAHO], "paho.mqtt.client")?;
     python_client("sdk", &SDK, "tb_device_mqtt")?;
     python_client("gateway", &GATEWAY, "thingsboard_gateway.tb_gateway")?;
@@ -113,7 +112,8 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     node_client("sparkplug-node", SPARKPLUG_CLIENT, "sparkplug-client")
 }
 
-fn system_packages() -> anyhow::Result<()> {
+/// Brings what comes from Debian.
+pub(crate) fn system_packages() -> anyhow::Result<()> {
     install(&NEEDS)
 }
 
