@@ -27,8 +27,8 @@ pub(crate) use site::Site;
 pub(crate) use spoken::HttpDevice;
 pub(crate) use swarm::Swarm;
 pub(crate) use tools::{
-    bash, documented, node, operator, python, rest_library, schemathesis, sdk, shell, sparkplug_node,
-    sparkplug_python, websocket, wireglot,
+    bash, browser, documented, node, operator, python, rest_library, schemathesis, sdk, shell,
+    sparkplug_node, sparkplug_python, websocket, wireglot,
 };
 pub(crate) use wait::{TIMEOUT, eventually, patiently, pause};
 pub(crate) use webhook::{Question, Reply, Webhook};

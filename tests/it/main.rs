@@ -18,6 +18,7 @@ mod conformance;
 mod connect;
 mod crash;
 mod envelopes;
+mod explorer;
 mod folder;
 mod gateway;
 mod gateway_bounds;

@@ -3,11 +3,14 @@
 
 use serde_json::{Value, json};
 
+use crate::claim::customer;
 use crate::harness::{Server, plugin, root, schemathesis};
 
-/// How long the tool may go through what the document gives rise to, and how long it makes up requests at random.
-const COVERAGE_S: u32 = 60;
-const FUZZING_S: u32 = 40;
+/// How long the tool may go through what the document gives rise to, as the administrator and as a customer's user, and
+/// how long it makes up requests at random.
+const COVERAGE_S: u32 = 45;
+const COVERAGE_OF_USER_S: u32 = 25;
+const FUZZING_S: u32 = 30;
 /// What every answer is looked at for: none may be the server's fault, or another than the document says. That each bad
 /// request is refused is not: a parameter without text is as good as none here, because clients send such.
 const CHECKS: &str =
@@ -45,8 +48,7 @@ fn made_up_requests_get_what_the_document_says() {
     rest.write_attributes("made-up-1", "SHARED_SCOPE", &json!({"c": [1], "d": {"e": 2}}));
     let telemetry = format!("/api/plugins/telemetry/DEVICE/{device}/timeseries/ANY");
     rest.post(&telemetry, &json!({"a": 1, "b": "x", "c": 1.5, "d": true})).expect("telemetry is saved");
-    let customer = rest.post("/api/customer", &json!({"title": "made-up"})).expect("a customer is made");
-    let customer = customer["id"]["id"].as_str().expect("an id").to_owned();
+    let (customer, user) = customer(&server, "made-up");
     rest.post(&format!("/api/customer/{customer}/device/{device}"), &json!({}))
         .expect("the device is assigned");
     server.install_codec("elsys", &plugin("elsys"));
@@ -60,10 +62,14 @@ fn made_up_requests_get_what_the_document_says() {
         ("path.deviceProfileId", profile.as_str()),
         ("path.deviceName", "made-up-1"),
         ("path.name", "elsys"),
+        // What the device API answers to a device that it knows.
+        ("path.token", "made-up-1"),
     ];
     // As long as what has these ids is needed, nothing is deleted.
     let kept = [common.clone(), vec!["--exclude-method".to_owned(), "DELETE".to_owned()]].concat();
-    schemathesis(&server, &kept, &known, "coverage", CHECKS, COVERAGE_S);
-    schemathesis(&server, &common, &[], "fuzzing", CHECKS, FUZZING_S);
+    schemathesis(&server, rest, &kept, &known, "coverage", CHECKS, COVERAGE_S);
+    schemathesis(&server, &user, &kept, &known, "coverage", CHECKS, COVERAGE_OF_USER_S);
+    user.get(&format!("/api/device/{device}")).expect("the device is still that customer's");
+    schemathesis(&server, rest, &common, &[], "fuzzing", CHECKS, FUZZING_S);
     rest.get("/api/auth/user").expect("the server lives, and the administrator is there");
 }

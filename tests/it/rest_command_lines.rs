@@ -1,4 +1,4 @@
-//! `tbctl` and `tb` walk a device's whole life, with commands as their manuals have them.
+//! `tbctl` and `tb` walk a device's whole life, with commands as their manuals have them; programs show an API key.
 
 use std::fs;
 
@@ -79,6 +79,29 @@ fn tbctl_walks_a_devices_life() {
     assert_eq!(refusal.status, 401);
     let stranger = CommandLine::tbctl(&server, "operator").with("TBCTL_TOKEN", "nonsense");
     stranger.refuses("device list", "Error 401: Authentication failed");
+    tbctl_keys(&server);
+}
+
+/// An API key of the administrator: its id and its secret.
+fn api_key(server: &Server) -> (String, String) {
+    let draft = json!({ "description": "nightly report", "expirationTime": 0 });
+    let key = server.rest().post("/api/apiKey", &draft).expect("a key is made");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    (text(&key["id"]["id"]), text(&key["value"]))
+}
+
+/// A program logs in with a key, which is no session.
+fn tbctl_keys(server: &Server) {
+    let (id, key) = api_key(server);
+    let tbctl = CommandLine::tbctl(server, "program");
+    let login = format!("auth login --insecure-storage --api-key --url {}", tbctl.url());
+    tbctl.refuses_after(&login, "wg_nobody\n", "Error 401");
+    let said = tbctl.answers(&login, &format!("{key}\n"));
+    assert!(said.contains(&format!("as {ADMINISTRATOR} with an API key")), "{said}");
+    assert!(tbctl.says("device list").contains("other"));
+    tbctl.refuses("auth refresh", "API keys are not refreshed");
+    server.rest().delete(&format!("/api/apiKey/{id}")).expect("the key is deleted");
+    tbctl.refuses("device list", "Error 401: Authentication failed");
 }
 
 /// The access token that `tbctl` keeps in its file: JSON within TOML.
@@ -228,6 +251,79 @@ fn tb_walks_a_devices_life() {
     tb.refuses(&format!("device delete {device} --yes"), "API error (404): Requested item wasn't found!");
     tb.says(&format!("device-profile delete {profile} --yes"));
     tb.refuses(&format!("device-profile get {profile}"), "API error (404): Requested item wasn't found!");
+}
+
+#[test]
+fn tb_lists_devices_customers_and_users_with_an_api_key() {
+    let server = Server::spawn();
+    let (key, secret) = api_key(&server);
+    let url = server.login_variables()[0].1.clone();
+    let tb = CommandLine::tb(&server, "program").with("TB_URL", &url).with("TB_API_KEY", &secret);
+    assert!(tb.says("system info").contains(env!("CARGO_PKG_VERSION")));
+
+    for (name, profile) in [("meter-1", "meters"), ("meter-2", "meters"), ("other", "default")] {
+        server.rest().create_device(name, Some(profile));
+    }
+    let names = |line: &str| -> Vec<String> {
+        let page = tb.json(line)["data"].clone();
+        let name = |found: &Value| found["name"].as_str().expect("a name").to_owned();
+        page.as_array().expect("a page").iter().map(name).collect()
+    };
+    let sorted = "device list --sort-property name --sort-order DESC -f json";
+    assert_eq!(names(sorted), ["other", "meter-2", "meter-1"]);
+    assert_eq!(names("device list --type meters --text-search R-2 -f json"), ["meter-2"]);
+    assert_eq!(names("device list --page-size 2 --page 1 --sort-property name -f json"), ["other"]);
+
+    let customer = tb_customer(&server, &tb);
+    tb_users(&server, &tb, &customer);
+    tb.says(&format!("customer delete {customer} --yes"));
+    assert_eq!(names("customer list -f json"), [""; 0]);
+    let listed = tb.says("user list");
+    assert!(listed.contains(ADMINISTRATOR) && !listed.contains("guest@hotel"), "{listed}");
+
+    server.rest().delete(&format!("/api/apiKey/{key}")).expect("the key is deleted");
+    tb.refuses("device list", "API error (401)");
+}
+
+/// Makes a customer and returns its id.
+fn tb_customer(server: &Server, tb: &CommandLine) -> String {
+    assert!(tb.says("customer save --title Hotel").contains("Customer 'Hotel' saved (ID: "));
+    tb.refuses("customer save --title Hotel", "API error (400): Customer with such title already exists!");
+    let mut shown = tb.json("customer get Hotel -f json");
+    shown["email"] = "desk@hotel".into();
+    tb.says(&format!("customer save --json '{shown}'"));
+    assert!(tb.says("customer list --text-search HOT").contains("desk@hotel"));
+    let found =
+        server.rest().get("/api/tenant/customers?customerTitle=Hotel").expect("the customer is there");
+    assert_eq!((&found["email"], &found["id"]), (&json!("desk@hotel"), &shown["id"]));
+    shown["id"]["id"].as_str().expect("an id").to_owned()
+}
+
+/// Makes a user of a customer, which takes a login.
+fn tb_users(server: &Server, tb: &CommandLine, customer: &str) {
+    let draft = json!({
+        "email": "guest@hotel",
+        "authority": "CUSTOMER_USER",
+        "customerId": { "entityType": "CUSTOMER", "id": customer },
+    });
+    let make = format!("user save --no-activation-mail --json '{draft}'");
+    tb.refuses(&make, "API error (403): An API key cannot do this: log in with a password");
+    let person = CommandLine::tb(server, "operator");
+    let set = format!("config set --url {} --username {ADMINISTRATOR} --password", person.url());
+    person.says(&format!("{set} '{}'", person.password()));
+    assert!(person.says(&make).contains("User 'guest@hotel' saved (ID: "));
+    let listed = tb.says("user list --text-search GUEST");
+    assert!(listed.contains("guest@hotel") && listed.contains("Hotel"), "{listed}");
+
+    let users = server.rest().get("/api/users?pageSize=9&page=0&textSearch=guest").expect("a page");
+    let user = users["data"][0]["id"]["id"].as_str().expect("an id");
+    assert!(tb.says(&format!("user get {user}")).contains("guest@hotel"));
+    let link = server.rest().get(&format!("/api/user/{user}/activationLink")).expect("a link");
+    let (_, token) = link.as_str().expect("a text").split_once("activateToken=").expect("a token");
+    // Its own name of the member: under the published one it does not send it.
+    let activation = json!({ "activate_token": token, "password": GUEST_PASSWORD });
+    tb.says(&format!("user activate --json '{activation}'"));
+    server.rest().logged_in("guest@hotel", GUEST_PASSWORD).get("/api/auth/user").expect("the guest is in");
 }
 
 /// Makes a profile and a device of it, and returns their ids.

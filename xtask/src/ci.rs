@@ -1,11 +1,9 @@
-//! `cargo xtask test`: every check there is, cheapest first, stopping at the first that fails.
+//! `cargo xtask test`: every check there is, cheapest first, stopping at the first that fails. How they run side by side is
+//! in `lanes`.
 
-use std::time::{Duration, Instant};
-
-use anyhow::bail;
-
+use crate::lanes::{self, Step};
 use crate::plugins::{self, Plugin};
-use crate::process::{cargo, codec_command, report, root, run, say, succeeds, target};
+use crate::process::{cargo, codec_command, output_of, root, run, say, succeeds, target};
 use crate::{demo, docs, scaffolds, setup, tidy};
 
 /// Long enough for every simulated device to have published something.
@@ -17,57 +15,44 @@ const PLUGIN_WORKSPACES: [&str; 3] =
 const GUEST_WORKSPACE: &str = "tests/guests/Cargo.toml";
 const FUZZ_WORKSPACE: &str = "tests/fuzz/Cargo.toml";
 
-struct Step {
-    name: &'static str,
-    run: fn() -> anyhow::Result<()>,
-}
-
-const STEPS: [Step; 13] = [
-    Step { name: "set-up", run: setup::run_all },
-    Step { name: "format", run: format },
-    Step { name: "tidy", run: tidy::run },
-    Step { name: "clippy", run: clippy },
-    Step { name: "plugins", run: || plugins::build_all().map(drop) },
-    Step { name: "unit tests", run: unit_tests },
-    Step { name: "plugins, natively", run: native_plugin_tests },
-    Step { name: "plugins, as components", run: component_tests },
-    Step { name: "new codecs in every language", run: scaffolds::test_all },
-    Step { name: "system tests", run: system_tests },
-    Step { name: "generated documentation", run: docs::check },
-    Step { name: "cargo deny", run: deny },
-    Step { name: "demo", run: || demo::run(&["--seconds".to_owned(), DEMO_SECONDS.to_owned()]) },
+/// What waits for the network or for time runs beside what compiles. A stage has all that the one before it made.
+const STAGES: [&[&[Step]]; 4] = [
+    &[
+        &[
+            Step { name: "format", run: format },
+            Step { name: "tidy", run: tidy::run },
+            Step { name: "clippy", run: clippy },
+        ],
+        &[Step { name: "system packages", run: setup::system_packages }],
+    ],
+    &[
+        &[Step { name: "plugins", run: || plugins::build_all().map(drop) }],
+        &[Step { name: "clients of other people", run: setup::clients }],
+    ],
+    &[
+        // In this order neither lane waits for Cargo's lock that the other one holds.
+        &[
+            Step { name: "plugins, natively", run: native_plugin_tests },
+            Step { name: "unit tests", run: unit_tests },
+        ],
+        &[
+            Step { name: "plugins, as components", run: component_tests },
+            Step { name: "new codecs in every language", run: scaffolds::test_all },
+        ],
+    ],
+    &[
+        &[
+            Step { name: "system tests", run: system_tests },
+            Step { name: "generated documentation", run: docs::check },
+            Step { name: "cargo deny", run: deny },
+        ],
+        &[Step { name: "demo", run: || demo::run(&["--seconds".to_owned(), DEMO_SECONDS.to_owned()]) }],
+    ],
 ];
-
-/// Runs the steps; the last line says how it went.
-fn run_steps(steps: &[Step]) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let mut times = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        say(format_args!("\n── {} of {}: {}", index + 1, steps.len(), step.name))?;
-        let step_started = Instant::now();
-        let outcome = (step.run)();
-        times.push(format!("{} {}", step.name, shown(step_started.elapsed())));
-        if let Err(error) = outcome {
-            report(format_args!("\n{}: {error:#}", step.name));
-            bail!("FAILED at `{}` after {} ({})", step.name, shown(started.elapsed()), times.join(", "));
-        }
-    }
-    say(format_args!("\n{}", times.join("\n")))?;
-    say(format_args!("All {} checks passed in {}.", steps.len(), shown(started.elapsed())))
-}
 
 /// Everything that CI checks.
 pub(crate) fn run_all() -> anyhow::Result<()> {
-    run_steps(&STEPS)
-}
-
-fn shown(time: Duration) -> String {
-    let seconds = time.as_secs();
-    if seconds < 60 {
-        format!("{:.1} s", time.as_secs_f32())
-    } else {
-        format!("{} min {} s", seconds / 60, seconds % 60)
-    }
+    lanes::run(&STAGES)
 }
 
 fn format() -> anyhow::Result<()> {
@@ -80,9 +65,7 @@ fn format() -> anyhow::Result<()> {
 
 fn clippy() -> anyhow::Result<()> {
     // A lock file that does not fit the manifests would be mended silently by every later step.
-    run(cargo()
-        .args(["metadata", "--locked", "--format-version", "1", "--quiet"])
-        .stdout(std::process::Stdio::null()))?;
+    output_of(cargo().args(["metadata", "--locked", "--format-version", "1", "--quiet"]))?;
     let comparisons = "wireglot-load/bare-ack,wireglot-load/sqlite-consumer,wireglot-load/decode-rows";
     run(cargo().args([
         "clippy",

@@ -5,6 +5,7 @@ mod ci;
 mod conformance;
 mod demo;
 mod docs;
+mod lanes;
 mod plugins;
 mod process;
 mod scaffolds;

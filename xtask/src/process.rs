@@ -1,7 +1,9 @@
-//! Running other programs with their output shown, and printing.
+//! Running other programs with their output shown, and printing: on the terminal, or for the time being into a file.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,9 +53,30 @@ pub(crate) fn codec_command() -> Command {
     command
 }
 
+thread_local! {
+    /// Where what this thread runs and says goes to, if that is not the terminal.
+    static SAID: RefCell<Option<File>> = const { RefCell::new(None) };
+}
+
+/// Does something whose output goes into a file.
+pub(crate) fn saying_to<T>(file: File, act: impl FnOnce() -> T) -> T {
+    let before = SAID.replace(Some(file));
+    let done = act();
+    SAID.set(before);
+    done
+}
+
+/// The file that this thread says everything to; `None` for the terminal.
+pub(crate) fn said_to() -> anyhow::Result<Option<File>> {
+    SAID.with_borrow(|file| file.as_ref().map(File::try_clone).transpose()).context("a file cannot be shared")
+}
+
 /// Runs it to its end; anything but success is an error that shows the line.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = line_of(command);
+    if let Some(file) = said_to()? {
+        command.stdout(file.try_clone()?).stderr(file);
+    }
     let status = command.status().with_context(|| format!("`{line}` cannot be started"))?;
     if status.success() { Ok(()) } else { bail!("`{line}` failed ({status})") }
 }
@@ -61,7 +84,8 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// Runs it to its end and gives what it printed; what it complains about is shown.
 pub(crate) fn output_of(command: &mut Command) -> anyhow::Result<String> {
     let line = line_of(command);
-    let output = command.stderr(Stdio::inherit()).output();
+    let complaints = said_to()?.map_or_else(Stdio::inherit, Stdio::from);
+    let output = command.stderr(complaints).output();
     let output = output.with_context(|| format!("`{line}` cannot be started"))?;
     if !output.status.success() {
         bail!("`{line}` failed ({})", output.status);
@@ -76,7 +100,10 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 
 /// Prints a line of progress or result.
 pub(crate) fn say(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("standard output is closed")
+    match said_to()? {
+        Some(mut file) => writeln!(file, "{text}").context("what is said cannot be kept"),
+        None => writeln!(std::io::stdout().lock(), "{text}").context("standard output is closed"),
+    }
 }
 
 /// Prints the last words; where nobody listens any more, there is nobody to tell.

@@ -1,4 +1,5 @@
-//! What the tests need besides Rust: a broker's client, Python and Node with the clients of other people, C compilers.
+//! What the tests need besides Rust: a broker's client, a browser, Python and Node with the clients of other people, C
+//! compilers.
 //!
 //! On Debian as root everything is installed; elsewhere what is missing is named, in one message.
 
@@ -73,7 +74,7 @@ struct Need {
     packages: &'static [&'static str],
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need { name: "mosquitto_pub", is_there: || on_path("mosquitto_pub"), packages: &["mosquitto-clients"] },
     Need { name: "mosquitto", is_there: || on_path("mosquitto"), packages: &["mosquitto"] },
     Need { name: "Python with venv", is_there: python_can_venv, packages: &["python3", "python3-venv"] },
@@ -88,11 +89,15 @@ const NEEDS: [Need; 6] = [
         packages: &["nodejs", "npm"],
     },
     Need { name: "a C++ compiler", is_there: || on_path("c++"), packages: &["g++"] },
+    Need {
+        name: "Chromium",
+        is_there: || ["chromium-headless-shell", "chromium"].into_iter().any(on_path),
+        packages: &["chromium-headless-shell"],
+    },
 ];
 
-/// Brings everything that is missing.
-pub(crate) fn run_all() -> anyhow::Result<()> {
-    system_packages()?;
+/// Brings the clients of other people that the system tests run, with the Python and Node that `system_packages` brought.
+pub(crate) fn clients() -> anyhow::Result<()> {
     python_client("venv", &[PAHO], "paho.mqtt.client")?;
     python_client("sdk", &SDK, "tb_device_mqtt")?;
     python_client("gateway", &GATEWAY, "thingsboard_gateway.tb_gateway")?;
@@ -107,7 +112,8 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     node_client("sparkplug-node", SPARKPLUG_CLIENT, "sparkplug-client")
 }
 
-fn system_packages() -> anyhow::Result<()> {
+/// Brings what comes from Debian.
+pub(crate) fn system_packages() -> anyhow::Result<()> {
     install(&NEEDS)
 }
 

@@ -8,7 +8,7 @@ from rest_walk import IMAGE, MINUTE, START, Device, eventually, refused
 from tb_ce_client.client import ThingsboardClient
 from tb_ce_client.exceptions import ApiException
 from tb_ce_client.models import (
-    ActivateUserRequest, ClaimRequest, Customer, Device as DeviceBody, DeviceCredentials, DeviceCredentialsId, DeviceProfile,
+    ActivateUserRequest, ApiKeyInfo, ClaimRequest, Customer, Device as DeviceBody, DeviceCredentials, DeviceCredentialsId, DeviceProfile,
     SaveDeviceWithCredentialsRequest, SaveOtaPackageInfoRequest, User,
 )
 
@@ -285,6 +285,20 @@ def claiming(admin, device, customer, guest):
     refused(ApiException, 403, "permission", guest.get_device_by_id, device)
 
 
+def keys(admin, device):
+    me = admin.get_user()
+    key = admin.save_api_key(ApiKeyInfo(description="nightly report", enabled=True, expiration_time=0, user_id=me.id))
+    report = ThingsboardClient(url, api_key=key.value)
+    assert report.get_device_by_id(device).name == "thermo-1" and report.get_user().email == me.email
+    page = admin.get_user_api_keys(of(me), page_size=9, page=0)
+    assert [key.description for key in page.data] == ["nightly report"], page
+    assert admin.update_api_key_description(of(key), "weekly report").description == "weekly report"
+    admin.enable_api_key(of(key), False)
+    refused(ApiException, 401, "", report.get_device_by_id, device)
+    admin.delete_api_key(of(key))
+    refused(ApiException, 401, "", report.get_user)
+
+
 def endings(admin, device, profile, customer, guest):
     refused(ApiException, 400, "", admin.delete_device_profile, of(profile))
     admin.delete_device(device)
@@ -311,4 +325,5 @@ if __name__ == "__main__":
         deletes(admin, device)
     customer, guest = customers(admin, device)
     claiming(admin, device, customer, guest)
+    keys(admin, device)
     endings(admin, device, profile, customer, guest)

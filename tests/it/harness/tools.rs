@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::folders;
+use super::rest::Rest;
 use super::server::Server;
 
 /// A client that has said nothing for this long hangs.
@@ -73,6 +74,16 @@ pub(crate) fn websocket(server: &Server, script: &str, arguments: &[&str]) -> St
     run(command, server, "")
 }
 
+/// Runs a script of `tests/it/clients` in Python that steers a browser, for somebody who knows the administrator's
+/// password.
+#[track_caller]
+pub(crate) fn browser(server: &Server, script: &str) -> String {
+    let mut command = Command::new("timeout");
+    command.arg(PAGE_LIMIT_S).arg(folders::tool("websocket/bin/python")).arg(client(script));
+    command.envs(server.login_variables());
+    run(command, server, "")
+}
+
 /// Runs a whole page of lines in bash, with the variables that the page on REST names. What goes wrong in a line is in what
 /// it says.
 #[track_caller]
@@ -84,11 +95,12 @@ pub(crate) fn bash(server: &Server, lines: &str) -> String {
     run(command, server, "")
 }
 
-/// Lets schemathesis make up requests from `openapi.json` as the administrator, for so many seconds at most, where these
-/// parameters have these values.
+/// Lets schemathesis make up requests from `openapi.json` as whoever is logged in there, for so many seconds at most, where
+/// these parameters have these values.
 #[track_caller]
 pub(crate) fn schemathesis(
     server: &Server,
+    rest: &Rest,
     arguments: &[String],
     parameters: &[(&str, &str)],
     phase: &str,
@@ -103,10 +115,10 @@ pub(crate) fn schemathesis(
     // What is past its time ends by itself; this is for a tool that does not.
     command.arg((seconds + 60).to_string()).arg(folders::tool("schemathesis/bin/st"));
     command.arg("--config-file").arg(settings).arg("run").arg(folders::root().join("host/rest/openapi.json"));
-    command.arg("--url").arg(server.rest().base()).args(["--seed", "1", "--max-time", &seconds.to_string()]);
+    command.arg("--url").arg(rest.base()).args(["--seed", "1", "--max-time", &seconds.to_string()]);
     command.args(["--phases", phase, "--checks", checks, "--request-timeout", "20", "--continue-on-failure"]);
     command.args(["--warnings", "off", "--no-color"]).args(arguments);
-    command.args(["--header", &format!("X-Authorization: Bearer {}", server.rest().token())]);
+    command.args(["--header", &format!("X-Authorization: Bearer {}", rest.token())]);
     command.current_dir(server.scratch());
     run(command, server, "");
 }
