@@ -24,6 +24,7 @@ mod gateway;
 mod gateway_bounds;
 mod gateway_frames;
 mod hostile;
+mod http_bare;
 mod http_device;
 mod iot_gateway;
 mod letters;

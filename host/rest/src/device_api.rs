@@ -293,6 +293,10 @@ pub(crate) async fn claim(State(api): State<Api>, asker: Asker, body: Body) -> R
     ),
 )]
 pub(crate) async fn provision(State(api): State<Api>, Origin(address): Origin, body: Body) -> Response {
+    if body.0.is_empty() {
+        // It would be read as a message of protobuf that says nothing, and answered in protobuf.
+        return ApiError::bad_request("payload: a provisioning request must not be empty").into_response();
+    }
     let wish = Wish::Provision(body.0.to_vec());
     tell(bring(&api, DeviceRequest { address, wish }).await)
 }

@@ -6,7 +6,10 @@ use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::RequestExt as _;
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::EXPECT;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -27,16 +30,27 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (asks_first, announced) =
+            (request.headers().contains_key(EXPECT), request.body().size_hint().lower());
+        let request = request.with_limited_body();
+        // What is too large counts for no more than its bound, and whoever waits for a word need not send it.
+        if asks_first && announced > request.body().size_hint().lower() {
+            return Err(too_large());
+        }
         let reading = axum::body::Bytes::from_request(request, state);
         match tokio::time::timeout(BODY_TIMEOUT, reading).await {
             Err(_elapsed) => Err(ApiError::too_slow()),
             Ok(Ok(bytes)) => Ok(Self(bytes)),
             Ok(Err(refused)) if refused.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(ApiError::too_large("The request body is too large"))
+                Err(too_large())
             }
             Ok(Err(refused)) => Err(ApiError::bad_request(refused.body_text())),
         }
     }
+}
+
+fn too_large() -> ApiError {
+    ApiError::too_large("The request body is too large")
 }
 
 impl Body {

@@ -43,8 +43,10 @@ const TOO_LARGE: u16 = 1009;
 
 /// Why a socket ends.
 enum Ending {
-    /// The client left, or cannot be reached.
+    /// The client cannot be reached any more.
     Gone,
+    /// The client closed the socket.
+    Left,
     Closed {
         code: u16,
         reason: String,
@@ -120,17 +122,24 @@ async fn serve(api: Api, mut socket: WebSocket, shown: Option<HeaderMap>, place:
         }
         Err(ending) => ending,
     };
-    if let Ending::Closed { code, reason } = ending {
-        let reason = reason.get(..reason.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default().into();
-        let farewell = async {
+    // A client that does not wait for it has ended the socket itself.
+    drop(timeout(CLOSE_TIMEOUT, say_goodbye(&mut socket, ending)).await);
+}
+
+async fn say_goodbye(socket: &mut WebSocket, ending: Ending) -> Result<(), axum::Error> {
+    match ending {
+        Ending::Gone => return Ok(()),
+        // The answer to its close goes out as the socket is read on.
+        Ending::Left => {}
+        Ending::Closed { code, reason } => {
+            let reason =
+                reason.get(..reason.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default().into();
             socket.send(Message::Close(Some(CloseFrame { code, reason }))).await?;
-            // What the client has sent is read: else the kernel would take back what it has not read.
-            while let Some(Ok(_rest)) = socket.recv().await {}
-            Ok::<_, axum::Error>(())
-        };
-        // A client that does not wait for it has ended the socket itself.
-        drop(timeout(CLOSE_TIMEOUT, farewell).await);
+        }
     }
+    // What the client has sent is read: else the kernel would take back what it has not read.
+    while let Some(Ok(_rest)) = socket.recv().await {}
+    Ok(())
 }
 
 /// Who it is: by the query, or by the first message, whose commands come back.
@@ -178,7 +187,8 @@ fn text_of(message: Option<Result<Message, axum::Error>>) -> Result<Option<Strin
         Some(Ok(Message::Text(text))) => Ok(Some(text.as_str().to_owned())),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(closed(UNSUPPORTED, "Messages are text")),
-        Some(Ok(Message::Close(_))) | None => Err(Ending::Gone),
+        Some(Ok(Message::Close(_))) => Err(Ending::Left),
+        None => Err(Ending::Gone),
         Some(Err(_broken)) => Err(Ending::Gone),
     }
 }

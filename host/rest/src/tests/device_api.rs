@@ -146,6 +146,9 @@ async fn a_parameter_that_cannot_be_read_is_named() {
         assert_error(&path, status, &body, 400, 31);
         assert!(body["message"].as_str().unwrap().contains(words), "{body}");
     }
+    let (status, _, body) = call(&site, Method::POST, "/api/v1/provision", "*/*", "").await;
+    assert!(String::from_utf8(body).unwrap().contains("must not be empty"), "it is not taken for protobuf");
+    assert_eq!(status, StatusCode::BAD_REQUEST);
     let (status, _, _) = call(&site, Method::HEAD, "/api/v1/t/rpc", "*/*", "").await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "what is taken has to be said");
     let large = " ".repeat(PACKET_BYTES_MAX + 1);

@@ -368,6 +368,21 @@ async fn who_proves_nothing_is_closed_out() {
 }
 
 #[tokio::test]
+async fn a_client_that_closes_is_answered() {
+    let site = Site::new().await;
+    let address = port(&site).await;
+    let known = Socket::of(address, &site.token).await;
+    for mut socket in [Socket::open(address, "/api/ws").await, known] {
+        socket.frame(0x88, &[&1000_u16.to_be_bytes()[..], b"done"].concat()).await;
+        socket.closed(1000, "").await;
+        assert!(matches!(socket.hear().await, Heard::Ended));
+    }
+    while site.api.live.taken() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_command_is_refused_and_the_socket_goes_on() {
     let site = Site::new().await;
     let (device, address) = (site.device("d").await, port(&site).await);
