@@ -445,6 +445,8 @@ pub const TRY_COUNTERS: usize = 8_192;
 pub const LOGIN_ADDRESSES_PER_USER_MAX: usize = 8;
 /// Addresses whose tries to log in are counted at a time.
 pub const LOGIN_ADDRESSES_MAX: usize = 8_192;
+/// Networks that a setting lists at most.
+pub const NETWORKS_MAX: usize = 256;
 /// Logins whose password is being checked at a time; each needs 19 MiB and a core.
 pub const LOGINS_CHECKED_MAX: usize = 2;
 /// Sessions of users that logged out and are remembered until their tokens end.

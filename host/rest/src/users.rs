@@ -14,11 +14,12 @@ use wireglot_device::{HashedPassword, UserDraft};
 use wireglot_model::{CustomerId, User, UserId};
 
 use crate::Api;
-use crate::access::{Caller, Peer};
+use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::login::{admitted, answer, hashing};
 use crate::openapi::{params, schemas};
 use crate::page::Page;
+use crate::peer::Origin;
 use crate::request::{Body, Params, carried_through, id};
 use crate::shape::{self, CUSTOMER_USER, EntityRef, TENANT_ADMIN};
 use wireglot_device::now;
@@ -329,16 +330,16 @@ pub(crate) async fn activation_link(
 )]
 pub(crate) async fn activate(
     State(api): State<Api>,
-    peer: Option<Extension<Peer>>,
+    origin: Origin,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let address = admitted(&api, peer)?;
+    let tried = admitted(&api, &origin)?;
     let Activation { activate_token, password } = body.json()?;
     api.devices.check_activation(&activate_token, now())?;
     let password = hashing(&api, move || HashedPassword::new(&password)).await?;
     let devices = api.devices.clone();
     let user =
         carried_through(async move { devices.activate(&activate_token, password, now()).await }).await?;
-    api.logins.give_back(address);
+    api.logins.give_back(tried);
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
 }

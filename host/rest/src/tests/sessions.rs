@@ -7,7 +7,7 @@ use wireglot_device::ADMINISTRATOR_EMAIL;
 use wireglot_model::limits::WRONG_PASSWORDS_PER_MINUTE_MAX;
 
 use super::{PASSWORD, Site, assert_error};
-use crate::access::Peer;
+use crate::peer::Peer;
 
 const OTHER: &str = "correct horse 2";
 
