@@ -1,5 +1,7 @@
 //! Who may call: tokens of the management side.
 
+use std::sync::Arc;
+
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -28,7 +30,7 @@ const REFRESH: &str = "REFRESH_TOKEN";
 /// Who sent a request; put in by the functions below that require one.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    pub(crate) user: User,
+    pub(crate) user: Arc<User>,
     by: Proof,
 }
 
@@ -195,9 +197,8 @@ impl Api {
     pub(crate) fn still(&self, caller: &Caller, shown: &HeaderMap) -> Result<Caller, ApiError> {
         match (authenticate(self, shown), caller.by) {
             (Err(error), Proof::Session(session)) if error.is_token_expired() => {
-                let is_same = |user: &User| user.generation == caller.user.generation;
-                let user = self.devices.user(caller.user.id).filter(is_same);
-                let user = user.filter(|_| !self.devices.is_session_ended(session));
+                let is_same = |user: &Arc<User>| user.generation == caller.user.generation;
+                let user = self.user_in(session, caller.user.id).filter(is_same);
                 let user = user.ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
                 Ok(Caller { user, by: caller.by })
             }
@@ -207,13 +208,18 @@ impl Api {
 
     fn user_of(&self, token: &str, kind: Kind) -> Result<Caller, ApiError> {
         let claims = self.tokens.check(token, kind, now())?;
-        let user = self.devices.user(claims.user_id);
-        let user = user.filter(|_| !self.devices.is_session_ended(claims.session_id));
+        let user = self.user_in(claims.session_id, claims.user_id);
         let user = user.ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
         if user.generation != claims.generation {
             return Err(ApiError::unauthorized("Token is outdated: the password was changed"));
         }
         Ok(Caller { user, by: Proof::Session(claims.session_id) })
+    }
+
+    /// The user of a session that goes on.
+    fn user_in(&self, session: Uuid, user: UserId) -> Option<Arc<User>> {
+        // In this order: an end is forgotten only after the user has got another generation.
+        if self.devices.is_session_ended(session) { None } else { self.devices.user(user) }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::openapi::schemas;
 use crate::peer::Origin;
 use crate::request::{Body, blocking, carried_through};
 use crate::shape;
-use wireglot_device::{DeviceError, now};
+use wireglot_device::{DeviceError, HashedPassword, now};
 use wireglot_model::Timestamp;
 
 #[derive(Deserialize, ToSchema)]
@@ -132,9 +132,9 @@ pub(crate) async fn logout(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
 ) -> Result<(), ApiError> {
-    let (session, devices, now) = (caller.session()?, api.devices.clone(), now());
+    let (session, user, devices, now) = (caller.session()?, caller.user.id, api.devices.clone(), now());
     let until = Timestamp(now.0.saturating_add(SESSION_MS));
-    carried_through(async move { devices.end_session(session, until, now).await }).await
+    carried_through(async move { devices.end_session(user, session, until, now).await }).await
 }
 
 /// Changes the caller's password, which ends all sessions of that user; the answer begins a new one.
@@ -164,15 +164,18 @@ pub(crate) async fn change_password(
     let attempt = api.wrong_passwords.admit(&caller.user.email, tried.address, now())?;
     let (devices, user) = (api.devices.acting_for(caller.actor()), caller.user);
     let (id, generation) = (user.id, user.generation);
-    let password = {
-        let devices = devices.clone();
-        hashing(&api, move || devices.renewed_password(&user, &current_password, &new_password)).await?
+    let known = {
+        let (devices, current) = (devices.clone(), current_password.clone());
+        hashing(&api, move || devices.check_password(&user, &current))
     };
+    known.await?;
+    // Whatever becomes of the new one, the present one was right.
     api.logins.give_back(tried);
     api.wrong_passwords.proved(attempt);
+    let password = hashing(&api, move || HashedPassword::after(&current_password, &new_password)).await?;
     let changed =
         carried_through(async move { devices.change_password(id, password, generation, now()).await });
-    Ok(answer(&api.tokens.issue(&changed.await?, Uuid::new_v4(), now())?))
+    Ok(answer(&api.tokens.issue(&*changed.await?, Uuid::new_v4(), now())?))
 }
 
 pub(crate) fn answer(pair: &Pair) -> Json<Value> {
