@@ -266,6 +266,17 @@ pub(crate) async fn require_device(
     Ok(next.run(request).await)
 }
 
+/// Lets only users of customers through, for what is done in the name of a customer; the handler gets its id.
+pub(crate) async fn require_customer_user(
+    state: State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let customer = log_in(&state, &mut request)?.customer().ok_or_else(ApiError::forbidden)?;
+    request.extensions_mut().insert(customer);
+    Ok(next.run(request).await)
+}
+
 /// Lets only users of the management side through, whatever they may do.
 pub(crate) async fn require_login(
     state: State<Api>,
