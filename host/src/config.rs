@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use wireglot_device::{Dates, RpcRules, RpcStrategy};
-use wireglot_model::{Webhook, limits};
+use wireglot_model::{Networks, Webhook, limits};
 use wireglot_store::Durability;
 
 /// What the documentation and the readers of files and environment know of one setting.
@@ -79,6 +79,8 @@ settings! {
     mqtt_block_s: Duration = "60", "1..=86400", |text| whole(text, 1..=86_400).map(Duration::from_secs);
     /// Where REST, health and metrics are served.
     http_bind: SocketAddr = "0.0.0.0:8080", "ADDRESS:PORT; port 0 takes a free one", address;
+    /// Reverse proxies in front of that port, as addresses and networks with commas between them. A request that comes from one of them is of the client that its `X-Forwarded-For` names: the last address there that is no such proxy. Wrong logins and wrong tokens of devices are counted by that address. Headers of everybody else are not looked at. Empty: none, and whoever connects is the client.
+    http_trusted_proxies: Networks = "", "addresses and networks, such as 10.0.0.0/8, 127.0.0.1, ::1; or empty", networks;
     /// Worker threads for connections, routing and decoding. 0: one for each core.
     workers: usize = "0", "0..=256", |text| whole(text, 0..=256);
     /// When a message is acknowledged: `commit` after it is on disk, `interval:MS` after it is written with a sync every MS milliseconds, `os` after it is written with no sync of ours.
@@ -279,6 +281,10 @@ fn address(text: &str) -> anyhow::Result<SocketAddr> {
     text.parse().with_context(|| format!("`{text}` is not ADDRESS:PORT, such as 0.0.0.0:1883 or [::]:1883"))
 }
 
+fn networks(text: &str) -> anyhow::Result<Networks> {
+    Ok(Networks::parse(text)?)
+}
+
 fn whole<N>(text: &str, range: std::ops::RangeInclusive<N>) -> anyhow::Result<N>
 where
     N: std::str::FromStr + PartialOrd + std::fmt::Display,
@@ -411,6 +417,8 @@ mod tests {
         refused("mqtt_proxy_protocol = \"v2\"", "none of true, false");
         refused("mqtt_wrong_logins_max = 1000001", "0..=1000000");
         refused("mqtt_block_s = 0", "1..=86400");
+        refused("http_trusted_proxies = \"10.0.0.1/8\"", "write 10.0.0.0/8 for the network");
+        refused("http_trusted_proxies = \"proxy.example\"", "neither an address nor a network");
         refused("rpc_submit_strategy = \"BURST\"", "none of burst, sequential-on-ack");
         refused("rpc_close_session_on_timeout = 1", "none of true, false");
         refused("rpc_ack_timeout_ms = 99", "100..=600000");

@@ -140,6 +140,7 @@ fn rest_config(parts: &Parts, listener: TcpListener, serving: &Arc<AtomicBool>) 
         codecs: parts.codecs.clone(),
         folder: parts.folder.clone(),
         bus: parts.bus.clone(),
+        trusted_proxies: parts.config.http_trusted_proxies.clone(),
         metrics: Box::new({
             let devices = parts.devices.clone();
             move || metrics::page(&mqtt(), &store.counters(), &codecs.counters(), &devices, &bus)

@@ -328,6 +328,25 @@ fn too_much_is_refused_and_whoever_guesses_is_slowed_down() {
 }
 
 #[test]
+fn behind_a_trusted_proxy_each_client_answers_for_itself() {
+    let settings =
+        [("WIREGLOT_MQTT_WRONG_LOGINS_MAX", "2"), ("WIREGLOT_HTTP_TRUSTED_PROXIES", "127.0.0.0/8, 10.0.0.1")];
+    let server = Server::spawn_with(&settings);
+    server.rest().create_device("thermo", None);
+    let tell = |token: &str, client: &str| {
+        let mut connection = server.http_device(token);
+        connection.send("POST", "telemetry", &format!("X-Forwarded-For: {client}\r\n"), b"{}");
+        connection.answer().status
+    };
+    for client in ["192.0.2.1", "192.0.2.9, 192.0.2.1, 10.0.0.1"] {
+        assert_eq!(tell("guess", client), 401);
+    }
+    assert_eq!(tell("thermo", "192.0.2.1"), 429, "blocked");
+    assert_eq!(tell("thermo", "192.0.2.2"), 200, "another client of the same proxy");
+    assert_eq!(tell("thermo", "192.0.2.1, nonsense"), 200, "the proxy itself");
+}
+
+#[test]
 fn the_http_device_of_the_python_sdk_lives_its_life() {
     let server = Server::spawn();
     let strategy = "ALLOW_CREATE_NEW_DEVICES";

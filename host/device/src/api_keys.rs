@@ -93,8 +93,7 @@ impl Devices {
         let secret = format!("{PREFIX}{}{}", random::secret()?, random::secret()?);
         let (key, committed) = {
             let mut tables = self.0.tables.write();
-            let owner = tables.users.iter().find(|held| held.id == user).ok_or(DeviceError::NotFound)?;
-            let email = owner.email.clone();
+            let email = tables.users.get(&user).ok_or(DeviceError::NotFound)?.email.clone();
             if tables.api_keys.of(user).count() >= API_KEYS_PER_USER_MAX {
                 return Err(Rule::TooManyApiKeysOfUser.into());
             }
@@ -129,7 +128,7 @@ impl Devices {
             let ApiKeyChange { description, enabled } = change;
             key.description = description.unwrap_or(key.description);
             key.enabled = enabled.unwrap_or(key.enabled);
-            let email = tables.users.iter().find(|user| user.id == key.user).map(|user| user.email.clone());
+            let email = tables.users.get(&key.user).map(|user| user.email.clone());
             let mut batch = Batch::default();
             batch.put_api_key(&key);
             let state = if key.enabled { "enabled" } else { "disabled" };
@@ -148,7 +147,7 @@ impl Devices {
             let mut tables = self.0.tables.write();
             let key = tables.api_keys.keys.remove(&id).ok_or(DeviceError::NotFound)?;
             tables.api_keys.by_digest.remove(&key.digest);
-            let email = tables.users.iter().find(|user| user.id == key.user).map(|user| user.email.clone());
+            let email = tables.users.get(&key.user).map(|user| user.email.clone());
             let mut batch = Batch::default();
             batch.delete_api_key(id);
             let target = email.unwrap_or_default();
@@ -169,12 +168,12 @@ impl Devices {
     }
 
     /// Who acts where this secret is shown.
-    pub fn user_of_api_key(&self, secret: &str, now: Timestamp) -> Result<User, ApiKeyRefusal> {
+    pub fn user_of_api_key(&self, secret: &str, now: Timestamp) -> Result<Arc<User>, ApiKeyRefusal> {
         let digest = sha3_hex(secret);
         let tables = self.0.tables.read();
         let id = tables.api_keys.by_digest.get(&digest).ok_or(ApiKeyRefusal::Unknown)?;
         let key = tables.api_keys.keys.get(id).ok_or(ApiKeyRefusal::Unknown)?;
-        let user = tables.users.iter().find(|user| user.id == key.user).ok_or(ApiKeyRefusal::Unknown)?;
+        let user = tables.users.get(&key.user).ok_or(ApiKeyRefusal::Unknown)?;
         match key.expires {
             Some(expires) if expires <= now => Err(ApiKeyRefusal::Expired),
             Some(_) | None if !key.enabled => Err(ApiKeyRefusal::Disabled),

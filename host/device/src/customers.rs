@@ -30,6 +30,11 @@ impl Devices {
         self.0.tables.read().customers.get(&id).cloned()
     }
 
+    /// The customer of this title.
+    pub fn customer_by_title(&self, title: &str) -> Option<Arc<Customer>> {
+        self.0.tables.read().customers.values().find(|customer| customer.title == title).cloned()
+    }
+
     /// All customers, in no order.
     pub fn customers(&self) -> Vec<Arc<Customer>> {
         self.0.tables.read().customers.values().cloned().collect()
@@ -120,9 +125,8 @@ impl Devices {
     }
 
     fn delete_users_of(&self, tables: &mut Tables, id: CustomerId, now: Timestamp, batch: &mut Batch) {
-        let (gone, stay): (Vec<User>, Vec<User>) =
-            tables.users.drain(..).partition(|user| user.customer == Some(id));
-        tables.users = stay;
+        let gone: Vec<Arc<User>> =
+            tables.users.extract_if(|_, user| user.customer == Some(id)).map(|(_, user)| user).collect();
         self.put_deletions(tables, &gone, now, batch);
     }
 

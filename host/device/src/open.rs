@@ -126,7 +126,7 @@ async fn make_first_records(
 
 fn load_tables(store: &Store) -> Result<Tables, OpenError> {
     let mut tables = Tables::default();
-    tables.users = store.users()?;
+    tables.users = store.users()?.into_iter().map(|user| (user.id, Arc::new(user))).collect();
     let customers = store.customers()?.into_iter().map(Arc::new);
     tables.customers = customers.map(|customer| (customer.id, customer)).collect();
     for key in store.api_keys()? {

@@ -1,5 +1,7 @@
 //! Passwords of users, kept as Argon2 hashes: who has which, what a new one must be, and what a change of one ends.
 
+use std::sync::Arc;
+
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use wireglot_model::limits::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
@@ -27,31 +29,25 @@ impl HashedPassword {
             _ => Err(Rule::PasswordTooLong.into()),
         }
     }
+
+    /// The one that comes after `current`.
+    pub fn after(current: &str, wanted: &str) -> Result<Self, DeviceError> {
+        if current == wanted { Err(Rule::SamePassword.into()) } else { Self::new(wanted) }
+    }
 }
 
 impl Devices {
     /// The user of this name and password. Hashing takes tens of milliseconds: never call this on a worker.
-    pub fn login(&self, email: &str, password: &str) -> Result<User, DeviceError> {
+    pub fn login(&self, email: &str, password: &str) -> Result<Arc<User>, DeviceError> {
         let user = self.user_by_email(email);
         // An unknown user costs as much as a wrong password, so that the answer's timing names no users.
-        let is_right = is_password(user.as_ref(), password);
+        let is_right = is_password(user.as_deref(), password);
         user.filter(|_| is_right).ok_or(DeviceError::BadLogin)
     }
 
-    /// The new password of a user who knows the present one. Hashing takes tens of milliseconds, and this does it twice.
-    pub fn renewed_password(
-        &self,
-        user: &User,
-        current: &str,
-        wanted: &str,
-    ) -> Result<HashedPassword, DeviceError> {
-        if !is_password(Some(user), current) {
-            return Err(Rule::WrongPassword.into());
-        }
-        if current == wanted {
-            return Err(Rule::SamePassword.into());
-        }
-        HashedPassword::new(wanted)
+    /// Whether this is the password of a user. Hashing takes tens of milliseconds: never call this on a worker.
+    pub fn check_password(&self, user: &User, password: &str) -> Result<(), DeviceError> {
+        if is_password(Some(user), password) { Ok(()) } else { Err(Rule::WrongPassword.into()) }
     }
 
     /// Puts a password in force. Sessions that began under the one before have ended with it, here and after a restart;
@@ -62,16 +58,16 @@ impl Devices {
         password: HashedPassword,
         generation: u32,
         now: Timestamp,
-    ) -> Result<User, DeviceError> {
+    ) -> Result<Arc<User>, DeviceError> {
         let (user, committed) = {
             let mut tables = self.0.tables.write();
-            let found = tables.users.iter_mut().find(|user| user.id == id);
-            let user = found.ok_or(DeviceError::NotFound)?;
+            let user = tables.users.get_mut(&id).ok_or(DeviceError::NotFound)?;
             if user.generation != generation {
                 return Err(DeviceError::VersionConflict);
             }
-            user.password_hash = password.0;
-            user.generation = user.generation.wrapping_add(1);
+            let changed = Arc::make_mut(user);
+            changed.password_hash = password.0;
+            changed.generation = generation.wrapping_add(1);
             let mut batch = Batch::default();
             batch.put_user(user);
             let (action, detail) = (AuditAction::PasswordChanged, String::new());

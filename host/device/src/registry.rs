@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use wireglot_model::{
     ClaimRecord, Credentials, Customer, CustomerId, Device, DeviceId, OtaPackage, OtaPackageId, Profile,
-    ProfileId, User,
+    ProfileId, User, UserId,
 };
 use wireglot_proto::ProtoSchemas;
 use wireglot_store::Batch;
@@ -255,7 +255,7 @@ pub(crate) struct Tables {
     lookups: HashMap<Digest, DeviceHandle>,
     pub(crate) profiles: HashMap<ProfileId, Arc<ProfileSlot>>,
     pub(crate) packages: HashMap<OtaPackageId, Arc<OtaPackage>>,
-    pub(crate) users: Vec<User>,
+    pub(crate) users: HashMap<UserId, Arc<User>>,
     pub(crate) api_keys: ApiKeys,
     pub(crate) customers: HashMap<CustomerId, Arc<Customer>>,
     /// Devices that may be claimed, until their time is over or somebody asks in vain.

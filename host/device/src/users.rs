@@ -4,13 +4,15 @@
 //! Not here: their passwords (`passwords`), the keys of their programs (`api_keys`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tracing::warn;
 use uuid::Uuid;
 use wireglot_model::limits::{
-    ACTIVATION_LEFT_MS_MIN, ACTIVATION_MS, LOGOUTS_KEPT_MAX, TITLE_CHARS_MAX, USERS_MAX,
+    ACTIVATION_LEFT_MS_MIN, ACTIVATION_MS, LOGOUTS_KEPT_MAX, LOGOUTS_PER_USER_MAX, TITLE_CHARS_MAX, USERS_MAX,
 };
-use wireglot_model::{AuditAction, CustomerId, Timestamp, User, UserId};
+use wireglot_model::{Actor, AuditAction, AuditEntry, CustomerId, Timestamp, User, UserId};
 use wireglot_store::Batch;
 
 use crate::Devices;
@@ -34,44 +36,80 @@ pub struct UserDraft {
     pub customer: Option<CustomerId>,
 }
 
-/// Sessions that have logged out, and when the last token of each ends.
+/// Sessions that have logged out, whose they were, and when the last token of each ends.
 #[derive(Default)]
-pub(crate) struct EndedSessions(pub(crate) Mutex<HashMap<Uuid, Timestamp>>);
+pub(crate) struct EndedSessions(pub(crate) Mutex<HashMap<Uuid, Ended>>);
+
+/// The end of a session.
+pub(crate) struct Ended {
+    pub(crate) user: UserId,
+    pub(crate) until: Timestamp,
+}
 
 impl EndedSessions {
-    pub(crate) fn load(ended: Vec<(Uuid, Timestamp)>) -> Self {
-        Self(Mutex::new(ended.into_iter().collect()))
+    pub(crate) fn load(ended: Vec<(Uuid, UserId, Timestamp)>) -> Self {
+        Self(Mutex::new(
+            ended.into_iter().map(|(session, user, until)| (session, Ended { user, until })).collect(),
+        ))
     }
+}
+
+impl Ended {
+    /// Whether its tokens would still be good. What is told of one that need not be known any more goes into `batch`.
+    fn stays(&self, session: Uuid, now: Timestamp, batch: &mut Batch) -> bool {
+        let stays = self.until > now;
+        if !stays {
+            batch.delete_ended_session(session);
+        }
+        stays
+    }
+}
+
+/// Whose sessions all end so that one more end of a session of `user` finds room; `None`: there is room.
+fn crowding(ended: &HashMap<Uuid, Ended>, user: UserId) -> Option<UserId> {
+    let mut of: HashMap<UserId, usize> = HashMap::new();
+    for ended in ended.values() {
+        *of.entry(ended.user).or_default() += 1;
+    }
+    if of.get(&user).is_some_and(|own| *own >= LOGOUTS_PER_USER_MAX) {
+        return Some(user);
+    }
+    // Those of whom it was not noted, in early versions, end by themselves.
+    of.remove(&UserId(Uuid::nil()));
+    // Who has the most has taken the room, not whoever comes last.
+    let most = of.into_iter().max_by_key(|(user, count)| (*count, *user)).map(|(user, _)| user);
+    most.filter(|_| ended.len() >= LOGOUTS_KEPT_MAX)
 }
 
 impl Devices {
     /// No token of this session is good any more, here and after a restart; `until` is when the last one would end.
+    ///
+    /// None is forgotten before. Where a user has ended too many, all sessions of that user end instead.
     pub async fn end_session(
         &self,
+        user: UserId,
         session: Uuid,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), DeviceError> {
         let committed = {
+            // Before the tables, here and everywhere. Whoever asks whether a session has ended before looking at its user
+            // sees either the end or the new generation.
             let mut ended = self.0.ended_sessions.0.lock();
             let mut batch = Batch::default();
-            ended.retain(|session, until| {
-                let stays = *until > now;
-                if !stays {
-                    batch.delete_ended_session(*session);
+            ended.retain(|session, end| end.stays(*session, now, &mut batch));
+            let crowding = if ended.contains_key(&session) { None } else { crowding(&ended, user) };
+            let mut tables = crowding.map(|_| self.0.tables.write());
+            if let Some((of, tables)) = crowding.zip(tables.as_mut()) {
+                for (session, _) in ended.extract_if(|_, end| end.user == of) {
+                    batch.delete_ended_session(session);
                 }
-                stays
-            });
-            if ended.len() >= LOGOUTS_KEPT_MAX && !ended.contains_key(&session) {
-                // The one that ends first leaves the least behind.
-                let first = ended.iter().min_by_key(|(_, until)| **until).map(|(session, _)| *session);
-                if let Some(first) = first {
-                    ended.remove(&first);
-                    batch.delete_ended_session(first);
-                }
+                end_all_sessions(tables, of, &mut batch);
             }
-            ended.insert(session, until);
-            batch.put_ended_session(session, until);
+            if crowding != Some(user) {
+                ended.insert(session, Ended { user, until });
+                batch.put_ended_session(session, user, until);
+            }
             self.0.queue(batch)
         };
         committed.await
@@ -83,7 +121,7 @@ impl Devices {
     }
 
     /// Makes a user who has no password yet: `activate` sets one.
-    pub async fn create_user(&self, draft: UserDraft, now: Timestamp) -> Result<User, DeviceError> {
+    pub async fn create_user(&self, draft: UserDraft, now: Timestamp) -> Result<Arc<User>, DeviceError> {
         let draft = checked(draft)?;
         let activation = Some(random::secret()?);
         let (user, committed) = {
@@ -96,7 +134,7 @@ impl Devices {
                 return Err(Rule::TooManyUsers.into());
             }
             let UserDraft { email, first_name, last_name, phone, additional_info, customer } = draft;
-            let user = User {
+            let user = Arc::new(User {
                 id: UserId(Uuid::new_v4()),
                 created: now,
                 email,
@@ -111,11 +149,11 @@ impl Devices {
                 additional_info,
                 version: 1,
                 generation: 0,
-            };
+            });
             let mut batch = Batch::default();
             batch.put_user(&user);
             self.put_change_audit(&mut batch, now, AuditAction::UserCreated, &user.email, whose(&user));
-            tables.users.push(user.clone());
+            tables.users.insert(user.id, user.clone());
             (user, self.0.queue(batch))
         };
         committed.await?;
@@ -129,11 +167,11 @@ impl Devices {
         draft: UserDraft,
         expected: Option<u64>,
         now: Timestamp,
-    ) -> Result<User, DeviceError> {
+    ) -> Result<Arc<User>, DeviceError> {
         let draft = checked(draft)?;
         let (user, committed) = {
             let mut tables = self.0.tables.write();
-            let stored = tables.users.iter().find(|user| user.id == id).ok_or(DeviceError::NotFound)?;
+            let stored = tables.users.get(&id).ok_or(DeviceError::NotFound)?;
             if expected.is_some_and(|version| version != stored.version) {
                 return Err(DeviceError::VersionConflict);
             }
@@ -148,14 +186,13 @@ impl Devices {
             };
             let UserDraft { email, first_name, last_name, phone, additional_info, .. } = draft;
             let version = stored.version + 1;
-            let user =
-                User { email, first_name, last_name, phone, additional_info, version, ..stored.clone() };
+            let stored = User::clone(stored);
+            let user = User { email, first_name, last_name, phone, additional_info, version, ..stored };
+            let user = Arc::new(user);
             let mut batch = Batch::default();
             batch.put_user(&user);
             self.put_change_audit(&mut batch, now, AuditAction::UserChanged, &user.email, detail);
-            for held in tables.users.iter_mut().filter(|held| held.id == id) {
-                held.clone_from(&user);
-            }
+            tables.users.insert(id, user.clone());
             (user, self.0.queue(batch))
         };
         committed.await?;
@@ -166,12 +203,13 @@ impl Devices {
     pub async fn delete_user(&self, id: UserId, now: Timestamp) -> Result<(), DeviceError> {
         let committed = {
             let mut tables = self.0.tables.write();
-            let user = tables.users.iter().find(|user| user.id == id).ok_or(DeviceError::NotFound)?.clone();
+            let user = tables.users.get(&id).ok_or(DeviceError::NotFound)?.clone();
             let can_administer = |user: &User| user.customer.is_none() && !user.password_hash.is_empty();
-            if can_administer(&user) && tables.users.iter().filter(|user| can_administer(user)).count() == 1 {
+            if can_administer(&user) && tables.users.values().filter(|user| can_administer(user)).count() == 1
+            {
                 return Err(Rule::LastAdministrator.into());
             }
-            tables.users.retain(|other| other.id != id);
+            tables.users.remove(&id);
             let mut batch = Batch::default();
             self.put_deletions(&mut tables, &[user], now, &mut batch);
             self.0.queue(batch)
@@ -183,7 +221,7 @@ impl Devices {
     pub(crate) fn put_deletions(
         &self,
         tables: &mut Tables,
-        users: &[User],
+        users: &[Arc<User>],
         now: Timestamp,
         batch: &mut Batch,
     ) {
@@ -195,8 +233,8 @@ impl Devices {
     }
 
     /// All users, in no order.
-    pub fn users(&self) -> Vec<User> {
-        self.0.tables.read().users.clone()
+    pub fn users(&self) -> Vec<Arc<User>> {
+        self.0.tables.read().users.values().cloned().collect()
     }
 
     /// The token with which a user sets the first password: a new one where the one before has ended, or soon will.
@@ -204,14 +242,14 @@ impl Devices {
         let fresh = random::secret()?;
         let committed = {
             let mut tables = self.0.tables.write();
-            let found = tables.users.iter_mut().find(|user| user.id == id);
-            let user = found.ok_or(DeviceError::NotFound)?;
+            let user = tables.users.get_mut(&id).ok_or(DeviceError::NotFound)?;
             let token = user.activation.as_ref().ok_or(Rule::AlreadyActivated)?;
             if activation_left_ms(user, now) >= ACTIVATION_LEFT_MS_MIN {
                 return Ok(token.clone());
             }
-            user.activation = Some(fresh.clone());
-            user.activation_ends = Some(Timestamp(now.0.saturating_add(ACTIVATION_MS)));
+            let changed = Arc::make_mut(user);
+            changed.activation = Some(fresh.clone());
+            changed.activation_ends = Some(Timestamp(now.0.saturating_add(ACTIVATION_MS)));
             let mut batch = Batch::default();
             batch.put_user(user);
             self.0.queue(batch)
@@ -223,7 +261,7 @@ impl Devices {
     /// Whether a user waits for this activation. Costs nothing, so it is asked before a password is hashed.
     pub fn check_activation(&self, token: &str, now: Timestamp) -> Result<(), DeviceError> {
         let tables = self.0.tables.read();
-        let found = tables.users.iter().find(|user| is_activated_by(user, token));
+        let found = tables.users.values().find(|user| is_activated_by(user, token));
         Ok(check_time(found.ok_or(Rule::InvalidActivation)?, now)?)
     }
 
@@ -233,16 +271,21 @@ impl Devices {
         token: &str,
         password: HashedPassword,
         now: Timestamp,
-    ) -> Result<User, DeviceError> {
+    ) -> Result<Arc<User>, DeviceError> {
         let (user, committed) = {
             let mut tables = self.0.tables.write();
-            let found = tables.users.iter_mut().find(|user| is_activated_by(user, token));
+            let found = tables.users.values_mut().find(|user| is_activated_by(user, token));
             let user = found.ok_or(Rule::InvalidActivation)?;
             check_time(user, now)?;
-            user.password_hash = password.0;
-            (user.activation, user.activation_ends) = (None, None);
+            let changed = Arc::make_mut(user);
+            changed.password_hash = password.0;
+            (changed.activation, changed.activation_ends) = (None, None);
             let mut batch = Batch::default();
             batch.put_user(user);
+            // The link is the login of whoever sets it.
+            let (actor, target) = (Actor::User(user.email.clone()), user.email.clone());
+            let (action, detail) = (AuditAction::PasswordChanged, "the first one".to_owned());
+            self.put_audit(&mut batch, AuditEntry { at: now, actor, action, target, detail });
             (user.clone(), self.0.queue(batch))
         };
         committed.await?;
@@ -250,13 +293,26 @@ impl Devices {
     }
 
     /// The user of this id.
-    pub fn user(&self, id: UserId) -> Option<User> {
-        self.0.tables.read().users.iter().find(|user| user.id == id).cloned()
+    pub fn user(&self, id: UserId) -> Option<Arc<User>> {
+        self.0.tables.read().users.get(&id).cloned()
     }
 
-    pub(crate) fn user_by_email(&self, email: &str) -> Option<User> {
-        self.0.tables.read().users.iter().find(|user| user.email.eq_ignore_ascii_case(email)).cloned()
+    pub(crate) fn user_by_email(&self, email: &str) -> Option<Arc<User>> {
+        self.0.tables.read().users.values().find(|user| user.email.eq_ignore_ascii_case(email)).cloned()
     }
+}
+
+/// Ends all sessions of a user; keys for programs stay.
+fn end_all_sessions(tables: &mut Tables, user: UserId, batch: &mut Batch) {
+    // The sessions of one who is deleted have ended anyway.
+    let Some(user) = tables.users.get_mut(&user) else { return };
+    let generation = user.generation.wrapping_add(1);
+    Arc::make_mut(user).generation = generation;
+    batch.put_user(user);
+    warn!(
+        user = user.email,
+        "All sessions of a user have ended, because so many of them logged out within days."
+    );
 }
 
 /// The draft as it may be saved, as far as it can be told without looking at others.
@@ -273,8 +329,8 @@ fn checked(mut draft: UserDraft) -> Result<UserDraft, Rule> {
 }
 
 fn check_email(tables: &Tables, email: &str, own: Option<UserId>) -> Result<(), Rule> {
-    let is_taken = |user: &User| user.email.eq_ignore_ascii_case(email) && Some(user.id) != own;
-    if tables.users.iter().any(is_taken) { Err(Rule::EmailTaken(email.to_owned())) } else { Ok(()) }
+    let is_taken = |user: &Arc<User>| user.email.eq_ignore_ascii_case(email) && Some(user.id) != own;
+    if tables.users.values().any(is_taken) { Err(Rule::EmailTaken(email.to_owned())) } else { Ok(()) }
 }
 
 /// What a user may see, for the audit log.

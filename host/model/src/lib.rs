@@ -5,7 +5,7 @@
 //! what is said to it (`downlink`, `ota`), what kind of device it is (`profile`, `protobuf`,
 //! `segments`), how fast it may speak
 //! (`rate`), how devices make themselves known (`provision`), the stored records (`record`), who changed what
-//! (`audit`), what is asked of a device (`rpc`), what a device without a connection asks (`request`), what counts as one address (`address`),
+//! (`audit`), what is asked of a device (`rpc`), what a device without a connection asks (`request`), addresses and networks (`address`),
 //! whose fault a failure is (`fault`), and every bound there is (`limits`).
 #![warn(missing_docs)]
 
@@ -32,7 +32,7 @@ pub mod time;
 pub mod uplink;
 pub mod value;
 
-pub use address::network;
+pub use address::{InvalidNetworks, Networks, network};
 pub use audit::{Actor, AuditAction, AuditEntry};
 pub use client_rpc::{ClientRpc, ResponderChoice, Webhook};
 pub use downlink::Downlink;

@@ -445,10 +445,15 @@ pub const TRY_COUNTERS: usize = 8_192;
 pub const LOGIN_ADDRESSES_PER_USER_MAX: usize = 8;
 /// Addresses whose tries to log in are counted at a time.
 pub const LOGIN_ADDRESSES_MAX: usize = 8_192;
+/// Networks that a setting lists at most.
+pub const NETWORKS_MAX: usize = 256;
 /// Logins whose password is being checked at a time; each needs 19 MiB and a core.
 pub const LOGINS_CHECKED_MAX: usize = 2;
-/// Sessions of users that logged out and are remembered until their tokens end.
+/// Sessions of users that logged out and are remembered until their tokens end. At more of them all sessions of the user
+/// with the most end.
 pub const LOGOUTS_KEPT_MAX: usize = 10_000;
+/// Those of one user, whose sessions all end at more of them.
+pub const LOGOUTS_PER_USER_MAX: usize = 1_000;
 /// Items of one page.
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 
@@ -475,6 +480,7 @@ const _: () = assert!(2 * LOGINS_PER_MINUTE_MAX <= WRONG_PASSWORDS_PER_MINUTE_MA
 // What gateways may make leaves room for profiles that people make.
 const _: () = assert!(2 * GATEWAY_PROFILES_MAX <= PROFILES_MAX);
 const _: () = assert!(API_KEYS_PER_USER_MAX <= API_KEYS_MAX);
+const _: () = assert!(LOGOUTS_PER_USER_MAX < LOGOUTS_KEPT_MAX);
 // A codec holds the payload, its copy, and the largest result we accept from it.
 const _: () = assert!(8 * PACKET_BYTES_MAX + 8 * CODEC_RESULT_BYTES_MAX <= CODEC_MEMORY_BYTES_MAX);
 // A field takes at least eight bytes of its schema, so no message has more samples than a codec's result may have.

@@ -1,7 +1,6 @@
-//! Who may call: tokens of the management side, and how often an address may try to log in.
+//! Who may call: tokens of the management side.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;
@@ -10,11 +9,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use wireglot_model::limits::{LOGIN_ADDRESSES_MAX, LOGINS_PER_MINUTE_MAX};
-use wireglot_model::{Actor, CustomerId, DeviceId, TenantId, Timestamp, User, UserId, network};
+use wireglot_model::{Actor, CustomerId, DeviceId, TenantId, Timestamp, User, UserId};
 
 use crate::Api;
 use crate::error::ApiError;
@@ -30,14 +27,10 @@ pub(crate) const SESSION_MS: i64 = 1_000 * REFRESH_S;
 const ISSUER: &str = "wireglot";
 const REFRESH: &str = "REFRESH_TOKEN";
 
-/// Where a request came from; put in by the listener.
-#[derive(Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
-
 /// Who sent a request; put in by the functions below that require one.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    pub(crate) user: User,
+    pub(crate) user: Arc<User>,
     by: Proof,
 }
 
@@ -204,9 +197,8 @@ impl Api {
     pub(crate) fn still(&self, caller: &Caller, shown: &HeaderMap) -> Result<Caller, ApiError> {
         match (authenticate(self, shown), caller.by) {
             (Err(error), Proof::Session(session)) if error.is_token_expired() => {
-                let is_same = |user: &User| user.generation == caller.user.generation;
-                let user = self.devices.user(caller.user.id).filter(is_same);
-                let user = user.filter(|_| !self.devices.is_session_ended(session));
+                let is_same = |user: &Arc<User>| user.generation == caller.user.generation;
+                let user = self.user_in(session, caller.user.id).filter(is_same);
                 let user = user.ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
                 Ok(Caller { user, by: caller.by })
             }
@@ -216,13 +208,18 @@ impl Api {
 
     fn user_of(&self, token: &str, kind: Kind) -> Result<Caller, ApiError> {
         let claims = self.tokens.check(token, kind, now())?;
-        let user = self.devices.user(claims.user_id);
-        let user = user.filter(|_| !self.devices.is_session_ended(claims.session_id));
+        let user = self.user_in(claims.session_id, claims.user_id);
         let user = user.ok_or_else(|| ApiError::unauthorized("Authentication failed"))?;
         if user.generation != claims.generation {
             return Err(ApiError::unauthorized("Token is outdated: the password was changed"));
         }
         Ok(Caller { user, by: Proof::Session(claims.session_id) })
+    }
+
+    /// The user of a session that goes on.
+    fn user_in(&self, session: Uuid, user: UserId) -> Option<Arc<User>> {
+        // In this order: an end is forgotten only after the user has got another generation.
+        if self.devices.is_session_ended(session) { None } else { self.devices.user(user) }
     }
 }
 
@@ -269,6 +266,17 @@ pub(crate) async fn require_device(
     Ok(next.run(request).await)
 }
 
+/// Lets only users of customers through, for what is done in the name of a customer; the handler gets its id.
+pub(crate) async fn require_customer_user(
+    state: State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let customer = log_in(&state, &mut request)?.customer().ok_or_else(ApiError::forbidden)?;
+    request.extensions_mut().insert(customer);
+    Ok(next.run(request).await)
+}
+
 /// Lets only users of the management side through, whatever they may do.
 pub(crate) async fn require_login(
     state: State<Api>,
@@ -307,118 +315,5 @@ fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
         token if scheme.eq_ignore_ascii_case("bearer") => Some(Credential::Token(token)),
         secret if scheme.eq_ignore_ascii_case("apikey") => Some(Credential::ApiKey(secret)),
         _ => None,
-    }
-}
-
-/// Counts tries to log in that fail, for each address by itself. An IPv6 network of 64 bits counts as one address.
-///
-/// A try counts when it begins, so that many at once are no way around it, and is given back when it succeeds:
-/// command lines log in anew with every command.
-#[derive(Default)]
-pub(crate) struct LoginLimit(Mutex<HashMap<IpAddr, Tries>>);
-
-struct Tries {
-    since: Timestamp,
-    count: u32,
-}
-
-const WINDOW_MS: i64 = 60_000;
-
-impl LoginLimit {
-    /// What counts as the address of somebody.
-    pub(crate) fn address(peer: Option<Peer>) -> IpAddr {
-        peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| network(peer.ip()))
-    }
-
-    /// Whether somebody at `address` may try now.
-    pub(crate) fn admit(&self, address: IpAddr, now: Timestamp) -> Result<(), ApiError> {
-        let mut tries = self.0.lock();
-        if tries.len() >= LOGIN_ADDRESSES_MAX && !tries.contains_key(&address) {
-            tries.retain(|_, tries| now.0 - tries.since.0 < WINDOW_MS);
-            if tries.len() >= LOGIN_ADDRESSES_MAX {
-                // So many addresses at once are one attacker: newcomers wait until the map has room.
-                return Err(ApiError::too_many_requests(60));
-            }
-        }
-        let entry = tries.entry(address).or_insert(Tries { since: now, count: 0 });
-        if now.0 - entry.since.0 >= WINDOW_MS {
-            *entry = Tries { since: now, count: 0 };
-        }
-        if entry.count >= LOGINS_PER_MINUTE_MAX {
-            let left_ms = (entry.since.0 + WINDOW_MS - now.0).max(0);
-            return Err(ApiError::too_many_requests(u64::try_from(left_ms).unwrap_or(0).div_ceil(1000)));
-        }
-        entry.count += 1;
-        Ok(())
-    }
-
-    /// The try that `address` was admitted to has succeeded.
-    pub(crate) fn give_back(&self, address: IpAddr) {
-        if let Some(tries) = self.0.lock().get_mut(&address) {
-            tries.count = tries.count.saturating_sub(1);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peer(text: &str) -> IpAddr {
-        LoginLimit::address(Some(Peer(SocketAddr::new(text.parse().unwrap(), 1))))
-    }
-
-    #[track_caller]
-    fn check(limit: &LoginLimit, address: &str, at_ms: i64, admitted: bool) {
-        assert_eq!(limit.admit(peer(address), Timestamp(at_ms)).is_ok(), admitted, "{address} at {at_ms}");
-    }
-
-    #[test]
-    fn an_address_may_try_so_often_a_minute() {
-        let limit = LoginLimit::default();
-        for _ in 0..LOGINS_PER_MINUTE_MAX {
-            check(&limit, "10.0.0.1", 0, true);
-        }
-        check(&limit, "10.0.0.1", WINDOW_MS - 1, false);
-        check(&limit, "::ffff:10.0.0.1", WINDOW_MS - 1, false);
-        check(&limit, "10.0.0.2", 0, true);
-        check(&limit, "10.0.0.1", WINDOW_MS, true);
-    }
-
-    #[test]
-    fn a_try_that_succeeds_does_not_count() {
-        let limit = LoginLimit::default();
-        for _ in 0..2 * LOGINS_PER_MINUTE_MAX {
-            check(&limit, "10.0.0.1", 0, true);
-            limit.give_back(peer("::ffff:10.0.0.1"));
-        }
-        limit.give_back(peer("10.0.0.1"));
-        for _ in 0..LOGINS_PER_MINUTE_MAX {
-            check(&limit, "10.0.0.1", 0, true);
-        }
-        check(&limit, "10.0.0.1", 0, false);
-    }
-
-    #[test]
-    fn a_network_is_one_address() {
-        let limit = LoginLimit::default();
-        for last in 0..LOGINS_PER_MINUTE_MAX {
-            check(&limit, &format!("2001:db8::{last:x}"), 0, true);
-        }
-        check(&limit, "2001:db8::ffff", 0, false);
-        check(&limit, "2001:db8:0:1::1", 0, true);
-    }
-
-    #[test]
-    fn memory_is_bounded_however_many_addresses_try() {
-        let limit = LoginLimit::default();
-        for address in 0..LOGIN_ADDRESSES_MAX {
-            let address = std::net::Ipv4Addr::from(u32::try_from(address).unwrap() + 1);
-            check(&limit, &address.to_string(), 0, true);
-        }
-        check(&limit, "200.0.0.1", 1, false);
-        check(&limit, "0.0.0.1", 1, true);
-        check(&limit, "200.0.0.1", WINDOW_MS, true);
-        assert!(limit.0.lock().len() <= LOGIN_ADDRESSES_MAX);
     }
 }

@@ -31,15 +31,17 @@ pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
     let page = Page::from_params(&params)?.newest_first();
     let filter = Filter::from_params(&params)?;
     let devices = api.devices.clone();
-    let found = blocking(move || devices.audit_log(&|entry| filter.wants(entry))).await?;
-    let found: Vec<(u64, AuditEntry)> =
-        found.into_iter().filter(|(_, entry)| page.finds(&[&entry.target, &entry.detail])).collect();
     let compare = |property: &str, one: &(u64, AuditEntry), other: &(u64, AuditEntry)| match property {
         "createdTime" => Some(one.0.cmp(&other.0)),
         "target" => Some(one.1.target.cmp(&other.1.target)),
         _ => None,
     };
-    Ok(Json(page.answer(found, compare, |(sequence, entry)| write(*sequence, entry))?))
+    let listing = blocking(move || {
+        let found =
+            devices.audit_log(&|entry| filter.wants(entry) && page.finds(&[&entry.target, &entry.detail]))?;
+        Ok(page.answer(found, compare, |(sequence, entry)| write(*sequence, entry)))
+    });
+    listing.await?.map(Json)
 }
 
 /// What is asked for.

@@ -1,25 +1,60 @@
 //! Customers and their devices (REST §2.9).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 use wireglot_device::CustomerDraft;
-use wireglot_model::{Customer, CustomerId, DeviceId, TenantId};
+use wireglot_model::{Customer, CustomerId, DeviceId, TenantId, Timestamp};
 
 use crate::Api;
 use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
 use crate::page::{Gathering, Page};
-use crate::request::{Body, Params, carried_through, id};
-use crate::shape::{self, entity};
+use crate::request::{Body, Params, blocking, carried_through, id};
+use crate::shape::{self, EntityRef, entity};
 use wireglot_device::now;
 
-/// Members that are kept as they came.
+/// Members that are shown as they were saved.
 const DETAILS: [&str; 9] =
     ["email", "phone", "country", "state", "city", "address", "address2", "zip", "additionalInfo"];
+
+/// What of a customer can be written, and what says which customer is meant.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CustomerBody {
+    /// Of the customer that is changed; without one a customer is made.
+    id: Option<EntityRef>,
+    #[schema(required, nullable = false, min_length = 1, max_length = 255)]
+    title: Option<String>,
+    /// The version that is changed: another one meanwhile is a conflict.
+    version: Option<u64>,
+    email: Option<String>,
+    phone: Option<String>,
+    country: Option<String>,
+    state: Option<String>,
+    city: Option<String>,
+    address: Option<String>,
+    address2: Option<String>,
+    zip: Option<String>,
+    /// Any JSON.
+    additional_info: Option<Value>,
+}
+
+impl CustomerBody {
+    fn into_draft(self) -> CustomerDraft {
+        let Self { email, phone, country, state, city, address, address2, zip, additional_info, .. } = self;
+        let texts = [email, phone, country, state, city, address, address2, zip].map(Value::from);
+        let values = texts.into_iter().chain([additional_info.unwrap_or_default()]);
+        let details: Map<String, Value> = DETAILS.map(str::to_owned).into_iter().zip(values).collect();
+        CustomerDraft { title: self.title.unwrap_or_default(), details: Value::Object(details).to_string() }
+    }
+}
 
 /// Makes a customer, or replaces the one whose id is given.
 #[utoipa::path(
@@ -27,7 +62,7 @@ const DETAILS: [&str; 9] =
     path = "/api/customer",
     operation_id = "saveCustomer",
     tag = "Customers",
-    request_body = schemas::CustomerBody,
+    request_body = CustomerBody,
     responses(
         (status = 200, description = "The customer as it is now.", body = schemas::Customer),
         (status = 404, description = "There is no customer of this id.", body = ErrorBody),
@@ -35,14 +70,9 @@ const DETAILS: [&str; 9] =
     ),
 )]
 pub(crate) async fn save(State(api): State<Api>, body: Body) -> Result<Json<Value>, ApiError> {
-    let body: Value = body.json()?;
-    let known = body.pointer("/id/id").and_then(Value::as_str);
-    let known: Option<CustomerId> = known.map(id).transpose()?;
-    let expected = body.get("version").and_then(Value::as_u64);
-    let title = body.get("title").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let detail = |name: &str| Some((name.to_owned(), body.get(name)?.clone()));
-    let details: Map<String, Value> = DETAILS.iter().filter_map(|name| detail(name)).collect();
-    let draft = CustomerDraft { title, details: Value::Object(details).to_string() };
+    let body: CustomerBody = body.json()?;
+    let known: Option<CustomerId> = body.id.as_ref().map(|known| id(&known.id)).transpose()?;
+    let (expected, draft) = (body.version, body.into_draft());
     let devices = api.devices.clone();
     let saved = carried_through(async move {
         match known {
@@ -137,37 +167,40 @@ pub(crate) async fn delete(
 )]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(&params)?;
-    let key = match page.property() {
-        "createdTime" => |customer: &Customer| Key::Time(customer.created.0),
-        "title" | "name" => |customer: &Customer| Key::Text(customer.title.clone()),
-        "email" => |customer: &Customer| detail_of(customer, "email"),
-        "country" => |customer: &Customer| detail_of(customer, "country"),
-        "city" => |customer: &Customer| detail_of(customer, "city"),
+    let key: KeyOf = match page.property() {
+        "createdTime" => |customer| Key::Time(customer.created),
+        "title" | "name" => |customer| Key::Text(customer.title.as_str().into()),
+        "email" => |customer| detail_of(customer, "email"),
+        "country" => |customer| detail_of(customer, "country"),
+        "city" => |customer| detail_of(customer, "city"),
         other => return Err(Page::unknown_property(other)),
     };
-    let listing = tokio::task::spawn_blocking(move || {
+    let listing = blocking(move || {
+        let customers = api.devices.customers();
         let mut gathering = Gathering::new(&page);
-        for customer in api.devices.customers() {
+        for customer in &customers {
             if page.finds(&[&customer.title]) {
-                gathering.add((key(&customer), customer.id), customer);
+                gathering.add((key(customer), customer.id), customer);
             }
         }
-        gathering.answer(|customer| write(customer, api.devices.tenant()))
+        Ok(gathering.answer(|customer| write(customer, api.devices.tenant())))
     });
-    listing.await.map(Json).map_err(|broken| ApiError::internal(&broken))
+    listing.await.map(Json)
 }
 
 /// What customers are sorted by.
+type KeyOf = for<'c> fn(&'c Customer) -> Key<'c>;
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Time(i64),
-    Text(String),
+enum Key<'c> {
+    Time(Timestamp),
+    Text(Cow<'c, str>),
 }
 
-fn detail_of(customer: &Customer, name: &str) -> Key {
+fn detail_of(customer: &Customer, name: &str) -> Key<'static> {
     // Whoever saved the customer has written this text from JSON.
     let details: Value = serde_json::from_str(&customer.details).unwrap_or_default();
-    Key::Text(details.get(name).and_then(Value::as_str).unwrap_or_default().to_owned())
+    Key::Text(details.get(name).and_then(Value::as_str).unwrap_or_default().to_owned().into())
 }
 
 /// Finds a customer by its title.
@@ -184,7 +217,7 @@ fn detail_of(customer: &Customer, name: &str) -> Key {
 )]
 pub(crate) async fn find_by_title(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let title: String = params.required("customerTitle")?;
-    let found = api.devices.customers().into_iter().find(|customer| customer.title == title);
+    let found = api.devices.customer_by_title(&title);
     Ok(Json(write(&*found.ok_or_else(ApiError::not_found)?, api.devices.tenant())))
 }
 

@@ -17,9 +17,9 @@ use wireglot_device::FileError;
 use wireglot_model::limits::{EVENT_NAME_BYTES_MAX, POLL_MS, POLL_MS_DEFAULT};
 use wireglot_model::{DeviceAnswer, DeviceCall, DeviceRequest, OtaContent, OtaKind, RequestRefusal, Wish};
 
-use crate::access::Peer;
 use crate::error::{ApiError, ErrorBody, refuse};
 use crate::openapi::{params, schemas};
+use crate::peer::Origin;
 use crate::request::{Body, Params, blocking};
 use crate::{Api, ota};
 
@@ -47,23 +47,9 @@ impl FromRequestParts<Api> for Asker {
         let token = parameters.as_ref().and_then(first);
         // What is no text is nobody's token.
         let token = token.ok_or_else(|| refuse(RequestRefusal::UnknownToken))?;
-        Ok(Self { token, is_json: is_json(&parts.headers), address: address(parts) })
+        let Origin(address) = Origin::of(parts, api);
+        Ok(Self { token, is_json: is_json(&parts.headers), address })
     }
-}
-
-/// From where a request came.
-pub(crate) struct Origin(Option<IpAddr>);
-
-impl FromRequestParts<Api> for Origin {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Self::Rejection> {
-        Ok(Self(address(parts)))
-    }
-}
-
-fn address(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip())
 }
 
 /// Whether JSON is all that the device takes. Whoever takes anything is spoken to as the profile says.

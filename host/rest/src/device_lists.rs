@@ -17,7 +17,7 @@ use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{params, schemas};
 use crate::page::{Gathering, Page};
-use crate::request::{Params, id};
+use crate::request::{Params, blocking, id};
 use crate::shape::{self, entity};
 use crate::{customers, devices};
 
@@ -254,12 +254,12 @@ async fn page(
         profile: params.text("deviceProfileId").map(id).transpose()?,
         active: params.parsed("active")?,
     };
-    let order = Order::of(&page, &api)?;
-    let listing = tokio::task::spawn_blocking(move || list(&api, &page, &filter, &order, shown));
-    listing.await.map(Json).map_err(|broken| ApiError::internal(&broken))
+    let listing = blocking(move || Ok(list(&api, &page, &filter, shown)));
+    listing.await?.map(Json)
 }
 
-fn list(api: &Api, page: &Page, filter: &Filter, order: &Order, shown: Shown) -> Value {
+fn list(api: &Api, page: &Page, filter: &Filter, shown: Shown) -> Result<Value, ApiError> {
+    let order = Order::of(page, api)?;
     let mut gathering = Gathering::new(page);
     api.devices.each_device(&mut |device| {
         let view = device.view();
@@ -268,8 +268,8 @@ fn list(api: &Api, page: &Page, filter: &Filter, order: &Order, shown: Shown) ->
             gathering.add((order.key(&view), device.id()), device.clone());
         }
     });
-    gathering.answer(|device| match shown {
+    Ok(gathering.answer(|device| match shown {
         Shown::Device => shape::device(device, api.devices.tenant()),
         Shown::Info => devices::info(api, device),
-    })
+    }))
 }

@@ -4,7 +4,7 @@
 //! (`request`, `page`) and how failures are told (`error`), then one file per resource, with the shapes of entities in
 //! `shape` and `profile_shape`. All of it is described to clients in `openapi`, which browsers see through `explorer`;
 //! `device_api` is for devices.
-//! `listener` bounds the port. Runs on its own tokio runtime: nothing here shares a
+//! `listener` bounds the port, `peer` says for whom a request is. Runs on its own tokio runtime: nothing here shares a
 //! thread with a device.
 
 mod access;
@@ -31,11 +31,13 @@ mod letters;
 mod listener;
 mod live;
 mod login;
+mod login_limit;
 mod metrics;
 mod openapi;
 mod ota;
 mod page;
 mod patience;
+mod peer;
 mod pins;
 mod profile_keys;
 mod profile_schemas;
@@ -57,6 +59,7 @@ mod telemetry;
 mod trace;
 mod tries;
 mod users;
+mod window;
 mod wrong_passwords;
 
 #[cfg(test)]
@@ -70,15 +73,17 @@ use tokio::sync::{Semaphore, watch};
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecFolder, CodecTable};
 use wireglot_device::{DeviceHandle, Devices};
+use wireglot_model::Networks;
 use wireglot_model::limits::{
     LOGINS_CHECKED_MAX, LONG_READS_MAX, RPC_WAITERS_MAX, SHORT_READS_MAX, TRACE_LISTENERS_MAX,
 };
 use wireglot_replay::Replays;
 
-use access::{LoginLimit, Tokens};
+use access::Tokens;
 use claims::ClaimTries;
 use error::ApiError;
 use history::Unsent;
+use login_limit::LoginLimit;
 use readers::Readers;
 use wrong_passwords::WrongPasswords;
 
@@ -95,6 +100,8 @@ pub struct RestConfig {
     pub codecs: CodecTable,
     pub folder: CodecFolder,
     pub bus: Bus,
+    /// Who says for whom a request is.
+    pub trusted_proxies: Networks,
     /// Writes the metrics of all other parts.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Whether devices are served.
@@ -111,6 +118,7 @@ pub(crate) struct Shared {
     folder: CodecFolder,
     replays: Replays,
     bus: Bus,
+    trusted_proxies: Networks,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
     ready: Box<dyn Fn() -> bool + Send + Sync>,
     tokens: Tokens,
@@ -138,7 +146,7 @@ impl Deref for Api {
 
 impl Api {
     fn new(config: RestConfig, stopping: watch::Receiver<bool>) -> (Self, std::net::TcpListener) {
-        let RestConfig { listener, devices, codecs, folder, bus, metrics, ready } = config;
+        let RestConfig { listener, devices, codecs, folder, bus, trusted_proxies, metrics, ready } = config;
         let shared = Shared {
             tokens: Tokens::new(devices.signing_key(), devices.tenant()),
             replays: Replays::new(devices.clone(), codecs.clone()),
@@ -146,6 +154,7 @@ impl Api {
             codecs,
             folder,
             bus,
+            trusted_proxies,
             metrics,
             ready,
             logins: LoginLimit::default(),

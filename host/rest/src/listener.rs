@@ -21,8 +21,8 @@ use tower_service::Service as _;
 use tracing::{debug, warn};
 use wireglot_model::limits::REST_CONNECTIONS_MAX;
 
-use crate::access::Peer;
 use crate::patience::{Patient, WRITE_TIMEOUT};
+use crate::peer::Peer;
 
 /// How long the head of a request may take, which also ends idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);

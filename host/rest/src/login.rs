@@ -1,7 +1,5 @@
 //! Login, renewal and end of a session, and a user's own password (REST §2.1).
 
-use std::net::IpAddr;
-
 use axum::extract::State;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -10,12 +8,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::access::{Caller, LoginLimit, Pair, Peer, SESSION_MS};
+use crate::access::{Caller, Pair, SESSION_MS};
 use crate::error::{ApiError, ErrorBody};
+use crate::login_limit::LoginTry;
 use crate::openapi::schemas;
+use crate::peer::Origin;
 use crate::request::{Body, blocking, carried_through};
 use crate::shape;
-use wireglot_device::{DeviceError, now};
+use wireglot_device::{DeviceError, HashedPassword, now};
 use wireglot_model::Timestamp;
 
 #[derive(Deserialize, ToSchema)]
@@ -57,15 +57,15 @@ struct PasswordChange {
 )]
 pub(crate) async fn login(
     State(api): State<Api>,
-    peer: Option<Extension<Peer>>,
+    origin: Origin,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let address = admitted(&api, peer)?;
+    let tried = admitted(&api, &origin)?;
     let Login { username, password } = body.json()?;
-    let attempt = api.wrong_passwords.admit(&username, address, now())?;
+    let attempt = api.wrong_passwords.admit(&username, tried.address, now())?;
     let devices = api.devices.clone();
     let user = hashing(&api, move || devices.login(&username, &password)).await?;
-    api.logins.give_back(address);
+    api.logins.give_back(tried);
     api.wrong_passwords.proved(attempt);
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
 }
@@ -85,10 +85,9 @@ pub(crate) async fn hashing<T: Send + 'static>(
     .await
 }
 
-/// The address of somebody who may try a password now.
-pub(crate) fn admitted(api: &Api, peer: Option<Extension<Peer>>) -> Result<IpAddr, ApiError> {
-    let address = LoginLimit::address(peer.map(|Extension(peer)| peer));
-    api.logins.admit(address, now()).map(|()| address)
+/// The try of somebody who may try a password now.
+pub(crate) fn admitted(api: &Api, origin: &Origin) -> Result<LoginTry, ApiError> {
+    api.logins.admit(origin.network(), now())
 }
 
 /// Gives a new pair of tokens for a refresh token.
@@ -133,9 +132,9 @@ pub(crate) async fn logout(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
 ) -> Result<(), ApiError> {
-    let (session, devices, now) = (caller.session()?, api.devices.clone(), now());
+    let (session, user, devices, now) = (caller.session()?, caller.user.id, api.devices.clone(), now());
     let until = Timestamp(now.0.saturating_add(SESSION_MS));
-    carried_through(async move { devices.end_session(session, until, now).await }).await
+    carried_through(async move { devices.end_session(user, session, until, now).await }).await
 }
 
 /// Changes the caller's password, which ends all sessions of that user; the answer begins a new one.
@@ -156,24 +155,27 @@ pub(crate) async fn logout(
 pub(crate) async fn change_password(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    peer: Option<Extension<Peer>>,
+    origin: Origin,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     caller.session()?;
     let PasswordChange { current_password, new_password } = body.json()?;
-    let address = admitted(&api, peer)?;
-    let attempt = api.wrong_passwords.admit(&caller.user.email, address, now())?;
+    let tried = admitted(&api, &origin)?;
+    let attempt = api.wrong_passwords.admit(&caller.user.email, tried.address, now())?;
     let (devices, user) = (api.devices.acting_for(caller.actor()), caller.user);
     let (id, generation) = (user.id, user.generation);
-    let password = {
-        let devices = devices.clone();
-        hashing(&api, move || devices.renewed_password(&user, &current_password, &new_password)).await?
+    let known = {
+        let (devices, current) = (devices.clone(), current_password.clone());
+        hashing(&api, move || devices.check_password(&user, &current))
     };
-    api.logins.give_back(address);
+    known.await?;
+    // Whatever becomes of the new one, the present one was right.
+    api.logins.give_back(tried);
     api.wrong_passwords.proved(attempt);
+    let password = hashing(&api, move || HashedPassword::after(&current_password, &new_password)).await?;
     let changed =
         carried_through(async move { devices.change_password(id, password, generation, now()).await });
-    Ok(answer(&api.tokens.issue(&changed.await?, Uuid::new_v4(), now())?))
+    Ok(answer(&api.tokens.issue(&*changed.await?, Uuid::new_v4(), now())?))
 }
 
 pub(crate) fn answer(pair: &Pair) -> Json<Value> {

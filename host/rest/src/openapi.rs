@@ -168,7 +168,7 @@ fn write(path: &str, access: Access, description: &Description) -> Json {
     operation.insert("description".to_owned(), json!(text));
     let security = match access {
         Access::Public | Access::Token => json!([]),
-        Access::Administrator | Access::Device | Access::User => {
+        Access::Administrator | Access::Device | Access::CustomerUser | Access::User => {
             json!([{"bearer": []}, {"xAuthorization": []}])
         }
     };
@@ -204,6 +204,7 @@ fn audience(access: Access) -> (&'static [&'static str], &'static str) {
             &[TENANT_ADMIN, CUSTOMER_USER],
             "For administrators, and for users of a customer on devices of that customer.",
         ),
+        Access::CustomerUser => (&[CUSTOMER_USER], "For users of customers."),
         Access::User => (
             &[TENANT_ADMIN, CUSTOMER_USER],
             "For all users; users of a customer see what is that customer's.",

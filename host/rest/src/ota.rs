@@ -380,7 +380,7 @@ pub(crate) async fn delete(
     ),
 )]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    page(&api, &params, |_| true)
+    page(api, &params, |_| true).await
 }
 
 /// Lists the packages that devices of a profile can be assigned.
@@ -406,24 +406,28 @@ pub(crate) async fn list_of_profile(
 ) -> Result<Json<Value>, ApiError> {
     let (profile, kind): (ProfileId, _) = (id(&profile)?, kind_of(&kind)?);
     api.devices.profile(profile).ok_or_else(ApiError::not_found)?;
-    page(&api, &params, |package| {
+    let is_wanted = move |package: &OtaPackage| {
         let is_for = package.profile.is_none_or(|only| only == profile);
         is_for && package.kind == kind && package.content != OtaContent::Pending
-    })
+    };
+    page(api, &params, is_wanted).await
 }
 
-fn page(
-    api: &Api,
+async fn page(
+    api: Api,
     params: &Params,
-    is_wanted: impl Fn(&OtaPackage) -> bool,
+    is_wanted: impl Fn(&OtaPackage) -> bool + Send + 'static,
 ) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(params)?;
-    let mut found = api.devices.ota_packages();
-    let texts = |package: &OtaPackage| {
-        [package.title.clone(), package.version.clone(), package.tag.clone().unwrap_or_default()]
-    };
-    found.retain(|package| is_wanted(package) && page.finds(&texts(package).each_ref().map(String::as_str)));
-    Ok(Json(page.answer(found, compare, |package| write(package, api.devices.tenant()))?))
+    let listing = blocking(move || {
+        let mut found = api.devices.ota_packages();
+        found.retain(|package| {
+            let tag = package.tag.as_deref().unwrap_or_default();
+            is_wanted(package) && page.finds(&[&package.title, &package.version, tag])
+        });
+        Ok(page.answer(found, compare, |package| write(package, api.devices.tenant())))
+    });
+    listing.await?.map(Json)
 }
 
 fn compare(property: &str, one: &Arc<OtaPackage>, other: &Arc<OtaPackage>) -> Option<Ordering> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use wireglot_device::ProfileState;
 use wireglot_model::{ProfileId, TenantId};
@@ -17,10 +18,17 @@ use crate::openapi::{params, schemas};
 use crate::page::Page;
 use crate::pins::pinned;
 use crate::profile_shape::{profile, profile_draft, profile_info, transport_word};
-use crate::request::{Body, Params, carried_through, id};
+use crate::request::{Body, Params, blocking, carried_through, id};
 use crate::settings::settings_taken;
-use crate::shape::entity;
+use crate::shape::{EntityRef, entity};
 use wireglot_device::now;
+
+/// Which version of which profile is changed; the rest of the body is read by `profile_shape`.
+#[derive(Deserialize)]
+struct Target {
+    id: Option<EntityRef>,
+    version: Option<u64>,
+}
 
 /// Makes a device profile, or replaces the one whose id is given.
 #[utoipa::path(
@@ -40,10 +48,9 @@ pub(crate) async fn save(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
+    let Target { id: known, version: expected } = body.json()?;
+    let known: Option<ProfileId> = known.map(|known| id(&known.id)).transpose()?;
     let shape: Value = body.json()?;
-    let known = shape.pointer("/id/id").and_then(Value::as_str);
-    let known: Option<ProfileId> = known.map(id).transpose()?;
-    let expected = shape.get("version").and_then(Value::as_u64);
     let draft = profile_draft(&shape).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let stored = known.and_then(|known| api.devices.profile(known));
     let draft = pinned(draft, stored.clone(), &api.codecs)
@@ -156,7 +163,7 @@ pub(crate) async fn make_default(
     ),
 )]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    page(&api, &params, profile)
+    page(api, &params, profile).await
 }
 
 /// Lists device profiles in their short form.
@@ -175,7 +182,7 @@ pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
     ),
 )]
 pub(crate) async fn list_infos(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    page(&api, &params, profile_info)
+    page(api, &params, profile_info).await
 }
 
 /// Shows the short forms of several device profiles: those that are there.
@@ -211,31 +218,42 @@ pub(crate) async fn infos_by_ids(State(api): State<Api>, params: Params) -> Resu
     ),
 )]
 pub(crate) async fn names(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
-    let mut found = api.devices.profiles();
-    if params.is_set("activeOnly") {
-        let mut used: HashSet<ProfileId> = HashSet::new();
-        api.devices.each_device(&mut |device| {
-            used.insert(device.view().device().profile);
-        });
-        found.retain(|state| used.contains(&state.profile.id));
-    }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
+    let is_active_only = params.is_set("activeOnly");
+    // It may look at every device there is.
+    let listing = blocking(move || {
+        let mut found = api.devices.profiles();
+        if is_active_only {
+            let mut used: HashSet<ProfileId> = HashSet::new();
+            api.devices.each_device(&mut |device| {
+                used.insert(device.view().device().profile);
+            });
+            found.retain(|state| used.contains(&state.profile.id));
+        }
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
+    });
+    let found = listing.await?;
     let one = |state: Arc<ProfileState>| json!({"id": entity("DEVICE_PROFILE", state.profile.id), "name": &*state.name});
     Ok(Json(found.into_iter().map(one).collect()))
 }
 
-fn page(
-    api: &Api,
+/// A page of all profiles, on a thread that may take its time: they may be many, and each may be large.
+async fn page(
+    api: Api,
     params: &Params,
     write: fn(&ProfileState, TenantId) -> Value,
 ) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(params)?;
-    let transport = params.text("transportType");
-    let mut found = api.devices.profiles();
-    found.retain(|state| {
-        page.finds(&[&state.name]) && transport.is_none_or(|kind| kind == transport_word(&state.profile))
+    let transport = params.text("transportType").map(str::to_owned);
+    let listing = blocking(move || {
+        let mut found = api.devices.profiles();
+        found.retain(|state| {
+            let is_wanted = transport.as_ref().is_none_or(|kind| kind == transport_word(&state.profile));
+            is_wanted && page.finds(&[&state.name])
+        });
+        Ok(page.answer(found, compare, |state| write(state, api.devices.tenant())))
     });
-    Ok(Json(page.answer(found, compare, |state| write(state, api.devices.tenant()))?))
+    listing.await?.map(Json)
 }
 
 fn compare(property: &str, one: &Arc<ProfileState>, other: &Arc<ProfileState>) -> Option<Ordering> {

@@ -58,7 +58,11 @@ impl Body {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let invalid = |error| ApiError::bad_request(format!("Invalid JSON: {error}"));
         if self.0.trim_ascii_start().first() == Some(&b'{') {
-            return serde_json::from_slice(&self.0).map_err(invalid);
+            let mut reading = serde_json::Deserializer::from_slice(&self.0);
+            // It says which member is wrong.
+            let read = serde_path_to_error::deserialize(&mut reading);
+            let read = read.map_err(|error| ApiError::bad_request(format!("Invalid JSON: {error}")))?;
+            return reading.end().map(|()| read).map_err(invalid);
         }
         // What is read by the names of its members is not to be read from a list by their order.
         serde_json::from_slice::<serde::de::IgnoredAny>(&self.0).map_err(invalid)?;

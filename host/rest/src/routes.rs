@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::HttpMethod;
 use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, PACKET_BYTES_MAX, REST_BODY_BYTES_MAX};
 
-use crate::access::{require_administrator, require_device, require_login};
+use crate::access::{require_administrator, require_customer_user, require_device, require_login};
 use crate::error::ApiError;
 use crate::openapi::{Described, Description};
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) enum Access {
     Administrator,
     /// Those, and users of the customer whose device the path names.
     Device,
+    /// Users of customers alone: the handler gets the customer.
+    CustomerUser,
     /// Users of the management side; the handler looks at who it is.
     User,
     /// Devices: the path holds the token, which the worker that serves the request looks at.
@@ -88,6 +90,10 @@ impl Operation {
 
     fn of_device(self) -> Self {
         Self { access: Access::Device, ..self }
+    }
+
+    fn of_customer_user(self) -> Self {
+        Self { access: Access::CustomerUser, ..self }
     }
 
     fn of_user(self) -> Self {
@@ -241,7 +247,7 @@ fn customer_operations() -> Vec<Operation> {
         operation!(customers::assign),
         operation!(customers::unassign),
         operation!(customers::change_owner),
-        operation!(claims::claim).of_user(),
+        operation!(claims::claim).of_customer_user(),
         operation!(claims::reclaim).of_user(),
     ]
 }
@@ -322,6 +328,9 @@ pub(crate) fn router(api: &Api) -> Router {
             }
             Access::Device => {
                 handler.route_layer(middleware::from_fn_with_state(api.clone(), require_device))
+            }
+            Access::CustomerUser => {
+                handler.route_layer(middleware::from_fn_with_state(api.clone(), require_customer_user))
             }
             Access::User => handler.route_layer(middleware::from_fn_with_state(api.clone(), require_login)),
         };

@@ -12,7 +12,7 @@ use crate::Api;
 use crate::error::ApiError;
 use crate::openapi::{params, schemas};
 use crate::page::Page;
-use crate::request::Params;
+use crate::request::{Params, blocking};
 use crate::shape::entity;
 
 /// Lists the sessions that are open now.
@@ -26,9 +26,12 @@ use crate::shape::entity;
 )]
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(&params)?;
-    let sessions = api.devices.sessions().into_iter().map(Shown::new);
-    let found = sessions.filter(|session| page.finds(&session.texts())).collect();
-    Ok(Json(page.answer(found, Shown::compare, Shown::write)?))
+    let listing = blocking(move || {
+        let sessions = api.devices.sessions().into_iter().map(Shown::new);
+        let found = sessions.filter(|session| page.finds(&session.texts())).collect();
+        Ok(page.answer(found, Shown::compare, Shown::write))
+    });
+    listing.await?.map(Json)
 }
 
 struct Shown {

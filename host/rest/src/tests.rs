@@ -14,6 +14,7 @@ mod lists;
 mod live;
 mod operating;
 mod provisioning;
+mod proxies;
 mod resources;
 mod rpc;
 mod series;
@@ -34,6 +35,7 @@ use tower_service::Service as _;
 use wireglot_bus::Bus;
 use wireglot_codec::{CodecConfig, CodecFolder, CodecTable};
 use wireglot_device::{ADMINISTRATOR_EMAIL, Devices};
+use wireglot_model::Networks;
 use wireglot_model::limits::HISTORY_ANSWER_BYTES_MAX;
 use wireglot_store::{Store, StoreConfig};
 
@@ -64,6 +66,7 @@ async fn config() -> (RestConfig, TempDir) {
         folder: CodecFolder::new(codecs.clone()),
         codecs,
         bus,
+        trusted_proxies: Networks::default(),
         metrics: Box::new(|| "# from the host\n".into()),
         ready: Box::new(|| true),
     };
@@ -72,7 +75,13 @@ async fn config() -> (RestConfig, TempDir) {
 
 impl Site {
     async fn new() -> Self {
+        Self::behind(Networks::default()).await
+    }
+
+    /// With these proxies in front of it.
+    async fn behind(trusted_proxies: Networks) -> Self {
         let (config, folder) = config().await;
+        let config = RestConfig { trusted_proxies, ..config };
         let (stop, stopping) = watch::channel(false);
         let (api, _listener) = Api::new(config, stopping);
         let user = api.devices.login(ADMINISTRATOR_EMAIL, PASSWORD).unwrap();

@@ -1,8 +1,7 @@
 //! Counts tries that fail, by what is tried or by who tries: so many in a minute.
 //!
-//! A try counts when it begins, so that many at once are no way around it, and is given back when it succeeds. Keys share
-//! counters by a hash that nobody can predict, so memory is bounded. Not here: tries by address (`access`), which are few
-//! and must not share.
+//! Keys share the counters (`window`) by a hash that nobody can predict, so memory is bounded. Not here: tries by address
+//! (`login_limit`), which are few and must not share.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -11,26 +10,19 @@ use wireglot_model::Timestamp;
 use wireglot_model::limits::TRY_COUNTERS;
 
 use crate::error::ApiError;
-
-const WINDOW_MS: i64 = 60_000;
+use crate::window::{Ticket, Window};
 
 pub(crate) struct Tries {
     most: u32,
     /// Not known outside, so that nobody finds keys that share a counter.
     hasher: RandomState,
-    counters: Mutex<Vec<Counter>>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Counter {
-    since: i64,
-    failed: u32,
+    counters: Mutex<Vec<Window>>,
 }
 
 /// One try, which counts as failed until it is given back.
 pub(crate) struct Try {
     place: usize,
-    since: i64,
+    ticket: Ticket,
 }
 
 impl Tries {
@@ -38,7 +30,7 @@ impl Tries {
         Self {
             most,
             hasher: RandomState::new(),
-            counters: Mutex::new(vec![Counter::default(); TRY_COUNTERS]),
+            counters: Mutex::new(vec![Window::EMPTY; TRY_COUNTERS]),
         }
     }
 
@@ -47,23 +39,13 @@ impl Tries {
         let place = usize::try_from(self.hasher.hash_one(key)).unwrap_or(0) % TRY_COUNTERS;
         let mut counters = self.counters.lock();
         let counter = counters.get_mut(place).expect("the place is less than their number");
-        if now.0 - counter.since >= WINDOW_MS || now.0 < counter.since {
-            *counter = Counter { since: now.0, failed: 0 };
-        }
-        if counter.failed >= self.most {
-            let left_ms = (counter.since + WINDOW_MS - now.0).max(0);
-            return Err(ApiError::too_many_requests(u64::try_from(left_ms).unwrap_or(0).div_ceil(1000)));
-        }
-        counter.failed += 1;
-        Ok(Try { place, since: counter.since })
+        Ok(Try { place, ticket: counter.admit(self.most, now)? })
     }
 
     /// The try has succeeded, or never took place.
-    pub(crate) fn give_back(&self, given: Try) {
-        if let Some(counter) = self.counters.lock().get_mut(given.place)
-            && counter.since == given.since
-        {
-            counter.failed = counter.failed.saturating_sub(1);
+    pub(crate) fn give_back(&self, Try { place, ticket }: Try) {
+        if let Some(counter) = self.counters.lock().get_mut(place) {
+            counter.give_back(ticket);
         }
     }
 }
@@ -71,6 +53,7 @@ impl Tries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::WINDOW_MS;
 
     const MOST: u32 = 3;
 

@@ -1,6 +1,6 @@
 //! Users: they are made by an administrator and set their own password (REST §2.9).
 
-use std::cmp::Ordering;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -11,15 +11,16 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use wireglot_device::{HashedPassword, UserDraft};
-use wireglot_model::{CustomerId, User, UserId};
+use wireglot_model::{CustomerId, Timestamp, User, UserId};
 
 use crate::Api;
-use crate::access::{Caller, Peer};
+use crate::access::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::login::{admitted, answer, hashing};
 use crate::openapi::{params, schemas};
-use crate::page::Page;
-use crate::request::{Body, Params, carried_through, id};
+use crate::page::{Gathering, Page};
+use crate::peer::Origin;
+use crate::request::{Body, Params, blocking, carried_through, id};
 use crate::shape::{self, CUSTOMER_USER, EntityRef, TENANT_ADMIN};
 use wireglot_device::now;
 
@@ -110,7 +111,7 @@ pub(crate) async fn save(
     }
     let expected = body.version;
     let stored = known.map(|known| api.devices.user(known).ok_or_else(ApiError::not_found)).transpose()?;
-    let draft = body.into_draft(stored.as_ref())?;
+    let draft = body.into_draft(stored.as_deref())?;
     let devices = api.devices.acting_for(caller.actor());
     let saved = carried_through(async move {
         match known {
@@ -118,7 +119,7 @@ pub(crate) async fn save(
             None => devices.create_user(draft, now()).await,
         }
     });
-    Ok(Json(shape::user(&saved.await?, api.devices.tenant())))
+    Ok(Json(shape::user(&*saved.await?, api.devices.tenant())))
 }
 
 /// Shows a user.
@@ -139,11 +140,11 @@ pub(crate) async fn read(
     Extension(caller): Extension<Caller>,
     Path(user): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(shape::user(&find(&api, &caller, &user)?, api.devices.tenant())))
+    Ok(Json(shape::user(&*find(&api, &caller, &user)?, api.devices.tenant())))
 }
 
 /// The user of an id in a path, if the caller may know of them.
-pub(crate) fn find(api: &Api, caller: &Caller, user: &str) -> Result<User, ApiError> {
+pub(crate) fn find(api: &Api, caller: &Caller, user: &str) -> Result<Arc<User>, ApiError> {
     let found = api.devices.user(id(user)?);
     caller.may_see(found.as_ref().and_then(|user| user.customer))?;
     found.ok_or_else(ApiError::not_found)
@@ -191,7 +192,7 @@ pub(crate) async fn list(
     Extension(caller): Extension<Caller>,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
-    page(&api, &params, caller.customer(), |user| shape::user(user, api.devices.tenant()))
+    page(api, &params, caller.customer(), plain).await
 }
 
 /// Lists the users that the caller may see, in another spelling.
@@ -229,16 +230,7 @@ pub(crate) async fn list_infos(
     Extension(caller): Extension<Caller>,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
-    page(&api, &params, caller.customer(), |user| {
-        let mut shape = shape::user(user, api.devices.tenant());
-        let customer = user.customer.and_then(|customer| api.devices.customer(customer));
-        let title = customer.map(|customer| customer.title.clone());
-        if let Some(members) = shape.as_object_mut() {
-            members.insert("customerTitle".into(), json!(title));
-            members.insert("ownerName".into(), json!(title));
-        }
-        shape
-    })
+    page(api, &params, caller.customer(), info).await
 }
 
 /// Lists the users of a customer.
@@ -259,35 +251,66 @@ pub(crate) async fn list_of_customer(
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
     let customer = crate::customers::find(&api, &caller, &customer)?.id;
-    page(&api, &params, Some(customer), |user| shape::user(user, api.devices.tenant()))
+    page(api, &params, Some(customer), plain).await
 }
 
-fn page(
-    api: &Api,
+/// A page of all users, or of those of one customer, on a thread that may take its time.
+async fn page(
+    api: Api,
     params: &Params,
     customer: Option<CustomerId>,
-    write: impl Fn(&User) -> Value,
+    write: fn(&Api, &User) -> Value,
 ) -> Result<Json<Value>, ApiError> {
     let page = Page::from_params(params)?;
-    let mut found = api.devices.users();
-    found.retain(|user| {
-        let [first, last] =
-            [&user.first_name, &user.last_name].map(|name| name.as_deref().unwrap_or_default());
-        (customer.is_none() || user.customer == customer) && page.finds(&[&user.email, first, last])
+    let key: KeyOf = match page.property() {
+        "createdTime" => |user| Key::Time(user.created),
+        "email" | "name" => |user| Key::Text(&user.email),
+        "firstName" => |user| Key::Name(user.first_name.as_deref()),
+        "lastName" => |user| Key::Name(user.last_name.as_deref()),
+        "authority" => |user| Key::Text(shape::authority(user)),
+        other => return Err(Page::unknown_property(other)),
+    };
+    let listing = blocking(move || {
+        let users = api.devices.users();
+        let mut gathering = Gathering::new(&page);
+        for user in &users {
+            let [first, last] =
+                [&user.first_name, &user.last_name].map(|name| name.as_deref().unwrap_or_default());
+            let is_shown = customer.is_none() || user.customer == customer;
+            if is_shown && page.finds(&[&user.email, first, last]) {
+                gathering.add((key(user), user.id), user);
+            }
+        }
+        Ok(gathering.answer(|user| write(&api, user)))
     });
-    Ok(Json(page.answer(found, compare, write)?))
+    listing.await.map(Json)
 }
 
-fn compare(property: &str, one: &User, other: &User) -> Option<Ordering> {
-    let order = match property {
-        "createdTime" => (one.created, one.id).cmp(&(other.created, other.id)),
-        "email" | "name" => one.email.cmp(&other.email),
-        "firstName" => one.first_name.cmp(&other.first_name),
-        "lastName" => one.last_name.cmp(&other.last_name),
-        "authority" => shape::authority(one).cmp(shape::authority(other)),
-        _ => return None,
-    };
-    Some(order)
+/// What users are sorted by.
+type KeyOf = for<'u> fn(&'u User) -> Key<'u>;
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key<'u> {
+    Time(Timestamp),
+    Text(&'u str),
+    Name(Option<&'u str>),
+}
+
+/// A user in lists.
+fn plain(api: &Api, user: &User) -> Value {
+    shape::user(user, api.devices.tenant())
+}
+
+/// A user with the title of its customer.
+fn info(api: &Api, user: &User) -> Value {
+    let mut shape = plain(api, user);
+    let customer = user.customer.and_then(|customer| api.devices.customer(customer));
+    let title = customer.map(|customer| customer.title.clone());
+    if let Some(members) = shape.as_object_mut() {
+        members.insert("customerTitle".into(), json!(title));
+        members.insert("ownerName".into(), json!(title));
+    }
+    shape
 }
 
 /// Gives the link by which a user sets the first password.
@@ -329,16 +352,17 @@ pub(crate) async fn activation_link(
 )]
 pub(crate) async fn activate(
     State(api): State<Api>,
-    peer: Option<Extension<Peer>>,
+    origin: Origin,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let address = admitted(&api, peer)?;
+    let tried = admitted(&api, &origin)?;
     let Activation { activate_token, password } = body.json()?;
     api.devices.check_activation(&activate_token, now())?;
+    // Whatever becomes of the password, the link was right.
+    api.logins.give_back(tried);
     let password = hashing(&api, move || HashedPassword::new(&password)).await?;
     let devices = api.devices.clone();
     let user =
         carried_through(async move { devices.activate(&activate_token, password, now()).await }).await?;
-    api.logins.give_back(address);
     Ok(answer(&api.tokens.issue(&user, Uuid::new_v4(), now())?))
 }

@@ -1,8 +1,9 @@
 //! Wrong passwords for one login name, wherever they come from: many addresses together guess no faster than one.
 //!
-//! Nobody can lock a user out this way: whoever tries from an address from which that user has logged in before is not
-//! counted here, but only with the address (`access`). Names that are nobody's are counted like all others, or the answers
-//! would tell which names there are. The counters are those of `tries`.
+//! Whoever tries from an address from which that user has logged in since the server started is not counted here, but
+//! only with the address (`login_limit`); everybody else shares the tries of the name, so a user who comes from a new
+//! address waits while somebody guesses, a minute at a time. Names that are nobody's are counted like all others, or the
+//! answers would tell which names there are. The counters are those of `tries`.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_user_has_been_before_nobody_locks_them_out() {
+    fn where_the_user_has_logged_in_before_nobody_locks_them_out() {
         let limit = WrongPasswords::default();
         limit.proved(limit.admit("a@b", address(7), Timestamp(0)).unwrap());
         for from in 100..100 + WRONG_PASSWORDS_PER_MINUTE_MAX {

@@ -126,8 +126,11 @@ impl Batch {
     }
 
     /// A session of a user has ended; that need not be known any more from `until` on, when its tokens end.
-    pub fn put_ended_session(&mut self, session: uuid::Uuid, until: Timestamp) {
-        self.put(keys::ended_session(session), until.0.to_be_bytes().to_vec());
+    pub fn put_ended_session(&mut self, session: uuid::Uuid, user: UserId, until: Timestamp) {
+        self.put(
+            keys::ended_session(session),
+            [&until.0.to_be_bytes(), user.0.as_bytes().as_slice()].concat(),
+        );
     }
 
     pub fn delete_ended_session(&mut self, session: uuid::Uuid) {

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use wireglot_model::{
     ApiKey, Attribute, AuditEntry, ClaimRecord, CodecName, Credentials, Customer, DeadLetter, Device,
     DeviceId, FailureStage, OtaPackage, OtaUpdate, Profile, ProfileId, RawFrame, RpcId, RpcRecord, Scope,
-    Timestamp, User,
+    Timestamp, User, UserId,
 };
 
 use crate::coding::{Reader, read_single};
@@ -45,12 +45,16 @@ impl Store {
         self.core().all(prefix::API_KEY)
     }
 
-    /// Sessions of users that have ended, and until when that must be known.
-    pub fn ended_sessions(&self) -> Result<Vec<(uuid::Uuid, Timestamp)>, ReadError> {
+    /// Sessions that have ended, whose they were, and until when that must be known.
+    pub fn ended_sessions(&self) -> Result<Vec<(uuid::Uuid, UserId, Timestamp)>, ReadError> {
         let mut ended = Vec::new();
         self.core().each(prefix::ENDED_SESSION, |key, value| {
-            let until = i64::from_be_bytes(Reader::new(value).array()?);
-            ended.push((keys::read_ended_session(key)?, Timestamp(until)));
+            let mut reader = Reader::new(value);
+            let until = i64::from_be_bytes(reader.array()?);
+            // Records from before users were noted have none: they are of nobody.
+            let user =
+                if reader.is_empty() { uuid::Uuid::nil() } else { uuid::Uuid::from_bytes(reader.array()?) };
+            ended.push((keys::read_ended_session(key)?, UserId(user), Timestamp(until)));
             Ok(())
         })?;
         Ok(ended)

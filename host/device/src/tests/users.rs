@@ -1,14 +1,17 @@
 //! Users, their passwords, the keys of their programs and the ends of their sessions: the rules, and that all of it is
 //! still so after a restart.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 use wireglot_model::limits::{
     ADDITIONAL_INFO_BYTES_MAX, API_KEY_DESCRIPTION_CHARS_MAX, API_KEYS_MAX, API_KEYS_PER_USER_MAX,
-    LOGOUTS_KEPT_MAX, PROFILES_MAX,
+    LOGOUTS_KEPT_MAX, LOGOUTS_PER_USER_MAX, PROFILES_MAX,
 };
-use wireglot_model::{ApiKey, ApiKeyId, AuditAction, CustomerId, Timestamp, User, UserId};
+use wireglot_model::{Actor, ApiKey, ApiKeyId, AuditAction, CustomerId, Timestamp, User, UserId};
 
 use super::{NOW, PASSWORD, Site, draft};
+use crate::users::Ended;
 use crate::{
     ADMINISTRATOR_EMAIL, ApiKeyChange, ApiKeyDraft, ApiKeyRefusal, CustomerDraft, DeviceDraft, DeviceError,
     Devices, HashedPassword, ProfileChoice, ProfileDraft, Rule, UserDraft,
@@ -45,7 +48,7 @@ fn check<T>(outcome: Result<T, DeviceError>, rule: Rule) {
     }
 }
 
-fn administrator(devices: &Devices) -> User {
+fn administrator(devices: &Devices) -> Arc<User> {
     devices.login(ADMINISTRATOR_EMAIL, PASSWORD).unwrap()
 }
 
@@ -110,10 +113,11 @@ async fn a_new_password_is_another_one_and_ends_what_began_under_the_old_one() {
     let site = Site::new().await;
     let devices = &site.devices;
     let user = administrator(devices);
-    check(devices.renewed_password(&user, "wrong", OTHER), Rule::WrongPassword);
-    check(devices.renewed_password(&user, PASSWORD, PASSWORD), Rule::SamePassword);
-    check(devices.renewed_password(&user, PASSWORD, "short"), Rule::PasswordTooShort);
-    let password = || devices.renewed_password(&user, PASSWORD, OTHER).unwrap();
+    check(devices.check_password(&user, "wrong"), Rule::WrongPassword);
+    devices.check_password(&user, PASSWORD).unwrap();
+    check(HashedPassword::after(PASSWORD, PASSWORD), Rule::SamePassword);
+    check(HashedPassword::after(PASSWORD, "short"), Rule::PasswordTooShort);
+    let password = || HashedPassword::after(PASSWORD, OTHER).unwrap();
     let changed = devices.change_password(user.id, password(), user.generation, NOW).await.unwrap();
     assert_ne!(changed.generation, user.generation);
     let twice = devices.change_password(user.id, password(), user.generation, NOW).await;
@@ -126,30 +130,92 @@ async fn a_new_password_is_another_one_and_ends_what_began_under_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_first_password_is_told_of_like_another_one() {
+    let site = Site::new().await;
+    let user = site.devices.create_user(named("a@b", None), NOW).await.unwrap();
+    activated(&site.devices, &user).await;
+    let told = site.devices.audit_log(&|entry| entry.action == AuditAction::PasswordChanged).unwrap();
+    let [(_, entry)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((entry.target.as_str(), entry.detail.as_str()), ("a@b", "the first one"));
+    assert_eq!(entry.actor, Actor::User("a@b".into()));
+}
+
+#[tokio::test]
 async fn a_session_that_has_ended_stays_so_after_a_restart() {
     let site = Site::new().await;
+    let user = administrator(&site.devices).id;
     let [one, other] = [Uuid::new_v4(), Uuid::new_v4()];
-    site.devices.end_session(one, later(1_000), NOW).await.unwrap();
+    site.devices.end_session(user, one, later(1_000), NOW).await.unwrap();
     let site = site.reopen().await;
     assert!(site.devices.is_session_ended(one) && !site.devices.is_session_ended(other));
     // When its tokens have ended by themselves, it is forgotten.
-    site.devices.end_session(other, later(9_000), later(1_000)).await.unwrap();
+    site.devices.end_session(user, other, later(9_000), later(1_000)).await.unwrap();
     assert!(!site.devices.is_session_ended(one));
     let site = site.reopen().await;
     assert!(!site.devices.is_session_ended(one) && site.devices.is_session_ended(other));
 }
 
+/// As if that many sessions of a user had logged out already.
+fn ended(devices: &Devices, user: UserId, count: usize) {
+    let more = (0..count).map(|_| (Uuid::new_v4(), Ended { user, until: later(9_000) }));
+    devices.0.ended_sessions.0.lock().extend(more);
+}
+
+fn kept(devices: &Devices, user: UserId) -> usize {
+    devices.0.ended_sessions.0.lock().values().filter(|ended| ended.user == user).count()
+}
+
 #[tokio::test]
-async fn ended_sessions_are_bounded() {
+async fn who_logs_out_too_often_loses_all_sessions_and_no_end_is_forgotten() {
     let site = Site::new().await;
-    let first = Uuid::new_v4();
-    site.devices.end_session(first, later(1), NOW).await.unwrap();
-    let more = (1..LOGOUTS_KEPT_MAX).map(|number| (Uuid::new_v4(), later(1 + number as i64)));
-    site.devices.0.ended_sessions.0.lock().extend(more);
-    site.devices.end_session(Uuid::new_v4(), later(9), NOW).await.unwrap();
-    assert_eq!(site.devices.0.ended_sessions.0.lock().len(), LOGOUTS_KEPT_MAX);
+    let devices = &site.devices;
+    let (user, other) = (administrator(devices), devices.create_user(named("a@b", None), NOW).await.unwrap());
+    let [first, last, once_more] = [(); 3].map(|()| Uuid::new_v4());
+    devices.end_session(other.id, Uuid::new_v4(), later(9_000), NOW).await.unwrap();
+    devices.end_session(user.id, first, later(1), NOW).await.unwrap();
+    ended(devices, user.id, LOGOUTS_PER_USER_MAX - 2);
+    devices.end_session(user.id, last, later(9_000), NOW).await.unwrap();
+    assert!(devices.is_session_ended(first) && devices.is_session_ended(last), "as many as may be");
+    devices.end_session(user.id, last, later(9_000), NOW).await.unwrap();
+    assert_eq!(kept(devices, user.id), LOGOUTS_PER_USER_MAX, "the same one needs no more room");
+    assert_eq!(devices.user(user.id).unwrap().generation, user.generation);
+    devices.end_session(user.id, once_more, later(9_000), NOW).await.unwrap();
     let site = site.reopen().await;
-    assert!(!site.devices.is_session_ended(first), "the one that ends first leaves the least behind");
+    let devices = &site.devices;
+    // By another generation, which tokens have to show, every session has ended, `first` and `once_more` among them.
+    assert_eq!(devices.user(user.id).unwrap().generation, user.generation + 1);
+    assert_eq!((kept(devices, user.id), kept(devices, other.id)), (0, 1));
+    assert_eq!(devices.user(other.id).unwrap().generation, other.generation, "nobody else loses anything");
+    devices.login(ADMINISTRATOR_EMAIL, PASSWORD).unwrap();
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_at_all_the_user_with_the_most_logouts_makes_it() {
+    let site = Site::new().await;
+    let devices = &site.devices;
+    let mut users = Vec::new();
+    for number in 0..LOGOUTS_KEPT_MAX / (LOGOUTS_PER_USER_MAX - 1) {
+        users.push(devices.create_user(named(&format!("{number}@b"), None), NOW).await.unwrap());
+    }
+    for user in &users {
+        ended(devices, user.id, LOGOUTS_PER_USER_MAX - 2);
+    }
+    let most = users.last().unwrap();
+    ended(devices, most.id, 1);
+    // Of nobody that is known, from early versions: never forgotten before its time.
+    let (nobody, [nobodys, new]) = (UserId(Uuid::nil()), [(); 2].map(|()| Uuid::new_v4()));
+    devices.0.ended_sessions.0.lock().insert(nobodys, Ended { user: nobody, until: later(9_000) });
+    let room = LOGOUTS_KEPT_MAX - devices.0.ended_sessions.0.lock().len();
+    ended(devices, nobody, room);
+    let user = administrator(devices);
+    devices.end_session(user.id, new, later(9_000), NOW).await.unwrap();
+    assert!(devices.0.ended_sessions.0.lock().len() <= LOGOUTS_KEPT_MAX);
+    assert!(devices.is_session_ended(new) && devices.is_session_ended(nobodys));
+    assert_eq!(kept(devices, most.id), 0);
+    assert_eq!(devices.user(most.id).unwrap().generation, most.generation + 1);
+    for other in users.iter().take(users.len() - 1).chain([&user]) {
+        assert_eq!(devices.user(other.id).unwrap().generation, other.generation);
+    }
 }
 
 #[tokio::test]

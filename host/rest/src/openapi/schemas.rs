@@ -204,29 +204,6 @@ pub(crate) struct Customer {
     additional_info: Json,
 }
 
-/// What of a customer can be written.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(crate) struct CustomerBody {
-    /// Of the customer that is changed; without one a customer is made.
-    id: Option<crate::shape::EntityRef>,
-    #[schema(min_length = 1, max_length = 255)]
-    title: String,
-    /// The version that is changed: another one meanwhile is a conflict.
-    version: Option<u64>,
-    email: Option<String>,
-    phone: Option<String>,
-    country: Option<String>,
-    state: Option<String>,
-    city: Option<String>,
-    address: Option<String>,
-    address2: Option<String>,
-    zip: Option<String>,
-    /// Any JSON.
-    #[schema(required = false)]
-    additional_info: Json,
-}
-
 /// The name of a customer.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]

@@ -74,7 +74,7 @@ async fn a_link_that_has_ended_is_replaced_by_asking_again() {
         let body = json!({"activateToken": token, "password": SECRET}).to_string();
         site.call_as(&[], Method::POST, "/api/noauth/activate", body)
     };
-    let (status, answer) = activate(&user.activation.unwrap()).await;
+    let (status, answer) = activate(user.activation.as_deref().unwrap()).await;
     assert_error("too late", status, &answer, 400, 31);
     assert!(answer["message"].as_str().unwrap().contains("expired"), "{answer}");
     let link = site.get(&format!("/api/user/{}/activationLink", user.id)).await;

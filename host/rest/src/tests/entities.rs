@@ -368,3 +368,52 @@ async fn there_is_one_default_profile() {
     let message = "Another default device profile is present in scope of current tenant!";
     site.refused(Method::POST, "/api/deviceProfile", second.to_string(), 400, 31, message).await;
 }
+
+/// What cannot be read is not passed over: the member is named, and nothing is saved.
+#[tokio::test]
+async fn a_body_with_a_member_of_another_type_is_refused_by_its_name() {
+    let site = Site::new().await;
+    let customer = site.post("/api/customer", json!({"title": "one", "additionalInfo": [1]})).await;
+    let kind = json!({"name": "kind", "type": "DEFAULT", "transportType": "DEFAULT"});
+    let profile = site.post("/api/deviceProfile", kind).await;
+    let device = site.post("/api/device", json!({"name": "d"})).await;
+    let user = site.get("/api/auth/user").await;
+    for (path, entity, members) in [
+        ("/api/customer", &customer, vec!["id", "id.id", "version", "title", "email", "zip"]),
+        ("/api/deviceProfile", &profile, vec!["id", "id.id", "version", "name"]),
+        ("/api/device", &device, vec!["id", "id.id", "version", "name", "label"]),
+        ("/api/user", &user, vec!["id", "id.id", "version", "email", "customerId.id"]),
+    ] {
+        for member in members {
+            let mut body = entity.clone();
+            *body.pointer_mut(&format!("/{}", member.replace('.', "/"))).unwrap() = json!(true);
+            // The shape of profiles has words of its own.
+            let words = match (path, member) {
+                ("/api/deviceProfile", "name") => "'name'".to_owned(),
+                _ => format!("{member}: invalid type"),
+            };
+            site.refused(Method::POST, path, body.to_string(), 400, 31, &words).await;
+        }
+        for version in [json!(-1), json!(1.5), json!("1")] {
+            let mut body = entity.clone();
+            body["version"] = version;
+            site.refused(Method::POST, path, body.to_string(), 400, 31, "version: invalid").await;
+        }
+        let mut body = entity.clone();
+        body["version"] = json!(17);
+        site.refused(Method::POST, path, body.to_string(), 409, 35, "changed").await;
+        body["version"] = json!(null);
+        body["id"]["id"] = json!("x");
+        site.refused(Method::POST, path, body.to_string(), 400, 31, "Invalid UUID string: x").await;
+        let saved = site.post(path, entity.clone()).await;
+        assert_eq!(
+            saved["version"],
+            json!(entity["version"].as_u64().unwrap() + 1),
+            "{path}: nothing was saved"
+        );
+    }
+    let path = format!("/api/customer/{}", customer["id"]["id"].as_str().unwrap());
+    assert_eq!(site.get(&path).await["additionalInfo"], json!([1]));
+    let trailing = "{\"title\":\"t\"} x";
+    site.refused(Method::POST, "/api/customer", trailing, 400, 31, "trailing characters").await;
+}

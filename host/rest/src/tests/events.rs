@@ -10,7 +10,7 @@ use wireglot_model::SessionId;
 use wireglot_model::limits::{LIVE_KEYS_MAX, LIVE_SUBSCRIPTIONS_MAX};
 
 use super::customers::customer;
-use super::{Site, assert_error};
+use super::{PASSWORD, Site, assert_error};
 use wireglot_device::now;
 
 /// One stream. What has come is kept until it is asked for.
@@ -213,4 +213,42 @@ async fn a_stream_that_is_not_read_is_told_the_state_anew() {
     }
     assert!(told.is_sorted(), "{told:?}");
     assert!(told.len() < 60, "what was not read was not kept: {}", told.len());
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_whatever_proved_who_listens() {
+    let site = Site::new().await;
+    let id = site.device("d").await;
+    let query = format!("deviceId={id}&events=connection");
+    let mut streams = Vec::new();
+    let mut ids = Vec::new();
+    for expires in [now().0 + 4_000, 0, 0] {
+        let (key, header) = key(&site, expires).await;
+        let mut events = Events::seen_by(&site, &header, &query).await;
+        events.told("connection", json!({})).await;
+        events.told("live", json!({})).await;
+        streams.push(events);
+        ids.push(key);
+    }
+    let mut of_session = Events::of(&site, &query).await;
+    of_session.told("connection", json!({})).await;
+    of_session.told("live", json!({})).await;
+    site.call(Method::DELETE, &format!("/api/apiKey/{}", ids[1]), "").await;
+    site.call(Method::PUT, &format!("/api/apiKey/{}/enabled/false", ids[2]), "").await;
+    let reasons = ["The API key has expired", "Authentication failed", "The API key is disabled"];
+    for (events, reason) in streams.iter_mut().zip(reasons) {
+        events.told("ended", json!({"reason": reason})).await;
+        assert_eq!(events.next().await, None);
+    }
+    let change = json!({"currentPassword": PASSWORD, "newPassword": "correct horse 2"});
+    site.post("/api/auth/changePassword", change).await;
+    of_session.told("ended", json!({})).await;
+    assert_eq!(of_session.next().await, None);
+}
+
+/// A new key of the administrator: its id, and the header that shows it.
+async fn key(site: &Site, expires: i64) -> (String, String) {
+    let made = site.post("/api/apiKey", json!({"description": "k", "expirationTime": expires})).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (text(&made["id"]["id"]), format!("ApiKey {}", text(&made["value"])))
 }

@@ -117,6 +117,32 @@ async fn customers_are_listed_and_found_by_title() {
 }
 
 #[tokio::test]
+async fn users_are_sorted_by_each_of_their_properties() {
+    let site = Site::new().await;
+    for (email, first, last) in [("b@x", "Ada", "Z"), ("a@x", "Cleo", "Y"), ("c@x", "Bob", "X")] {
+        let draft =
+            json!({"email": email, "authority": "TENANT_ADMIN", "firstName": first, "lastName": last});
+        site.post("/api/user", draft).await;
+    }
+    let list = async |query: &str| {
+        let page = site.get(&format!("/api/users?pageSize=2&page=0&textSearch=@x&{query}")).await;
+        (json!(names(&page)), page["totalElements"].clone(), page["hasNext"].clone())
+    };
+    for (sort, expected) in [
+        ("sortProperty=email", ["a@x", "b@x"]),
+        ("sortProperty=name&sortOrder=DESC", ["c@x", "b@x"]),
+        ("sortProperty=firstName", ["b@x", "c@x"]),
+        ("sortProperty=lastName", ["c@x", "a@x"]),
+        ("sortProperty=createdTime", ["b@x", "a@x"]),
+    ] {
+        assert_eq!(list(sort).await, (json!(expected), json!(3), json!(true)), "{sort}");
+    }
+    assert_eq!(list("sortProperty=authority").await.1, 3);
+    let bad = "/api/users?pageSize=2&page=0&sortProperty=phone";
+    site.refused(Method::GET, bad, "", 400, 31, "Invalid sort property: phone").await;
+}
+
+#[tokio::test]
 async fn profiles_are_named_and_filtered() {
     let site = Site::new().await;
     let (_, header) = customer(&site, "one").await;

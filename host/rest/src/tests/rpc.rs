@@ -22,7 +22,7 @@ async fn what_cannot_be_asked_is_refused_with_a_reason() {
             (r#"{"params":1}"#, "An RPC needs a 'method'"),
             (r#"{"method":null}"#, "An RPC needs a 'method'"),
             (r#"{"method":""}"#, "1 to 255 bytes"),
-            (r#"{"method":7}"#, "Invalid JSON: invalid type: integer `7`"),
+            (r#"{"method":7}"#, "Invalid JSON: method: invalid type: integer `7`"),
             ("", "Invalid JSON"),
             ("setGpio", "Invalid JSON"),
             (r#"{"method":"m","params":{"#, "Invalid JSON"),

@@ -67,7 +67,7 @@ fn records_survive_and_go_when_deleted() {
         batch.put_customer(&customer);
         batch.put_claim(&claim);
         batch.put_api_key(&key);
-        batch.put_ended_session(uuid(7), Timestamp(-5));
+        batch.put_ended_session(uuid(7), UserId(uuid(4)), Timestamp(-5));
         batch.put_setting("key", b"\0secret");
     });
     disk.reopen();
@@ -78,7 +78,7 @@ fn records_survive_and_go_when_deleted() {
     assert_eq!(store.customers().unwrap(), [customer]);
     assert_eq!(store.claims().unwrap(), [claim]);
     assert_eq!(store.api_keys().unwrap(), std::slice::from_ref(&key));
-    assert_eq!(store.ended_sessions().unwrap(), [(uuid(7), Timestamp(-5))]);
+    assert_eq!(store.ended_sessions().unwrap(), [(uuid(7), UserId(uuid(4)), Timestamp(-5))]);
     assert_eq!(store.setting("key").unwrap().as_deref(), Some(b"\0secret".as_slice()));
     assert_eq!(store.setting("kex").unwrap(), None);
     disk.commit(|batch| {
