@@ -36,7 +36,7 @@ pub(crate) fn open(dir: &Path, config: StoreConfig) -> Result<(Arc<Core>, u64), 
     let damaged = |error: ReadError| match error {
         ReadError::Engine(source) => OpenError::Engine { dir: dir.to_owned(), source },
         ReadError::Damaged { what } => OpenError::Damaged { dir: dir.to_owned(), what: what.to_owned() },
-        ReadError::TooMuchOutOfOrder => unreachable!("opening reads no histories"),
+        ReadError::TooMuchAtOneTime => unreachable!("opening reads no histories"),
     };
     let files = Files::open_folder(dir.join(FILES), config.file_bytes_max, config.files_bytes_max)
         .map_err(|source| OpenError::Folder { dir: dir.join(FILES), source })?;

@@ -51,6 +51,8 @@ pub struct StoreConfig {
     pub raw_bytes_max: u64,
     /// Memory for blocks of the engine that are read often.
     pub cache_bytes: u64,
+    /// What one read may hold of what was stored out of order; past it, the far part is read again later.
+    pub read_bytes_held_max: usize,
     /// Largest of the files beside the records.
     pub file_bytes_max: u64,
     /// All of them together.
@@ -71,6 +73,7 @@ impl Default for StoreConfig {
             dead_letter_bytes_max: limits::DEAD_LETTER_BYTES_MAX,
             raw_bytes_max: limits::RAW_FRAME_BYTES_MAX,
             cache_bytes: 32 * 1024 * 1024,
+            read_bytes_held_max: limits::READ_BYTES_HELD_MAX,
             file_bytes_max: 256 * 1024 * 1024,
             files_bytes_max: 10 * 1024 * 1024 * 1024,
         }

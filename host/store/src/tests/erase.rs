@@ -155,40 +155,6 @@ fn deleting_while_others_write_and_fold_loses_nothing_else() {
     assert_eq!(times(&disk, "b"), (1..=300).collect::<Vec<_>>());
 }
 
-#[test]
-fn what_is_too_scattered_to_be_put_in_order_is_refused() {
-    let disk = Disk::new();
-    disk.commit(|batch| batch.put_device(&device(1)));
-    let text = Value::Text("x".repeat(1_000_000));
-    // Every chunk begins at the same time, so nothing is settled before the last one is read.
-    for sent in 0..70 {
-        disk.commit(|batch| {
-            let rows = [
-                measured(Some(0), &[("b", Value::Bool(true))]),
-                measured(Some(5 + sent), &[("a", text.clone())]),
-            ];
-            batch.telemetry(id(1), Timestamp(0), None, &rows);
-        });
-        disk.checkpoint();
-    }
-    let everything = crate::PointsQuery {
-        keys: vec!["a".to_owned()],
-        start: Timestamp(0),
-        end: Timestamp(99),
-        descending: false,
-    };
-    let read = |query: &crate::PointsQuery| {
-        let mut seen = 0;
-        let outcome = disk.store().each_point(id(1), query, &mut |_, _, _| {
-            seen += 1;
-            crate::Want::More
-        });
-        (outcome.is_ok(), seen)
-    };
-    assert!(!read(&everything).0);
-    assert_eq!(read(&crate::PointsQuery { start: Timestamp(50), ..everything }), (true, 25));
-}
-
 fn letter(of: u8) -> DeadLetter {
     DeadLetter {
         device: id(of),
