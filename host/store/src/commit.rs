@@ -282,9 +282,8 @@ impl Committer {
     }
 
     fn delete_letters(&self, device: DeviceId, burials: &mut Burials<'_>) {
-        let mut graveyard = self.core.graveyard.lock();
-        for sequence in graveyard.of_device(device) {
-            graveyard.exhume(sequence);
+        let gone = self.core.graveyard.lock().exhume_device(device);
+        for sequence in gone {
             // One of this very group was never written.
             if burials.letters.remove(&sequence).is_none() {
                 burials.letters.insert(sequence, None);
