@@ -156,7 +156,7 @@ impl Committer {
         let log_bytes_max = self.core.config.log_bytes_max;
         if waiting > log_bytes_max {
             self.core.wake_checkpoint();
-            self.core.recent.wait_below(2 * log_bytes_max);
+            self.core.recent.wait_below(2 * log_bytes_max, || self.core.wake_checkpoint());
         }
         Ok(())
     }

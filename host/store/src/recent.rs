@@ -16,14 +16,17 @@ use crate::error::ReadError;
 #[derive(Default)]
 pub(crate) struct Recent {
     generations: Mutex<Generations>,
-    thawed: Condvar,
+    /// A generation was frozen, or is in chunks, or none will be any more.
+    moved: Condvar,
 }
 
 #[derive(Default)]
 struct Generations {
     active: Generation,
     frozen: Option<Arc<Generation>>,
-    /// Nobody will thaw the frozen generation any more.
+    /// How many wait for a generation to move on.
+    waiting: usize,
+    /// Nobody will freeze or thaw a generation any more.
     abandoned: bool,
 }
 
@@ -97,13 +100,14 @@ impl Recent {
         let next = Generation { epoch: generations.active.epoch + 1, ..Generation::default() };
         let frozen = Arc::new(std::mem::replace(&mut generations.active, next));
         generations.frozen = Some(frozen.clone());
+        self.moved.notify_all();
         Some(frozen)
     }
 
     /// The frozen generation is in chunks.
     pub(crate) fn thaw(&self) {
         let frozen = self.generations.lock().frozen.take();
-        self.thawed.notify_all();
+        self.moved.notify_all();
         // Freed here, outside the lock: it is large.
         drop(frozen);
     }
@@ -111,15 +115,25 @@ impl Recent {
     /// No checkpoint will come any more: nobody may wait for one.
     pub(crate) fn abandon(&self) {
         self.generations.lock().abandoned = true;
-        self.thawed.notify_all();
+        self.moved.notify_all();
     }
 
-    /// Waits while the active generation is larger than `bytes_max` and the frozen one is still in the way.
-    pub(crate) fn wait_below(&self, bytes_max: usize) {
+    /// Waits while the active generation is larger than `bytes_max`, whoever keeps the checkpoint from starting.
+    ///
+    /// It is asked for again whenever one is over: that one may have made up for an earlier one only.
+    pub(crate) fn wait_below(&self, bytes_max: usize, ask_for_checkpoint: impl Fn()) {
         let mut generations = self.generations.lock();
-        while generations.active.bytes > bytes_max && generations.frozen.is_some() && !generations.abandoned {
-            self.thawed.wait(&mut generations);
+        while generations.active.bytes > bytes_max && !generations.abandoned {
+            ask_for_checkpoint();
+            generations.waiting += 1;
+            self.moved.wait(&mut generations);
+            generations.waiting -= 1;
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.generations.lock().waiting
     }
 
     pub(crate) fn tail(&self, device: u32) -> Tail {
@@ -138,5 +152,45 @@ impl Recent {
     pub(crate) fn bytes(&self) -> usize {
         let generations = self.generations.lock();
         generations.active.bytes + generations.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn commits_wait_for_a_checkpoint_that_has_not_begun() {
+        let recent = Recent::default();
+        let absorb = |commit: u64| {
+            let mut segment = vec![1];
+            put_bytes(&mut segment, &[0; 100]);
+            recent.absorb(commit, std::iter::once(segment.as_slice())).unwrap();
+        };
+        // Whoever does not wait lets go of the sender, so nobody waits for it in vain.
+        let wait = |asked: mpsc::Sender<()>| recent.wait_below(100, || asked.send(()).unwrap());
+        absorb(1);
+        std::thread::scope(|scope| {
+            let (asked, was_asked) = mpsc::channel();
+            let waiting = scope.spawn(move || wait(asked));
+            was_asked.recv().unwrap();
+            assert!(!waiting.is_finished());
+            recent.freeze().unwrap();
+            waiting.join().unwrap();
+        });
+        // An earlier one that failed is in the way: it is asked for again when that is over.
+        absorb(2);
+        std::thread::scope(|scope| {
+            let (asked, was_asked) = mpsc::channel();
+            let waiting = scope.spawn(move || wait(asked));
+            was_asked.recv().unwrap();
+            recent.thaw();
+            was_asked.recv().unwrap();
+            assert!(!waiting.is_finished());
+            recent.abandon();
+            waiting.join().unwrap();
+        });
     }
 }
