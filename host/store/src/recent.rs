@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -24,6 +25,8 @@ pub(crate) struct Recent {
 struct Generations {
     active: Generation,
     frozen: Option<Arc<Generation>>,
+    /// The last commit whose messages are in chunks.
+    folded: u64,
     /// How many wait for a generation to move on.
     waiting: usize,
     /// Nobody will freeze or thaw a generation any more.
@@ -48,7 +51,7 @@ impl Generation {
 }
 
 /// One device's recent messages: a copy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tail {
     /// Older first.
     pub(crate) bodies: Vec<u8>,
@@ -56,9 +59,18 @@ pub(crate) struct Tail {
     pub(crate) epoch: u32,
 }
 
+impl Tail {
+    /// For whoever looks at chunks only, and at all of them.
+    pub(crate) fn none() -> Self {
+        Self { bodies: Vec::new(), epoch: u32::MAX }
+    }
+}
+
 impl Recent {
-    pub(crate) fn restore(&self, epoch: u32) {
-        self.generations.lock().active.epoch = epoch;
+    pub(crate) fn restore(&self, epoch: u32, folded: u64) {
+        let mut generations = self.generations.lock();
+        generations.active.epoch = epoch;
+        generations.folded = folded;
     }
 
     /// Takes in the messages of one commit and returns how many bytes are waiting for the next checkpoint.
@@ -106,7 +118,10 @@ impl Recent {
 
     /// The frozen generation is in chunks.
     pub(crate) fn thaw(&self) {
-        let frozen = self.generations.lock().frozen.take();
+        let mut generations = self.generations.lock();
+        let frozen = generations.frozen.take();
+        generations.folded = frozen.as_ref().map_or(generations.folded, |frozen| frozen.last);
+        drop(generations);
         self.moved.notify_all();
         // Freed here, outside the lock: it is large.
         drop(frozen);
@@ -129,6 +144,25 @@ impl Recent {
             self.moved.wait(&mut generations);
             generations.waiting -= 1;
         }
+    }
+
+    /// Whether the messages up to `commit` are in chunks.
+    pub(crate) fn has_folded(&self, commit: u64) -> bool {
+        self.generations.lock().folded >= commit
+    }
+
+    /// Waits until they are, or until `due`, and says whether it is worth waiting on.
+    pub(crate) fn wait_folded(&self, commit: u64, due: Instant) -> bool {
+        let mut generations = self.generations.lock();
+        while generations.folded < commit && !generations.abandoned {
+            generations.waiting += 1;
+            let is_due = self.moved.wait_until(&mut generations, due).timed_out();
+            generations.waiting -= 1;
+            if is_due {
+                return false;
+            }
+        }
+        !generations.abandoned
     }
 
     #[cfg(test)]

@@ -177,7 +177,7 @@ fn restore_graveyard(core: &Core) -> Result<(), ReadError> {
 /// Reads back what is in the log and not yet in chunks.
 fn replay(core: &Core) -> Result<u64, ReadError> {
     let mark = crate::checkpoint::read_mark(core)?;
-    core.recent.restore(mark.epoch + 1);
+    core.recent.restore(mark.epoch + 1, mark.commit);
     core.set_epoch(mark.epoch + 1);
     let mut next = mark.commit + 1;
     for guard in core.log.range(next.to_be_bytes()..) {
