@@ -410,3 +410,31 @@ fn nothing_of_a_deleted_device_is_left() {
     assert_eq!(disk.store().raw_frames(profile(9), Timestamp(0), Timestamp(9), 9).unwrap().0.len(), 1);
     assert!(traces_of(&disk, 2).len() >= 7, "the test can see traces");
 }
+
+#[test]
+fn what_another_lane_brought_before_a_deletion_goes_with_the_device() {
+    let hour = Duration::from_secs(3_600);
+    let mut disk = Disk::with(StoreConfig { gather: hour, ..StoreConfig::default() });
+    disk.commit(|batch| [1, 2].iter().for_each(|number| batch.put_device(&device(*number))));
+    // All in one commit, which comes when the store is closed. The lane was queued first, but stands behind the deletion.
+    let (lane, driver) = disk.store().lane();
+    let mut brought = crate::Batch::default();
+    [1, 2].iter().for_each(|number| belongings(&mut brought, *number, u64::from(*number)));
+    lane.submit(brought, ()).unwrap();
+    let mut deletion = crate::Batch::default();
+    deletion.delete_device(id(1));
+    drop(disk.store().commit_at_once(deletion));
+    // Both hold on to the folder.
+    drop((lane, driver));
+    disk.reopen();
+    let owners = |found: Vec<wireglot_model::DeviceId>| {
+        assert!(found.iter().all(|owner| *owner == id(2)), "{found:?}")
+    };
+    let attributes = disk.store().attributes_all().unwrap();
+    assert_eq!(attributes.len(), 3);
+    owners(attributes.into_iter().map(|(owner, ..)| owner).collect());
+    owners(disk.store().claims().unwrap().into_iter().map(|claim| claim.device).collect());
+    owners(disk.store().ota_updates().unwrap().into_iter().map(|update| update.device).collect());
+    assert_eq!(disk.store().counters().dead_letters, 1);
+    assert_eq!(disk.store().raw_frames(profile(9), Timestamp(0), Timestamp(9), 9).unwrap().0.len(), 1);
+}
