@@ -247,25 +247,7 @@ impl Devices {
 
     /// Deletes a device with all that is stored about it, and ends its session.
     pub async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<(), DeviceError> {
-        let (device, committed) = {
-            let mut tables = self.0.tables.write();
-            let device = tables.device(id).ok_or(DeviceError::NotFound)?.clone();
-            let mut batch = Batch::default();
-            batch.delete_credentials(device.state.credentials.load().id);
-            batch.delete_device(id);
-            if tables.claims.remove(&id).is_some() {
-                batch.delete_claim(id);
-            }
-            device.state.deleted.store(true, Ordering::Release);
-            self.0.rpcs.forget(id, &mut batch);
-            tables.remove(&device);
-            if let Ok(info) = AdditionalInfo::parse(&device.record().additional_info) {
-                count_child(&tables, &info, |count| count.saturating_sub(1));
-            }
-            let committed = self.0.queue(batch);
-            self.0.updates.look_at(id);
-            (device, committed)
-        };
+        let (device, committed) = self.0.remove_device(&mut self.0.tables.write(), id)?;
         self.close(&device);
         committed.await?;
         let params = Json::from(&*device.name()).to_string();
@@ -275,6 +257,33 @@ impl Devices {
 }
 
 impl Inner {
+    /// Takes a device out of the tables, and what is stored of it with the commit that is queued.
+    pub(crate) fn remove_device(
+        &self,
+        tables: &mut Tables,
+        id: DeviceId,
+    ) -> Result<
+        (DeviceHandle, impl Future<Output = Result<(), DeviceError>> + Send + 'static + use<>),
+        DeviceError,
+    > {
+        let device = tables.device(id).ok_or(DeviceError::NotFound)?.clone();
+        let mut batch = Batch::default();
+        batch.delete_credentials(device.state.credentials.load().id);
+        batch.delete_device(id);
+        if tables.claims.remove(&id).is_some() {
+            batch.delete_claim(id);
+        }
+        device.state.deleted.store(true, Ordering::Release);
+        self.rpcs.forget(id, &mut batch);
+        tables.remove(&device);
+        if let Ok(info) = AdditionalInfo::parse(&device.record().additional_info) {
+            count_child(tables, &info, |count| count.saturating_sub(1));
+        }
+        let committed = self.queue(batch);
+        self.updates.look_at(id);
+        Ok((device, committed))
+    }
+
     /// Queues `batch` at once. Called under the tables' lock, so that the store sees changes in the order of memory.
     pub(crate) fn queue(
         &self,

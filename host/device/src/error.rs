@@ -227,7 +227,7 @@ pub enum Rule {
 impl From<ReadError> for DeviceError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::TooMuchOutOfOrder => DeviceError::TooMuch(error.to_string()),
+            ReadError::TooMuchAtOneTime => DeviceError::TooMuch(error.to_string()),
             ReadError::Engine(_) | ReadError::Damaged { .. } => DeviceError::NotRead(error),
         }
     }

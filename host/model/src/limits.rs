@@ -393,7 +393,9 @@ pub const LONG_READS_MAX: usize = 2;
 pub const SHORT_READS_MAX: usize = 2;
 /// Bytes of histories that clients have not taken yet, in the whole process; past it, no other is read.
 pub const ANSWERS_UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What one read may hold of what was stored out of order.
+/// Deletions of time series at a time.
+pub const ERASURES_MAX: usize = 8;
+/// What one read may hold of what was stored out of order; past it, the far part is read again later.
 pub const READ_BYTES_HELD_MAX: usize = 64 * 1024 * 1024;
 /// Largest REST body, apart from codec uploads.
 pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -75,7 +75,7 @@ use wireglot_codec::{CodecFolder, CodecTable};
 use wireglot_device::{DeviceHandle, Devices};
 use wireglot_model::Networks;
 use wireglot_model::limits::{
-    LOGINS_CHECKED_MAX, LONG_READS_MAX, RPC_WAITERS_MAX, SHORT_READS_MAX, TRACE_LISTENERS_MAX,
+    ERASURES_MAX, LOGINS_CHECKED_MAX, LONG_READS_MAX, RPC_WAITERS_MAX, SHORT_READS_MAX, TRACE_LISTENERS_MAX,
 };
 use wireglot_replay::Replays;
 
@@ -167,7 +167,7 @@ impl Api {
             long_reads: Readers::new("rest-long-read", LONG_READS_MAX),
             short_reads: Readers::new("rest-read", SHORT_READS_MAX),
             unsent: Unsent::default(),
-            erasures: Arc::new(Semaphore::new(1)),
+            erasures: Arc::new(Semaphore::new(ERASURES_MAX)),
             stopping,
             answers: metrics::Answers::default(),
         };

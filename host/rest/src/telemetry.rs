@@ -194,7 +194,7 @@ pub(crate) async fn delete(
         (true, true) => LatestAfter::Rewritten,
     };
     let erasure = Erasure { device, keys, first, last, latest };
-    // One after the other: each may have to wait for a checkpoint.
+    // Some at a time: each keeps a thread, and those that wait for a checkpoint share it.
     let turn = api.erasures.clone().acquire_owned().await.map_err(|closed| ApiError::internal(&closed))?;
     let devices = api.devices.clone();
     let erase = move || {

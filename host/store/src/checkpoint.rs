@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use fjall::PersistMode;
 
+use crate::arrivals::Arrivals;
 use crate::chunk::{Columns, Rows, pack};
 use crate::coding::Reader;
 use crate::error::{ReadError, Source, chain};
@@ -15,7 +16,7 @@ use crate::head::Head;
 use crate::keys::{self, ChunkKey, MARK, prefix};
 use crate::queue::State;
 use crate::recent::Generation;
-use crate::store::Core;
+use crate::store::{Chore, Core};
 
 /// Log records removed per batch: the commit thread waits while one is written.
 const TRIM_RECORDS: usize = 512;
@@ -36,17 +37,21 @@ pub(crate) fn read_mark(core: &Core) -> Result<Mark, ReadError> {
     Ok(Mark { commit: u64::from_be_bytes(reader.array()?), epoch: u32::from_be_bytes(reader.array()?) })
 }
 
-/// The checkpoint thread: one checkpoint whenever the commit thread asks for it.
+/// The checkpoint thread: one checkpoint whenever the commit thread asks for it, and the log is shortened.
 pub(crate) fn run(core: &Core) {
     let mut trimmed = 0;
     let mut outcome =
         read_mark(core).map_err(Source::from).and_then(|mark| trim(core, &mut trimmed, mark.commit));
     while outcome.is_ok() {
-        core.wait_for_checkpoint();
+        let chore = core.wait_for_chore();
         if core.is_closing() || core.queue.state() == State::Failed {
             break;
         }
-        outcome = checkpoint(core).and_then(|last| trim(core, &mut trimmed, last));
+        let last = match chore {
+            Chore::Checkpoint => checkpoint(core),
+            Chore::Trim => read_mark(core).map(|mark| mark.commit).map_err(Source::from),
+        };
+        outcome = last.and_then(|last| trim(core, &mut trimmed, last));
     }
     if let Err(error) = outcome {
         // The messages are safe in the log, but it would grow without end.
@@ -59,25 +64,29 @@ pub(crate) fn run(core: &Core) {
 
 /// Makes what is recent into chunks and returns the last commit that is now in chunks.
 pub(crate) fn checkpoint(core: &Core) -> Result<u64, Source> {
-    let _writer = core.chunk_writer.lock();
-    fold(core)
+    fold(core, &mut core.chunk_writer.lock())
 }
 
 /// The same for whoever holds the lock of those who write chunks.
-pub(crate) fn fold(core: &Core) -> Result<u64, Source> {
+pub(crate) fn fold(core: &Core, arrivals: &mut Arrivals) -> Result<u64, Source> {
     let Some(frozen) = core.recent.freeze() else { return Ok(read_mark(core)?.commit) };
     core.set_epoch(frozen.epoch + 1);
     // Chunks use definitions that are in the journal only: they must not be the more durable ones.
     core.db.persist(PersistMode::SyncData)?;
     let deleted = core.dictionary.deleted();
-    write_chunks(core, &frozen, &deleted)?;
+    write_chunks(core, &frozen, &deleted, arrivals)?;
     core.recent.thaw();
     core.counts.checkpoints.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     forget_deleted(core, frozen.epoch, &deleted);
     Ok(frozen.last)
 }
 
-fn write_chunks(core: &Core, frozen: &Generation, deleted: &[(u32, u32)]) -> Result<(), Source> {
+fn write_chunks(
+    core: &Core,
+    frozen: &Generation,
+    deleted: &[(u32, u32)],
+    arrivals: &mut Arrivals,
+) -> Result<(), Source> {
     let mut devices: BTreeSet<u32> = frozen.tails.keys().copied().collect();
     devices.extend(deleted.iter().map(|(device, _)| *device));
     let mut ingestion = core.chunks.start_ingestion()?;
@@ -94,6 +103,7 @@ fn write_chunks(core: &Core, frozen: &Generation, deleted: &[(u32, u32)]) -> Res
         }
         let mut rows = Rows::read_tail(frozen.bodies(device), &core.dictionary, Columns::All)?;
         rows.sort();
+        arrivals.note(device, &rows);
         let old = core.chunks.get(keys::head(device))?;
         let mut head = old.as_deref().map(Head::read).transpose()?.unwrap_or_default();
         head.fold(&rows);

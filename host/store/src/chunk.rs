@@ -19,6 +19,12 @@ const CHUNK_POINTS: usize = 512;
 const CHUNK_BYTES: usize = 64 * 1024;
 const CHUNK_SPAN_MS: u64 = 3_600_000;
 
+#[cfg(test)]
+thread_local! {
+    /// How many chunks this thread has read: what is promised of reads is counted in it.
+    pub(crate) static CHUNKS_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// What a row shares with the row before it.
 mod shared {
     pub(super) const DELAY: u8 = 1;
@@ -111,6 +117,8 @@ impl<'a> Rows<'a> {
         dictionary: &Dictionary,
         columns: Columns<'_>,
     ) -> Result<Self, ReadError> {
+        #[cfg(test)]
+        CHUNKS_READ.set(CHUNKS_READ.get() + 1);
         let mut rows = Self::default();
         let mut reader = Reader::new(chunk);
         let (_, count) = read_header(&mut reader)?;

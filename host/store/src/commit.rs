@@ -156,7 +156,7 @@ impl Committer {
         let log_bytes_max = self.core.config.log_bytes_max;
         if waiting > log_bytes_max {
             self.core.wake_checkpoint();
-            self.core.recent.wait_below(2 * log_bytes_max);
+            self.core.recent.wait_below(2 * log_bytes_max, || self.core.wake_checkpoint());
         }
         Ok(())
     }
@@ -282,9 +282,8 @@ impl Committer {
     }
 
     fn delete_letters(&self, device: DeviceId, burials: &mut Burials<'_>) {
-        let mut graveyard = self.core.graveyard.lock();
-        for sequence in graveyard.of_device(device) {
-            graveyard.exhume(sequence);
+        let gone = self.core.graveyard.lock().exhume_device(device);
+        for sequence in gone {
             // One of this very group was never written.
             if burials.letters.remove(&sequence).is_none() {
                 burials.letters.insert(sequence, None);

@@ -89,6 +89,8 @@ const DAY_MS: i64 = 86_400_000;
 pub(crate) struct Graveyard {
     kept: BTreeMap<u64, Facts>,
     profiles: HashMap<ProfileId, Plot>,
+    /// Of each device that has letters, which.
+    devices: HashMap<DeviceId, BTreeSet<u64>>,
     bytes: usize,
     next: u64,
     pub(crate) evicted: u64,
@@ -108,6 +110,7 @@ impl Graveyard {
         let plot = self.profiles.entry(facts.profile).or_default();
         plot.sequences.insert(facts.sequence);
         plot.bytes += facts.bytes as usize;
+        self.devices.entry(facts.device).or_default().insert(facts.sequence);
         self.kept.insert(facts.sequence, facts);
     }
 
@@ -132,6 +135,12 @@ impl Graveyard {
             plot.bytes -= facts.bytes as usize;
             if plot.sequences.is_empty() {
                 self.profiles.remove(&facts.profile);
+            }
+        }
+        if let Some(sequences) = self.devices.get_mut(&facts.device) {
+            sequences.remove(&sequence);
+            if sequences.is_empty() {
+                self.devices.remove(&facts.device);
             }
         }
         true
@@ -191,10 +200,13 @@ impl Graveyard {
         self.kept.len()
     }
 
-    /// The letters of a device.
-    pub(crate) fn of_device(&self, device: DeviceId) -> Vec<u64> {
-        let of_device = self.kept.values().filter(|facts| facts.device == device);
-        of_device.map(|facts| facts.sequence).collect()
+    /// Takes out all letters of a device; others are not looked at.
+    pub(crate) fn exhume_device(&mut self, device: DeviceId) -> BTreeSet<u64> {
+        let sequences = self.devices.get(&device).cloned().unwrap_or_default();
+        for sequence in &sequences {
+            self.exhume(*sequence);
+        }
+        sequences
     }
 
     /// Newest first, from before `sequence` on.
@@ -220,4 +232,55 @@ pub(crate) fn decode_facts(sequence: u64, bytes: &[u8]) -> Result<Facts, ReadErr
         received: Timestamp(i64::from_be_bytes(reader.array()?)),
         bytes: u32::from_be_bytes(reader.array()?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(device: u8, profile: u8) -> DeadLetter {
+        let id = |number: u8| uuid::Uuid::from_bytes([number; 16]);
+        DeadLetter {
+            device: DeviceId(id(device)),
+            device_name: String::new(),
+            profile_id: ProfileId(id(profile)),
+            profile: String::new(),
+            topic: String::new(),
+            payload: Vec::new(),
+            envelope: None,
+            frame_received: None,
+            received: Timestamp(9),
+            codec: None,
+            stage: FailureStage::Refused,
+            reason: String::new(),
+        }
+    }
+
+    /// What a scan of everything finds.
+    fn scanned(graveyard: &Graveyard, device: DeviceId) -> BTreeSet<u64> {
+        let kept = graveyard.kept.values().filter(|facts| facts.device == device);
+        kept.map(|facts| facts.sequence).collect()
+    }
+
+    #[test]
+    fn the_letters_of_a_device_are_known_without_looking_at_others() {
+        let mut graveyard = Graveyard::default();
+        let letters: Vec<DeadLetter> = (0..60).map(|number| letter(number % 4, number % 3)).collect();
+        for letter in &letters {
+            graveyard.bury(letter, 10);
+        }
+        (0..60).step_by(7).for_each(|sequence| assert!(graveyard.exhume(sequence)));
+        let bounds = DeadLetterBounds { count_max: 9, bytes_max: u64::MAX, age_days_max: u32::MAX };
+        assert!(!graveyard.tidy_profile(letters[0].profile_id, bounds, Timestamp(9)).is_empty());
+        assert!(!graveyard.tidy_all(35, usize::MAX).is_empty());
+        for letter in &letters[..4] {
+            let expected = scanned(&graveyard, letter.device);
+            assert!(!expected.is_empty());
+            assert_eq!(graveyard.devices[&letter.device], expected);
+            assert_eq!(graveyard.exhume_device(letter.device), expected);
+            assert_eq!(scanned(&graveyard, letter.device), BTreeSet::new());
+        }
+        assert_eq!((graveyard.len(), graveyard.bytes), (0, 0));
+        assert!(graveyard.devices.is_empty() && graveyard.profiles.is_empty(), "nothing is kept of nobody");
+    }
 }

@@ -4,23 +4,29 @@
 //! chunks that have it are replaced, a bounded number of them in one step of the engine. Only chunks that were there in the
 //! beginning are looked at: what is stored meanwhile stays, whatever its time is. A deletion that is cut short has deleted a
 //! part, and does the rest when it is asked again.
+//!
+//! A checkpoint waits for one step at most, whatever is deleted: the lock that it needs is never held over a whole history.
 
-use wireglot_model::{DeviceId, Timestamp, Value};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
+use wireglot_model::{DeviceId, Timestamp};
+
+use crate::arrivals::Newest;
 use crate::checkpoint::{fold, read_mark};
 use crate::chunk::{Columns, Rows, pack, read_header};
 use crate::coding::{Reader, Scalar};
 use crate::error::{ReadError, Source};
-use crate::flow::{PointsQuery, Want};
+use crate::flow::Want;
 use crate::head::Head;
 use crate::keys::{self, ChunkKey};
+use crate::recent::Tail;
 use crate::revise::{Changes, free, write};
-use crate::store::{Core, Store};
+use crate::series::TimeRange;
+use crate::store::{Chore, Core, Store};
 
 /// Bytes of chunks that are read between two steps: the checkpoint waits meanwhile.
 const STEP_BYTES: usize = 4 * 1024 * 1024;
-/// Looks for what is left without keeping the checkpoint waiting; the last one keeps it.
-const LOOKS: usize = 4;
 
 /// Which points of a device go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,24 +54,19 @@ pub enum LatestAfter {
 impl Store {
     /// Deletes points and returns how many there were. They are gone for good when this returns. Blocks; off the workers.
     pub fn erase(&self, erasure: &Erasure) -> Result<u64, ReadError> {
-        let core = self.core();
-        let names = erasure.keys.iter().filter_map(|key| Some((core.dictionary.key(key)?, key.as_str())));
-        let names: Vec<(u32, &str)> = names.collect();
-        let Some(device) = core.dictionary.device(erasure.device).filter(|_| !names.is_empty()) else {
-            return Ok(0);
-        };
-        let keys = names.iter().map(|(key, _)| *key).collect();
-        let mut eraser = Eraser { core, device, keys, erasure, epoch: 0, next: Vec::new(), went: 0 };
+        let Some(mut eraser) = Eraser::new(self.core(), erasure) else { return Ok(0) };
+        eraser.bring_in()?;
+        let _replacer = self.core().chunk_replacer.lock();
         eraser.begin()?;
         while eraser.step()? {}
         if erasure.latest != LatestAfter::Kept {
-            eraser.renew_latest(self, &names)?;
+            eraser.renew_latest()?;
         }
         Ok(eraser.went)
     }
 }
 
-struct Eraser<'e> {
+pub(crate) struct Eraser<'e> {
     core: &'e Core,
     device: u32,
     keys: Vec<u32>,
@@ -77,22 +78,48 @@ struct Eraser<'e> {
     went: u64,
 }
 
-impl Eraser<'_> {
+impl<'e> Eraser<'e> {
+    /// Nothing where nobody ever sent what is to be deleted.
+    pub(crate) fn new(core: &'e Core, erasure: &'e Erasure) -> Option<Self> {
+        let keys: Vec<u32> = erasure.keys.iter().filter_map(|key| core.dictionary.key(key)).collect();
+        let device = core.dictionary.device(erasure.device).filter(|_| !keys.is_empty())?;
+        Some(Self { core, device, keys, erasure, epoch: 0, next: Vec::new(), went: 0 })
+    }
+
     fn is_meant(&self, ts: Timestamp) -> bool {
         (self.erasure.first..=self.erasure.last).contains(&ts)
     }
 
-    /// Everything that is to be deleted is in chunks after this, up to `epoch`.
-    fn begin(&mut self) -> Result<(), ReadError> {
+    /// Everything that is to be deleted and was stored before is in chunks after this.
+    fn bring_in(&self) -> Result<(), ReadError> {
         let engine = |error: Source| ReadError::Engine(error);
-        let _writer = self.core.chunk_writer.lock();
-        if self.is_recent()? {
-            let last = self.core.recent.last();
+        let last = self.core.recent.last();
+        let mut is_worth_waiting = true;
+        loop {
+            let mut arrivals = self.core.chunk_writer.lock();
+            if self.core.recent.has_folded(last) || !self.is_recent()? {
+                return Ok(());
+            }
+            // A checkpoint makes chunks of what all devices sent, so one after the other would leave them in crumbs.
+            let before = arrivals.checkpoint_for_erasure;
+            let due =
+                before.and_then(|before| before.checked_add(self.core.config.erasure_checkpoints_apart));
+            if let Some(due) = due.filter(|due| is_worth_waiting && Instant::now() < *due) {
+                drop(arrivals);
+                is_worth_waiting = self.core.recent.wait_folded(last, due);
+                continue;
+            }
+            arrivals.checkpoint_for_erasure = Some(Instant::now());
             // One checkpoint may only make up for another that failed.
-            while fold(self.core).map_err(engine)? < last {}
+            while fold(self.core, &mut arrivals).map_err(engine)? < last {}
             // Nothing was deleted as long as the log has it.
-            self.core.wake_checkpoint();
+            self.core.wake_for(Chore::Trim);
         }
+    }
+
+    /// What is in chunks now is looked at, up to `epoch`.
+    pub(crate) fn begin(&mut self) -> Result<(), ReadError> {
+        let _arrivals = self.core.chunk_writer.lock();
         self.epoch = read_mark(self.core)?.epoch;
         let head = self.core.chunks.get(keys::head(self.device))?;
         let span = head.map_or(Ok(0), |head| Head::read_span(&head))?;
@@ -109,7 +136,7 @@ impl Eraser<'_> {
     }
 
     /// Replaces some chunks, and says whether there are more.
-    fn step(&mut self) -> Result<bool, ReadError> {
+    pub(crate) fn step(&mut self) -> Result<bool, ReadError> {
         let core = self.core;
         let _writer = core.chunk_writer.lock();
         if core.dictionary.is_deleted(self.device) {
@@ -159,74 +186,84 @@ impl Eraser<'_> {
         Ok(())
     }
 
-    /// Takes latest values away whose points are gone.
-    fn renew_latest(&self, store: &Store, names: &[(u32, &str)]) -> Result<(), ReadError> {
-        for look in 1..=LOOKS {
-            let mut writer = (look == LOOKS).then(|| self.core.chunk_writer.lock());
-            let epoch = read_mark(self.core)?.epoch;
-            let Some(head) = self.core.chunks.get(keys::head(self.device))? else { break };
-            let renewed = self.look_for_latest(store, names, &head)?;
-            if renewed.is_empty() {
-                break;
-            }
-            writer.get_or_insert_with(|| self.core.chunk_writer.lock());
-            // What was brought in meanwhile may be the newest that is left.
-            let is_same = read_mark(self.core)?.epoch == epoch
-                && self.core.chunks.get(keys::head(self.device))?.is_some_and(|now| *now == *head);
-            if look == LOOKS || is_same {
-                return self.write_latest(&head, &renewed);
-            }
-        }
-        Ok(())
+    /// Takes latest values away whose points are gone. Nobody waits for the look through what is left: what comes into
+    /// chunks meanwhile is told by the checkpoints that bring it.
+    fn renew_latest(&self) -> Result<(), ReadError> {
+        let meant = self.begin_look()?;
+        let left = self.look(&meant);
+        self.end_look(&meant, left)
     }
 
-    /// For each key that loses its latest value, what takes its place.
-    fn look_for_latest(
+    /// The keys whose latest point was meant, and when it was.
+    pub(crate) fn begin_look(&self) -> Result<BTreeMap<u32, Timestamp>, ReadError> {
+        let mut arrivals = self.core.chunk_writer.lock();
+        let Some(head) = self.core.chunks.get(keys::head(self.device))? else { return Ok(BTreeMap::new()) };
+        let latest = Head::read(&head)?.latest.into_iter().map(|(key, (ts, _))| (key, ts));
+        let is_lost = |(key, ts): &(u32, Timestamp)| self.keys.contains(key) && self.is_meant(*ts);
+        let meant: BTreeMap<u32, Timestamp> = latest.filter(is_lost).collect();
+        arrivals.watch(self.device, meant.keys().copied().collect());
+        Ok(meant)
+    }
+
+    /// The newest points in chunks that may take the place of those, or prove that they are there again.
+    pub(crate) fn look(&self, meant: &BTreeMap<u32, Timestamp>) -> Result<Newest, ReadError> {
+        let mut newest = Newest::new();
+        let mut find = |keys: Vec<u32>, start: Timestamp, last: Timestamp| {
+            let end = Timestamp(last.0.saturating_add(1));
+            let range = TimeRange { start, end, descending: true };
+            let places = keys.iter().copied().enumerate().collect();
+            self.core.each_point(self.device, &Tail::none(), places, range, &mut |place, ts, value| {
+                newest.extend(keys.get(place).map(|key| (*key, (ts, value))));
+                Want::OtherKeys
+            })
+        };
+        match self.erasure.latest {
+            LatestAfter::Kept => {}
+            // One of the same time may have been stored after the deletion began.
+            LatestAfter::Removed => {
+                meant.iter().try_for_each(|(key, ts)| find(vec![*key], *ts, *ts))?;
+            }
+            LatestAfter::Rewritten => {
+                if let Some(last) = meant.values().max() {
+                    find(meant.keys().copied().collect(), Timestamp(i64::MIN), *last)?;
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    pub(crate) fn end_look(
         &self,
-        store: &Store,
-        names: &[(u32, &str)],
-        head: &[u8],
-    ) -> Result<Vec<Renewed>, ReadError> {
-        let head = Head::read(head)?;
-        let mut renewed = Vec::new();
-        for (key, name) in names {
-            let Some((ts, _)) = head.latest.get(key).filter(|(ts, _)| self.is_meant(*ts)) else { continue };
-            let (start, end) = match self.erasure.latest {
-                LatestAfter::Rewritten => (Timestamp(i64::MIN), Timestamp(i64::MAX)),
-                LatestAfter::Kept | LatestAfter::Removed => (*ts, Timestamp(ts.0.saturating_add(1))),
-            };
-            let newest = PointsQuery { keys: vec![(*name).to_owned()], start, end, descending: true };
-            let mut left = None;
-            store.each_point(self.erasure.device, &newest, &mut |_, ts, value| {
-                left = Some((ts, value));
-                Want::Nothing
-            })?;
-            // One of the same time was stored after the deletion began.
-            if left.as_ref().is_none_or(|(left, _)| left != ts) {
-                renewed.push(Renewed { key: *key, left });
+        meant: &BTreeMap<u32, Timestamp>,
+        left: Result<Newest, ReadError>,
+    ) -> Result<(), ReadError> {
+        let mut arrivals = self.core.chunk_writer.lock();
+        let arrived = arrivals.end_watch();
+        let mut newest = left?;
+        for (key, (ts, value)) in arrived {
+            // Of two of one time it is the one that came later.
+            if newest.get(&key).is_none_or(|(left, _)| *left <= ts) {
+                newest.insert(key, (ts, value));
             }
         }
-        Ok(renewed)
-    }
-
-    fn write_latest(&self, head: &[u8], renewed: &[Renewed]) -> Result<(), ReadError> {
-        if self.core.dictionary.is_deleted(self.device) {
+        let head = self.core.chunks.get(keys::head(self.device))?;
+        let Some(head) = head.filter(|_| !self.core.dictionary.is_deleted(self.device)) else {
+            return Ok(());
+        };
+        // Where it is there again, or a newer one, the head has that already.
+        let is_there =
+            |(key, ts): &(&u32, &Timestamp)| newest.get(key).is_some_and(|(newest, _)| newest >= ts);
+        let mut lost = meant.iter().filter(|meant| !is_there(meant)).peekable();
+        if lost.peek().is_none() {
             return Ok(());
         }
-        let mut head = Head::read(head)?;
-        for Renewed { key, left } in renewed {
-            match left {
+        let mut head = Head::read(&head)?;
+        for (key, _) in lost {
+            match newest.get(key) {
                 Some((ts, value)) => head.latest.insert(*key, (*ts, Scalar::of(value))),
                 None => head.latest.remove(key),
             };
         }
-        let head = head.to_bytes();
-        write(self.core, Changes::from([(keys::head(self.device).to_vec(), Some(head))]))
+        write(self.core, Changes::from([(keys::head(self.device).to_vec(), Some(head.to_bytes()))]))
     }
-}
-
-/// A key whose latest value goes, and the point that takes its place.
-struct Renewed {
-    key: u32,
-    left: Option<(Timestamp, Value)>,
 }

@@ -64,11 +64,9 @@ pub enum ReadError {
     Engine(#[source] Source),
     #[error("a stored record is damaged: {what}")]
     Damaged { what: &'static str },
-    /// Only a shorter range helps.
-    #[error(
-        "what was stored out of order there is too much to be put in order at once: ask for a shorter range"
-    )]
-    TooMuchOutOfOrder,
+    /// Only fewer keys help.
+    #[error("the values of one single time are too large to be read at once: ask for fewer keys")]
+    TooMuchAtOneTime,
 }
 
 impl From<fjall::Error> for ReadError {

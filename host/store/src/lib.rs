@@ -3,9 +3,10 @@
 //! Read in this order: what goes in (`batch`), how it is queued and waited for (`queue`, `lane`), how it becomes
 //! durable (`commit`), what is not yet in chunks (`recent`), how chunks are made and kept small (`chunk`, `head`,
 //! `checkpoint`, `retention`, `departed`), how it is read (`records`, `series`, `flow`, `dead`, `raw`), how values are
-//! replaced and deleted (`revise`, `erase`), what is too large for a record (`files`), how it is found again (`recover`, `journal`), and
+//! replaced and deleted (`revise`, `erase`, `arrivals`), what is too large for a record (`files`), how it is found again (`recover`, `journal`), and
 //! the bytes underneath (`keys`, `coding`, `dictionary`).
 
+mod arrivals;
 mod batch;
 mod checkpoint;
 mod chunk;

@@ -36,7 +36,7 @@ pub(crate) fn open(dir: &Path, config: StoreConfig) -> Result<(Arc<Core>, u64), 
     let damaged = |error: ReadError| match error {
         ReadError::Engine(source) => OpenError::Engine { dir: dir.to_owned(), source },
         ReadError::Damaged { what } => OpenError::Damaged { dir: dir.to_owned(), what: what.to_owned() },
-        ReadError::TooMuchOutOfOrder => unreachable!("opening reads no histories"),
+        ReadError::TooMuchAtOneTime => unreachable!("opening reads no histories"),
     };
     let files = Files::open_folder(dir.join(FILES), config.file_bytes_max, config.files_bytes_max)
         .map_err(|source| OpenError::Folder { dir: dir.join(FILES), source })?;
@@ -177,7 +177,7 @@ fn restore_graveyard(core: &Core) -> Result<(), ReadError> {
 /// Reads back what is in the log and not yet in chunks.
 fn replay(core: &Core) -> Result<u64, ReadError> {
     let mark = crate::checkpoint::read_mark(core)?;
-    core.recent.restore(mark.epoch + 1);
+    core.recent.restore(mark.epoch + 1, mark.commit);
     core.set_epoch(mark.epoch + 1);
     let mut next = mark.commit + 1;
     for guard in core.log.range(next.to_be_bytes()..) {

@@ -41,6 +41,7 @@ impl Store {
 
     fn sweep_telemetry(&self, profiles: &[Profile], now: Timestamp) -> Result<Retained, ReadError> {
         let core = self.core();
+        let _replacer = core.chunk_replacer.lock();
         let _writer = core.chunk_writer.lock();
         let days = |profile: &Profile| profile.retention_days.map(|days| (profile.id, i64::from(days)));
         let days: HashMap<ProfileId, i64> = profiles.iter().filter_map(days).collect();

@@ -19,7 +19,7 @@ use crate::head::Head;
 use crate::keys::{self, ChunkKey};
 use crate::lane::Committed;
 use crate::queue::Pending;
-use crate::store::{Core, Store};
+use crate::store::{Chore, Core, Store};
 
 /// Which values of a device go: those that a codec made of what was received at one of these times.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,12 +61,13 @@ impl Store {
     /// Blocks; off the workers.
     pub fn revise(&self, removals: &[Removal], draft: &Draft, _defined: Committed) -> Result<(), ReadError> {
         let core = self.core();
+        let _replacer = core.chunk_replacer.lock();
         let engine = |error: Source| ReadError::Engine(error);
         // What is to be removed may still be recent. One checkpoint may only make up for another that failed.
         let last = core.recent.last();
         while crate::checkpoint::checkpoint(core).map_err(engine)? < last {}
         // The thread of checkpoints is the one that trims the log.
-        core.wake_checkpoint();
+        core.wake_for(Chore::Trim);
         let _writer = core.chunk_writer.lock();
         // Chunks use definitions that are in the journal only: they must not be the more durable ones.
         core.db.persist(PersistMode::SyncData)?;

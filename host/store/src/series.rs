@@ -3,8 +3,9 @@
 //! A read takes a copy of the device's recent messages first and then the chunks, without those of the copy's epochs:
 //! see `recent.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, BinaryHeap};
 
+use fjall::{Guard, Readable, Snapshot, UserValue};
 use wireglot_model::{CodecStamp, DeviceId, Sample, Timestamp, Value};
 
 use crate::chunk::{Columns, Row, Rows, read_header};
@@ -105,7 +106,8 @@ impl Store {
         let Some(number) = core.dictionary.device(device) else { return Ok(Vec::new()) };
         let range = TimeRange { start, end, descending: false };
         let mut found: Vec<((Timestamp, Place), StoredMessage)> = Vec::new();
-        core.visit(number, range, Columns::All, |step| {
+        let recent = core.recent.tail(number);
+        core.visit(&core.db.snapshot(), number, &recent, range, Columns::All, |step| {
             match step {
                 Step::Rows { rows, epoch } => {
                     for (index, row) in rows.rows.iter().enumerate().filter(|(_, row)| range.holds(row.ts)) {
@@ -173,9 +175,13 @@ impl Core {
     }
 
     /// Shows the device's rows that may be in the range, in the range's direction, until `visitor` has enough.
+    ///
+    /// The view of the chunks must be younger than the copy of what is recent.
     pub(crate) fn visit(
         &self,
+        view: &Snapshot,
         device: u32,
+        recent: &Tail,
         range: TimeRange,
         columns: Columns<'_>,
         mut visitor: impl FnMut(Step<'_, '_>) -> Result<bool, ReadError>,
@@ -183,35 +189,18 @@ impl Core {
         if range.start >= range.end {
             return Ok(());
         }
-        let tail: Tail = self.recent.tail(device);
-        let mut recent = Rows::read_tail(&tail.bodies, &self.dictionary, columns)?;
-        recent.sort();
-        visitor(Step::Rows { rows: &recent, epoch: RECENT })?;
-        let Some(head) = self.chunks.get(keys::head(device))? else { return Ok(()) };
+        let mut rows = Rows::read_tail(&recent.bodies, &self.dictionary, columns)?;
+        rows.sort();
+        visitor(Step::Rows { rows: &rows, epoch: RECENT })?;
+        drop(rows);
+        let Some(head) = view.get(&self.chunks, keys::head(device))? else { return Ok(()) };
         let span = Head::read_span(&head)?;
-        // A chunk that begins before the range may reach into it, but not from further away than the longest.
-        let low = ChunkKey::lowest(device, Timestamp(range.start.0.saturating_sub_unsigned(span)));
-        let high = ChunkKey::lowest(device, range.end);
-        let mut chunks = self.chunks.range(low.to_bytes()..high.to_bytes());
-        while let Some(guard) = if range.descending { chunks.next_back() } else { chunks.next() } {
-            let (key, chunk) = guard.into_inner()?;
-            let key = ChunkKey::parse(&key)?;
-            let nearer_than = if range.descending {
-                Timestamp(key.first.0.saturating_add_unsigned(span))
-            } else {
-                key.first
-            };
-            if visitor(Step::Nothing { nearer_than })? {
-                break;
-            }
-            let (reach, _) = read_header(&mut Reader::new(&chunk))?;
-            if key.epoch >= tail.epoch || key.first.0.saturating_add_unsigned(reach) < range.start.0 {
-                continue;
-            }
-            let rows = Rows::read_chunk(key.first, &chunk, &self.dictionary, columns)?;
-            visitor(Step::Rows { rows: &rows, epoch: u64::from(key.epoch) << 32 | u64::from(key.index) })?;
+        let visit = Visit { core: self, view, span, epoch: recent.epoch, range, columns };
+        if range.descending {
+            visit.backwards(device, &mut visitor)
+        } else {
+            visit.forwards(device, &mut visitor)
         }
-        Ok(())
     }
 
     fn message(&self, rows: &Rows<'_>, row: &Row) -> Result<StoredMessage, ReadError> {
@@ -227,4 +216,91 @@ impl Core {
             samples: pairs.map(sample).collect::<Result<_, ReadError>>()?,
         })
     }
+}
+
+/// One look at the chunks of a device.
+struct Visit<'v> {
+    core: &'v Core,
+    view: &'v Snapshot,
+    /// No chunk of the device is longer.
+    span: u64,
+    /// Chunks of this epoch and later ones are not shown.
+    epoch: u32,
+    range: TimeRange,
+    columns: Columns<'v>,
+}
+
+type Visitor<'v> = dyn FnMut(Step<'_, '_>) -> Result<bool, ReadError> + 'v;
+
+impl Visit<'_> {
+    /// All chunks that may reach into the range.
+    fn chunks(&self, device: u32) -> fjall::Iter {
+        // One that begins before the range may reach into it, but not from further away than the longest.
+        let low = ChunkKey::lowest(device, Timestamp(self.range.start.0.saturating_sub_unsigned(self.span)));
+        let high = ChunkKey::lowest(device, self.range.end);
+        self.view.range(&self.core.chunks, low.to_bytes()..high.to_bytes())
+    }
+
+    /// When a chunk ends, if it is to be shown.
+    fn end_of(&self, key: ChunkKey, chunk: &[u8]) -> Result<Option<Timestamp>, ReadError> {
+        let (reach, _) = read_header(&mut Reader::new(chunk))?;
+        let end = Timestamp(key.first.0.saturating_add_unsigned(reach));
+        Ok((key.epoch < self.epoch && end >= self.range.start).then_some(end))
+    }
+
+    fn show(&self, key: ChunkKey, chunk: &[u8], visitor: &mut Visitor<'_>) -> Result<(), ReadError> {
+        let rows = Rows::read_chunk(key.first, chunk, &self.core.dictionary, self.columns)?;
+        let epoch = u64::from(key.epoch) << 32 | u64::from(key.index);
+        visitor(Step::Rows { rows: &rows, epoch }).map(drop)
+    }
+
+    /// Chunks lie in the order of their first time.
+    fn forwards(&self, device: u32, visitor: &mut Visitor<'_>) -> Result<(), ReadError> {
+        for guard in self.chunks(device) {
+            let (key, chunk) = read_entry(guard)?;
+            if visitor(Step::Nothing { nearer_than: key.first })? {
+                break;
+            }
+            if self.end_of(key, &chunk)?.is_some() {
+                self.show(key, &chunk, visitor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// By their last time, which does not follow from where they lie: headers are read ahead until no chunk that is further
+    /// away can reach over the one that is shown next.
+    fn backwards(&self, device: u32, visitor: &mut Visitor<'_>) -> Result<(), ReadError> {
+        let ahead_max = (self.core.config.read_bytes_held_max / BYTES_PER_CHUNK_AHEAD).max(1);
+        let mut ahead: BinaryHeap<(Timestamp, ChunkKey)> = BinaryHeap::new();
+        let mut chunks = self.chunks(device);
+        let mut unread = chunks.next_back().map(read_entry).transpose()?;
+        loop {
+            while let Some((key, chunk)) = &unread {
+                let reached = Timestamp(key.first.0.saturating_add_unsigned(self.span));
+                if ahead.peek().is_some_and(|(end, _)| *end > reached) || ahead.len() == ahead_max {
+                    break;
+                }
+                ahead.extend(self.end_of(*key, chunk)?.map(|end| (end, *key)));
+                unread = chunks.next_back().map(read_entry).transpose()?;
+            }
+            let Some((end, key)) = ahead.pop() else { return Ok(()) };
+            let reached = unread.as_ref().map(|(key, _)| key.first.0.saturating_add_unsigned(self.span));
+            let nearer_than = reached.map_or(end, |reached| end.max(Timestamp(reached)));
+            if visitor(Step::Nothing { nearer_than })? {
+                return Ok(());
+            }
+            let chunk = self.view.get(&self.core.chunks, key.to_bytes())?;
+            let chunk = chunk.ok_or(ReadError::Damaged { what: "a chunk that was there is gone" })?;
+            self.show(key, &chunk, visitor)?;
+        }
+    }
+}
+
+/// How many headers are read ahead follows from what a read may hold: one for as many bytes of it as a chunk has.
+const BYTES_PER_CHUNK_AHEAD: usize = 1024;
+
+fn read_entry(guard: Guard) -> Result<(ChunkKey, UserValue), ReadError> {
+    let (key, chunk) = guard.into_inner()?;
+    Ok((ChunkKey::parse(&key)?, chunk))
 }

@@ -10,6 +10,7 @@ use fjall::{Database, Keyspace};
 use parking_lot::{Condvar, Mutex};
 use wireglot_model::limits;
 
+use crate::arrivals::Arrivals;
 use crate::batch::Batch;
 use crate::dead::Graveyard;
 use crate::departed::Departed;
@@ -51,6 +52,10 @@ pub struct StoreConfig {
     pub raw_bytes_max: u64,
     /// Memory for blocks of the engine that are read often.
     pub cache_bytes: u64,
+    /// What one read may hold of what was stored out of order; past it, the far part is read again later.
+    pub read_bytes_held_max: usize,
+    /// Checkpoints that deletions of recent points need start at least this far apart; who waits shares the next.
+    pub erasure_checkpoints_apart: Duration,
     /// Largest of the files beside the records.
     pub file_bytes_max: u64,
     /// All of them together.
@@ -71,6 +76,8 @@ impl Default for StoreConfig {
             dead_letter_bytes_max: limits::DEAD_LETTER_BYTES_MAX,
             raw_bytes_max: limits::RAW_FRAME_BYTES_MAX,
             cache_bytes: 32 * 1024 * 1024,
+            read_bytes_held_max: limits::READ_BYTES_HELD_MAX,
+            erasure_checkpoints_apart: Duration::from_secs(1),
             file_bytes_max: 256 * 1024 * 1024,
             files_bytes_max: 10 * 1024 * 1024 * 1024,
         }
@@ -109,8 +116,11 @@ pub(crate) struct Core {
     pub(crate) graveyard: Mutex<Graveyard>,
     pub(crate) departed: Departed,
     pub(crate) counts: Counts,
-    /// Held by whoever writes chunks: the checkpoint or the retention sweep.
-    pub(crate) chunk_writer: Mutex<()>,
+    /// Held by whoever replaces or removes chunks, from the first look to the last: deletion, replay or retention sweep. Taken
+    /// before `chunk_writer`, which the checkpoint needs too, and which is let go of in between.
+    pub(crate) chunk_replacer: Mutex<()>,
+    /// Held by whoever writes chunks.
+    pub(crate) chunk_writer: Mutex<Arrivals>,
     epoch: AtomicU32,
     shared: Shared,
     checkpoint: Bed,
@@ -126,8 +136,16 @@ pub(crate) struct Shared {
 /// Where the checkpoint thread sleeps.
 #[derive(Default)]
 struct Bed {
-    due: Mutex<bool>,
+    due: Mutex<Option<Chore>>,
     called: Condvar,
+}
+
+/// What the checkpoint thread is woken for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Chore {
+    /// To shorten the log, after a checkpoint that another thread made.
+    Trim,
+    Checkpoint,
 }
 
 /// Running totals since the store was opened.
@@ -316,6 +334,7 @@ impl Core {
             graveyard: Mutex::default(),
             departed: Departed::default(),
             counts: Counts::default(),
+            chunk_replacer: Mutex::default(),
             chunk_writer: Mutex::default(),
             epoch: AtomicU32::new(0),
             shared,
@@ -349,17 +368,25 @@ impl Core {
     }
 
     pub(crate) fn wake_checkpoint(&self) {
-        *self.checkpoint.due.lock() = true;
+        self.wake_for(Chore::Checkpoint);
+    }
+
+    pub(crate) fn wake_for(&self, chore: Chore) {
+        let mut due = self.checkpoint.due.lock();
+        *due = (*due).max(Some(chore));
+        drop(due);
         self.checkpoint.called.notify_one();
     }
 
-    /// Sleeps until a checkpoint is due or the store closes.
-    pub(crate) fn wait_for_checkpoint(&self) {
+    /// Sleeps until something is to be done or the store closes.
+    pub(crate) fn wait_for_chore(&self) -> Chore {
         let mut due = self.checkpoint.due.lock();
-        while !*due {
+        loop {
+            if let Some(chore) = due.take() {
+                return chore;
+            }
             self.checkpoint.called.wait(&mut due);
         }
-        *due = false;
     }
 }
 

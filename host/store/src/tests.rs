@@ -6,6 +6,7 @@ mod frames;
 mod lifecycle;
 mod model;
 mod records;
+mod scattered;
 mod series;
 
 use std::future::Future;

@@ -26,7 +26,7 @@ use trace::{Disk, Unsynced};
 use wireglot_model::{
     CodecHash, CodecName, CodecStamp, Device, DeviceId, Measurement, ProfileId, Sample, Timestamp, Value,
 };
-use wireglot_store::{Batch, Erasure, LatestAfter, Removal, Store, StoreConfig};
+use wireglot_store::{Batch, Erasure, Latest, LatestAfter, Removal, Store, StoreConfig};
 
 /// Large enough for some checkpoints, small enough to cut the power at every sync.
 const MESSAGES: i64 = 12;
@@ -78,6 +78,17 @@ fn revise(store: &Store) -> bool {
 /// Messages whose only value is deleted after that.
 const ERASED: [i64; 2] = [1, 4];
 
+/// The last message goes in the end, and the one before it with the same key takes its place as the latest.
+const LATEST: (i64, &str, i64) = (MESSAGES, "key 0", MESSAGES - 3);
+
+fn erase_latest(store: &Store) -> bool {
+    let (last, key, _) = LATEST;
+    let (first, last) = (Timestamp(last), Timestamp(i64::MAX));
+    let keys = vec![key.to_owned()];
+    let erasure = Erasure { device: id(), keys, first, last, latest: LatestAfter::Rewritten };
+    store.erase(&erasure).is_ok_and(|went| went == 1)
+}
+
 fn erase(store: &Store) -> bool {
     let (first, last) = (Timestamp(0), Timestamp(6));
     let erasure =
@@ -123,6 +134,9 @@ fn writer() {
         acks.write_all(b"a").unwrap();
         if erase(&store) {
             acks.write_all(b"a").unwrap();
+            if erase_latest(&store) {
+                acks.write_all(b"a").unwrap();
+            }
         }
     }
     store.close();
@@ -181,13 +195,16 @@ fn check(folder: &Path, acknowledged: usize, moment: &str) {
         found.is_sorted() && found.windows(2).all(|pair| pair[0] < pair[1]),
         "{moment}: twice in {found:?}"
     );
-    // The device itself is the first acknowledgement, the replacement the last but one.
+    // The device itself is the first acknowledgement, the replacement the last but two.
     let messages_max = usize::try_from(MESSAGES).unwrap();
     let are_gone = acknowledged > messages_max + 1 && !found.contains(&ERASED[0]);
     assert!(are_gone || acknowledged < messages_max + 3, "{moment}: what was deleted is there again");
+    let is_last_gone = acknowledged > messages_max + 2 && !found.contains(&LATEST.0);
+    assert!(is_last_gone || acknowledged < messages_max + 4, "{moment}: what was deleted is there again");
     let expected: Vec<i64> = (1..=MESSAGES)
         .take(acknowledged.saturating_sub(1))
         .filter(|number| !are_gone || !ERASED.contains(number))
+        .filter(|number| !is_last_gone || *number != LATEST.0)
         .collect();
     assert!(found.starts_with(&expected), "{moment}: acknowledged {expected:?}, found {found:?}");
     let mut revised = Vec::new();
@@ -205,12 +222,26 @@ fn check(folder: &Path, acknowledged: usize, moment: &str) {
         assert_eq!(revised, REVISED, "{moment}");
     }
     let latest = store.latest(id(), None).unwrap();
-    assert_eq!(latest.iter().map(|latest| latest.ts.0).max(), found.last().copied(), "{moment}");
+    if !is_last_gone {
+        assert_eq!(latest.iter().map(|latest| latest.ts.0).max(), found.last().copied(), "{moment}");
+    } else if acknowledged < messages_max + 4 {
+        // The head comes last.
+        assert!(latest_of_key(&latest) == LATEST.0 || latest_of_key(&latest) == LATEST.2, "{moment}");
+        // Asked again, it does the rest.
+        assert!(!erase_latest(&store), "{moment}: there is nothing left to be deleted");
+        assert_eq!(latest_of_key(&store.latest(id(), None).unwrap()), LATEST.2, "{moment}");
+    } else {
+        assert_eq!(latest_of_key(&latest), LATEST.2, "{moment}");
+    }
     // And it goes on working.
     if acknowledged > 0 {
         block_on(store.commit(message(MESSAGES + 1))).map(drop).unwrap();
     }
     store.close();
+}
+
+fn latest_of_key(latest: &[Latest]) -> i64 {
+    latest.iter().find(|latest| latest.key == LATEST.1).unwrap().ts.0
 }
 
 #[test]
@@ -222,7 +253,7 @@ fn ack_after_commit_on_a_disk_that_forgets() {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
     let events = trace::read(&trace);
     let acknowledged = trace::acknowledged(&events, &acks_of(&folder));
-    assert_eq!(acknowledged.last().copied(), Some(3 + usize::try_from(MESSAGES).unwrap()));
+    assert_eq!(acknowledged.last().copied(), Some(4 + usize::try_from(MESSAGES).unwrap()));
     let mut disk = Disk::new(&folder);
     let mut cuts = 0;
     for (at, event) in events.iter().enumerate() {

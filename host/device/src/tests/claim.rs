@@ -1,5 +1,10 @@
 //! Claiming: each row of device API §14, and that what was accepted is still so after a restart.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::RwLockUpgradableReadGuard;
 use wireglot_model::limits::SECRET_BYTES_MAX;
 use wireglot_model::{CustomerId, Decoded, Fault, Sample, Scope, Timestamp, Uplink, UplinkBody, Value};
 use wireglot_store::Batch;
@@ -225,4 +230,54 @@ async fn a_registration_is_bounded_and_goes_with_its_device() {
     site.devices.delete_device(device.id(), crate::now()).await.unwrap();
     assert!(matches!(publish(&site, &device, NOW, claim_of("", 0)).await, Err(AcceptError::Deleted)));
     assert!(site.store.claims().unwrap().is_empty());
+}
+
+type Begun<'f, T> = Pin<Box<dyn Future<Output = Result<T, DeviceError>> + Send + 'f>>;
+
+/// Goes on with it until it first has to wait.
+fn begun<'f, T: Send + 'f>(future: impl Future<Output = Result<T, DeviceError>> + Send + 'f) -> Begun<'f, T> {
+    let mut future: Begun<'f, T> = Box::pin(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Box::pin(std::future::ready(result)),
+        Poll::Pending => future,
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_deleted_while_it_changes_hands_stays_deleted() {
+    let site = Site::new().await;
+    let one = customer(&site, "one").await;
+    for is_given_back in [false, true] {
+        let device = announced(&site, "d", "", 0).await.id();
+        if is_given_back {
+            assert_eq!(outcome(&site, "d", one, "", NOW).await, "SUCCESS");
+        }
+        let devices = &site.devices;
+        let (removed, changed) = std::thread::scope(|scope| {
+            // Whoever looks something up may do so; whoever changes something comes after the deletion.
+            let tables = devices.0.tables.upgradable_read();
+            let (begins, has_begun) = std::sync::mpsc::channel();
+            let change = scope.spawn(move || {
+                begins.send(()).unwrap();
+                begun(async move {
+                    if is_given_back {
+                        devices.reclaim("d", None, NOW).await
+                    } else {
+                        devices.claim("d", one, "", NOW).await.map(drop)
+                    }
+                })
+            });
+            has_begun.recv().unwrap();
+            // Long enough for it to come to the lock; where it is not, nothing is proved, and nothing fails.
+            (0..10_000).for_each(|_| std::thread::yield_now());
+            let mut tables = RwLockUpgradableReadGuard::upgrade(tables);
+            let removed = devices.0.remove_device(&mut tables, device);
+            drop(tables);
+            (removed, change.join().unwrap())
+        });
+        removed.unwrap().1.await.unwrap();
+        assert!(matches!(changed.await, Err(DeviceError::NotFound)));
+        assert!(site.devices.device(device).is_none());
+    }
+    assert!(site.reopen().await.devices.device_by_name("d").is_none());
 }

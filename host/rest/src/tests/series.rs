@@ -2,9 +2,12 @@
 
 use axum::body::Body;
 use axum::http::Method;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use wireglot_bus::{Event, FeedItem, Filter, Kinds};
-use wireglot_model::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_INTERVALS_MAX, HISTORY_POINTS_MAX};
+use wireglot_model::limits::{
+    ERASURES_MAX, HISTORY_ANSWER_BYTES_MAX, HISTORY_INTERVALS_MAX, HISTORY_POINTS_MAX,
+};
 use wireglot_model::{Measurement, Sample, Timestamp};
 
 use super::Site;
@@ -228,6 +231,18 @@ async fn ranges_are_deleted_and_latest_values_follow() {
     assert_eq!(latest().await, "{}");
     series.save(json!({"ts": 1_500, "values": {"a": 7}})).await;
     assert_eq!(latest().await, r#"{"a":[{"ts":1500,"value":7}]}"#, "what comes later stays");
+}
+
+#[tokio::test]
+async fn more_deletions_than_are_let_in_take_turns() {
+    let series = Series::new().await;
+    let times = 0..i64::try_from(2 * ERASURES_MAX + 1).unwrap();
+    series.fill(times.clone().map(|ts| (ts, wireglot_model::Value::Long(ts)))).await;
+    let queries: Vec<String> = times.map(|ts| format!("keys=a&startTs={ts}&endTs={}", ts + 1)).collect();
+    let answers = join_all(queries.iter().map(|query| series.delete(query))).await;
+    assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
+    assert_eq!(series.read("keys=a&startTs=0&endTs=99").await, "{}");
+    assert_eq!(series.site.api.erasures.available_permits(), ERASURES_MAX);
 }
 
 #[tokio::test]

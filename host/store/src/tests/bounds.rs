@@ -270,3 +270,33 @@ fn closing_settles_what_is_queued_and_refuses_what_comes_later() {
     let refused = block_on(store.commit(message(2)));
     assert_eq!(refused.err(), Some(CommitError::Closed));
 }
+
+#[test]
+fn commits_wait_while_the_checkpoint_is_kept_waiting() {
+    const LOG_BYTES_MAX: usize = 20_000;
+    const SENT: usize = 1_000;
+    let disk = Disk::with(StoreConfig {
+        log_bytes_max: LOG_BYTES_MAX,
+        gather: Duration::ZERO,
+        ..StoreConfig::default()
+    });
+    disk.commit(|batch| batch.put_device(&device(1)));
+    let core = disk.store().core();
+    std::thread::scope(|scope| {
+        // As a deletion does.
+        let writer = core.chunk_writer.lock();
+        let commits = scope.spawn(|| {
+            for sent in 0..SENT {
+                let text = Value::Text("x".repeat(1_000));
+                disk.send(1, i64::try_from(sent).unwrap(), &[("k", text)]);
+            }
+        });
+        while core.recent.waiting() == 0 && !commits.is_finished() {
+            std::thread::yield_now();
+        }
+        assert!(disk.store().counters().recent_bytes < 2 * LOG_BYTES_MAX + 2_000);
+        drop(writer);
+        commits.join().unwrap();
+    });
+    assert_eq!(disk.history(1, "k", (0, i64::MAX), usize::MAX, false).len(), SENT);
+}

@@ -1,11 +1,16 @@
 //! Deleting points, and everything of a device.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use wireglot_model::{
     Attribute, ClaimRecord, DeadLetter, FailureStage, OtaKind, OtaPackageId, OtaUpdate, Profile, RawFrame,
     Scope, Timestamp, TransportKind, Value,
 };
 
 use super::{Disk, device, id, measured, no_bounds, profile};
+use crate::chunk::CHUNKS_READ;
+use crate::erase::Eraser;
 use crate::{Erasure, LatestAfter, LetterFilter, Retained, StoreConfig};
 
 fn erasure(keys: &[&str], first: i64, last: i64, latest: LatestAfter) -> Erasure {
@@ -132,7 +137,8 @@ fn a_long_range_is_deleted_in_steps() {
 
 #[test]
 fn deleting_while_others_write_and_fold_loses_nothing_else() {
-    let disk = Disk::new();
+    let disk =
+        Disk::with(StoreConfig { erasure_checkpoints_apart: Duration::ZERO, ..StoreConfig::default() });
     disk.commit(|batch| batch.put_device(&device(1)));
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -155,38 +161,121 @@ fn deleting_while_others_write_and_fold_loses_nothing_else() {
     assert_eq!(times(&disk, "b"), (1..=300).collect::<Vec<_>>());
 }
 
-#[test]
-fn what_is_too_scattered_to_be_put_in_order_is_refused() {
-    let disk = Disk::new();
-    disk.commit(|batch| batch.put_device(&device(1)));
-    let text = Value::Text("x".repeat(1_000_000));
-    // Every chunk begins at the same time, so nothing is settled before the last one is read.
-    for sent in 0..70 {
-        disk.commit(|batch| {
-            let rows = [
-                measured(Some(0), &[("b", Value::Bool(true))]),
-                measured(Some(5 + sent), &[("a", text.clone())]),
-            ];
-            batch.telemetry(id(1), Timestamp(0), None, &rows);
-        });
+/// What becomes of the latest value of `a`, whose points at 10 and 40 are in chunks and of which that at 40 is deleted, while
+/// points at these times come into chunks: in the middle of the look through what is left, or just before it ends.
+#[track_caller]
+fn check_latest(after: LatestAfter, arrived: &[i64], expected: Option<i64>) {
+    for early in 0..=arrived.len() {
+        let mut disk = Disk::new();
+        disk.commit(|batch| batch.put_device(&device(1)));
+        let come = |times: &[i64]| {
+            for ts in times {
+                disk.send(1, *ts, &[("a", Value::Long(-ts)), ("b", Value::Long(*ts))]);
+                disk.checkpoint();
+            }
+        };
+        [10, 40].iter().for_each(|ts| disk.send(1, *ts, &[("a", Value::Long(*ts))]));
         disk.checkpoint();
+        let core = disk.store().core();
+        let erasure = erasure(&["a"], 35, 50, after);
+        let mut eraser = Eraser::new(core, &erasure).unwrap();
+        eraser.begin().unwrap();
+        assert!(!eraser.step().unwrap());
+        let read = || CHUNKS_READ.with(std::cell::Cell::get);
+        let before = read();
+        let meant = eraser.begin_look().unwrap();
+        assert_eq!(read(), before, "nobody waits for anything that is read");
+        let (first, last) = arrived.split_at(early);
+        come(first);
+        let left = {
+            // Whoever writes chunks may do so.
+            let _writer = core.chunk_writer.lock();
+            eraser.look(&meant)
+        };
+        come(last);
+        let before = read();
+        eraser.end_look(&meant, left).unwrap();
+        assert_eq!(read(), before, "nobody waits for anything that is read");
+        for _ in 0..2 {
+            assert_eq!(latest(&disk, "a"), expected, "{after:?} {arrived:?} {early}");
+            disk.reopen();
+        }
     }
-    let everything = crate::PointsQuery {
-        keys: vec!["a".to_owned()],
-        start: Timestamp(0),
-        end: Timestamp(99),
-        descending: false,
-    };
-    let read = |query: &crate::PointsQuery| {
-        let mut seen = 0;
-        let outcome = disk.store().each_point(id(1), query, &mut |_, _, _| {
-            seen += 1;
-            crate::Want::More
+}
+
+#[test]
+fn what_comes_while_the_history_is_looked_through_may_be_the_newest() {
+    check_latest(LatestAfter::Rewritten, &[], Some(10));
+    check_latest(LatestAfter::Rewritten, &[5], Some(10));
+    check_latest(LatestAfter::Rewritten, &[30], Some(30));
+    check_latest(LatestAfter::Rewritten, &[20, 30, 15], Some(30));
+    check_latest(LatestAfter::Rewritten, &[30, 40], Some(40));
+    check_latest(LatestAfter::Rewritten, &[60, 30], Some(60));
+    check_latest(LatestAfter::Removed, &[], None);
+    check_latest(LatestAfter::Removed, &[5, 30], Some(30));
+    check_latest(LatestAfter::Removed, &[40], Some(40));
+    check_latest(LatestAfter::Removed, &[60, 30], Some(60));
+}
+
+#[test]
+fn a_rewriting_deletion_among_commits_and_checkpoints_leaves_the_newest_point() {
+    let disk =
+        Disk::with(StoreConfig { erasure_checkpoints_apart: Duration::ZERO, ..StoreConfig::default() });
+    disk.commit(|batch| batch.put_device(&device(1)));
+    for round in 0..40i64 {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    disk.checkpoint();
+                }
+            });
+            let sent = scope.spawn(|| {
+                for ts in [90, 20, 70, 50, 30] {
+                    disk.send(1, ts + round, &[("a", Value::Long(ts)), ("b", Value::Long(ts))]);
+                }
+            });
+            for first in [60, 25, 45] {
+                disk.store().erase(&erasure(&["a"], first, 1_000, LatestAfter::Rewritten)).unwrap();
+            }
+            sent.join().unwrap();
+            done.store(true, Ordering::SeqCst);
         });
-        (outcome.is_ok(), seen)
+        assert_eq!(latest(&disk, "a"), times(&disk, "a").last().copied(), "{round}");
+    }
+}
+
+#[test]
+fn deletions_of_recent_points_share_a_checkpoint() {
+    let hour = Duration::from_secs(3_600);
+    let disk = Disk::with(StoreConfig { erasure_checkpoints_apart: hour, ..StoreConfig::default() });
+    disk.commit(|batch| (1..=9).for_each(|number| batch.put_device(&device(number))));
+    let send = || (1..=9).for_each(|number| disk.send(number, 10, &[("a", Value::Long(1))]));
+    let delete = |number: u8| {
+        let erasure = Erasure { device: id(number), ..erasure(&["a"], 0, 99, LatestAfter::Removed) };
+        assert!(disk.store().erase(&erasure).unwrap() > 0);
     };
-    assert!(!read(&everything).0);
-    assert_eq!(read(&crate::PointsQuery { start: Timestamp(50), ..everything }), (true, 25));
+    let checkpoints = || disk.store().counters().checkpoints;
+    send();
+    delete(1);
+    delete(2);
+    assert_eq!(checkpoints(), 1, "the first one makes its own, which has what the second needs");
+    send();
+    std::thread::scope(|scope| {
+        let deletions: Vec<_> = (1..=9).map(|number| scope.spawn(move || delete(number))).collect();
+        // Nobody deletes what may come back from the log, nor makes a checkpoint within the hour.
+        let is_running = || deletions.iter().any(|deletion| !deletion.is_finished());
+        while disk.store().core().recent.waiting() < 9 && is_running() {
+            std::thread::yield_now();
+        }
+        disk.checkpoint();
+        deletions.into_iter().for_each(|deletion| deletion.join().unwrap());
+    });
+    assert_eq!(checkpoints(), 2);
+    // Nobody waits for a store that is closed.
+    send();
+    disk.store().clone().close();
+    delete(3);
 }
 
 fn letter(of: u8) -> DeadLetter {
@@ -320,4 +409,32 @@ fn nothing_of_a_deleted_device_is_left() {
     assert_eq!(disk.store().core().chunks.prefix(crate::keys::series(1)).count(), 0);
     assert_eq!(disk.store().raw_frames(profile(9), Timestamp(0), Timestamp(9), 9).unwrap().0.len(), 1);
     assert!(traces_of(&disk, 2).len() >= 7, "the test can see traces");
+}
+
+#[test]
+fn what_another_lane_brought_before_a_deletion_goes_with_the_device() {
+    let hour = Duration::from_secs(3_600);
+    let mut disk = Disk::with(StoreConfig { gather: hour, ..StoreConfig::default() });
+    disk.commit(|batch| [1, 2].iter().for_each(|number| batch.put_device(&device(*number))));
+    // All in one commit, which comes when the store is closed. The lane was queued first, but stands behind the deletion.
+    let (lane, driver) = disk.store().lane();
+    let mut brought = crate::Batch::default();
+    [1, 2].iter().for_each(|number| belongings(&mut brought, *number, u64::from(*number)));
+    lane.submit(brought, ()).unwrap();
+    let mut deletion = crate::Batch::default();
+    deletion.delete_device(id(1));
+    drop(disk.store().commit_at_once(deletion));
+    // Both hold on to the folder.
+    drop((lane, driver));
+    disk.reopen();
+    let owners = |found: Vec<wireglot_model::DeviceId>| {
+        assert!(found.iter().all(|owner| *owner == id(2)), "{found:?}")
+    };
+    let attributes = disk.store().attributes_all().unwrap();
+    assert_eq!(attributes.len(), 3);
+    owners(attributes.into_iter().map(|(owner, ..)| owner).collect());
+    owners(disk.store().claims().unwrap().into_iter().map(|claim| claim.device).collect());
+    owners(disk.store().ota_updates().unwrap().into_iter().map(|update| update.device).collect());
+    assert_eq!(disk.store().counters().dead_letters, 1);
+    assert_eq!(disk.store().raw_frames(profile(9), Timestamp(0), Timestamp(9), 9).unwrap().0.len(), 1);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wireglot_model::{Sample, Timestamp, Value};
 
 use super::{Disk, device, id, measured, stamp};
-use crate::{Erasure, Latest, LatestAfter, StoredMessage};
+use crate::{Erasure, Latest, LatestAfter, StoreConfig, StoredMessage};
 
 /// Small numbers, so that times collide and keys repeat.
 struct Random(u64);
@@ -180,8 +180,20 @@ impl Model {
 
 #[test]
 fn what_was_committed_is_what_is_read() {
-    let mut disk = Disk::new();
-    let mut random = Random(7);
+    live(Disk::with(eager()), Random(7));
+}
+
+#[test]
+fn what_was_committed_is_what_is_read_in_many_passes() {
+    live(Disk::with(StoreConfig { read_bytes_held_max: 2_000, ..eager() }), Random(8));
+}
+
+/// No deletion waits for another to share its checkpoint.
+fn eager() -> StoreConfig {
+    StoreConfig { erasure_checkpoints_apart: std::time::Duration::ZERO, ..StoreConfig::default() }
+}
+
+fn live(mut disk: Disk, mut random: Random) {
     let mut model = Model::default();
     disk.commit(|batch| (1..=3).for_each(|number| batch.put_device(&device(number))));
     for step in 0..60 {
