@@ -27,11 +27,7 @@ pub(crate) struct Try {
 
 impl Tries {
     pub(crate) fn new(most: u32) -> Self {
-        Self {
-            most,
-            hasher: RandomState::new(),
-            counters: Mutex::new(vec![Window::EMPTY; TRY_COUNTERS]),
-        }
+        Self { most, hasher: RandomState::new(), counters: Mutex::new(vec![Window::EMPTY; TRY_COUNTERS]) }
     }
 
     /// Whether there may be another try now.

@@ -67,7 +67,7 @@ mod tests {
         let mut window = Window::EMPTY;
         let (_, _) = (admitted(&mut window, 100_000), admitted(&mut window, 100_001));
         refused(&mut window, 100_000 + WINDOW_MS - 1);
-        let _ = admitted(&mut window, 100_000 + WINDOW_MS);
+        let _ticket = admitted(&mut window, 100_000 + WINDOW_MS);
     }
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
         let mut window = Window::EMPTY;
         let (early, later) = (admitted(&mut window, 100_000), admitted(&mut window, 100_000));
         window.give_back(early);
-        let _ = admitted(&mut window, 100_002);
+        let _ticket = admitted(&mut window, 100_002);
         refused(&mut window, 100_003);
         // In the next one it is nobody's.
         let next = 100_000 + WINDOW_MS;
@@ -88,13 +88,13 @@ mod tests {
     fn a_clock_that_is_set_back_locks_nobody_out() {
         let mut window = Window::EMPTY;
         let before = admitted(&mut window, 1_000_000_000);
-        let _ = admitted(&mut window, 1_000_000_000);
+        let _ticket = admitted(&mut window, 1_000_000_000);
         refused(&mut window, 1_000_000_000);
         let (_, _) = (admitted(&mut window, 5), admitted(&mut window, 5));
         window.give_back(before);
         refused(&mut window, 6);
         for extreme in [i64::MAX, i64::MIN] {
-            let _ = admitted(&mut window, extreme);
+            let _ticket = admitted(&mut window, extreme);
         }
     }
 }
