@@ -261,17 +261,27 @@ impl Unsent {
         room.map_err(|closed| ApiError::internal(&closed))
     }
 
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.room.available_permits() * ROOM_BYTES
+    }
+
     /// The answer, which gives its room back as it is sent, or when its connection is gone.
     async fn send(&self, answer: String) -> Result<Response, ApiError> {
         let room = self.room(answer.len()).await?;
-        let length = answer.len();
-        let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_LENGTH, length.to_string())];
-        let seconds = u64::try_from(length / ANSWER_BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
-        let until = Instant::now() + WRITE_TIMEOUT + Duration::from_secs(seconds);
-        let rest = Rest { bytes: Bytes::from(answer), room, until };
-        let pieces = futures_util::stream::unfold(rest, async |rest| rest.piece());
-        Ok((headers, Body::from_stream(pieces)).into_response())
+        Ok(send(answer, room))
     }
+}
+
+/// An answer that has its room already.
+pub(crate) fn send(answer: String, room: OwnedSemaphorePermit) -> Response {
+    let length = answer.len();
+    let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_LENGTH, length.to_string())];
+    let seconds = u64::try_from(length / ANSWER_BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
+    let until = Instant::now() + WRITE_TIMEOUT + Duration::from_secs(seconds);
+    let rest = Rest { bytes: Bytes::from(answer), room, until };
+    let pieces = futures_util::stream::unfold(rest, async |rest| rest.piece());
+    (headers, Body::from_stream(pieces)).into_response()
 }
 
 /// What is left of an answer, and its room.
@@ -314,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn room_is_given_back_piece_by_piece_and_in_the_end_at_all_events() {
         let unsent = Unsent::new(ANSWERS_UNSENT_BYTES_MAX, Duration::ZERO);
-        let free = || unsent.room.available_permits() * ROOM_BYTES;
+        let free = || unsent.free_bytes();
         let room = unsent.room(3 * PIECE_BYTES).await.unwrap();
         let bytes = Bytes::from(vec![0; 3 * PIECE_BYTES]);
         let rest = Rest { bytes, room, until: Instant::now() + WRITE_TIMEOUT };

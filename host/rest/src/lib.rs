@@ -54,6 +54,7 @@ mod sessions;
 mod settings;
 mod shape;
 mod sparkplug_shape;
+mod state;
 mod system;
 mod telemetry;
 mod trace;

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use wireglot_device::DeviceHandle;
 use wireglot_model::UserId;
 use wireglot_model::limits::{
-    LIVE_FEEDS_MAX, LIVE_FEEDS_PER_USER_MAX, LIVE_QUEUE_BYTES_MAX, LIVE_SEND_TIMEOUT_S, LIVE_STRANGERS_MAX,
+    LIVE_FEEDS_MAX, LIVE_FEEDS_PER_USER_MAX, LIVE_SEND_TIMEOUT_S, LIVE_STRANGERS_MAX,
 };
 
 use crate::Api;
@@ -38,15 +38,6 @@ const RETRY_S: u64 = 5;
 async fn stop(stopping: &mut watch::Receiver<bool>) {
     // It also stops where nobody is left who could say so.
     drop(stopping.wait_for(|stopping| *stopping).await);
-}
-
-/// Room for the state of a device until it is sent. It may be far larger than an event, and the client slow; one that is
-/// small needs none.
-async fn room(api: &Api, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-    if bytes <= LIVE_QUEUE_BYTES_MAX {
-        return Ok(None);
-    }
-    api.unsent.room(bytes).await.map(Some)
 }
 
 /// The places of all feeds.

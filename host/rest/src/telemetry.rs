@@ -15,6 +15,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::history::{self, LIMIT};
 use crate::openapi::{params, schemas};
 use crate::request::{Body, JsonText, Params, blocking, carried_through, entity};
+use crate::state;
 use wireglot_device::now;
 
 /// Stored messages in one answer.
@@ -65,19 +66,23 @@ pub(crate) async fn keys(
     ),
 )]
 pub(crate) async fn values(
-    state: State<Api>,
+    State(api): State<Api>,
     Path((kind, device)): Path<(String, String)>,
     params: Params,
 ) -> Result<Response, ApiError> {
     if params.text("startTs").is_some() && params.text("endTs").is_some() {
-        return history::read(state, Path((kind, device)), params).await;
+        return history::read(State(api), Path((kind, device)), params).await;
     }
     let device = entity(&kind, &device)?;
     let keys = params.keys();
-    let (devices, wanted) = (state.devices.clone(), keys.clone());
-    let mut found = state.short_reads.read(move || devices.latest(device, wanted.as_deref())).await?;
+    let typing = params.typing()?;
+    let (mut found, room) = state::latest(&api, device, keys.clone()).await?;
     found.sort_by(|one, other| one.key.cmp(&other.key));
-    Ok(write_latest(&found, keys.as_deref(), params.typing()?, now()).into_response())
+    let answer = write_latest(&found, keys.as_deref(), typing, now());
+    Ok(match room {
+        None => answer.into_response(),
+        Some(room) => history::send(answer.0, room),
+    })
 }
 
 fn write_latest(found: &[Latest], wanted: Option<&[String]>, typing: Typing, now: Timestamp) -> JsonText {

@@ -12,18 +12,19 @@ use axum::response::Sse;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
 use futures_util::Stream;
 use serde_json::{Map, Value as Json, json};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use wireglot_bus::{Event, FeedItem, Follower, Kinds};
-use wireglot_device::{DeviceHandle, Latest};
+use wireglot_device::DeviceHandle;
 use wireglot_model::limits::{LIVE_KEYS_MAX, LIVE_SUBSCRIPTIONS_MAX};
 use wireglot_model::{Attribute, DeviceId, Sample, Scope, Timestamp, Value};
 
-use super::{Guest, PERIOD, SEND_TIMEOUT, room, stop};
+use super::{Guest, PERIOD, SEND_TIMEOUT, stop};
 use crate::Api;
 use crate::attributes::{scope_name, scope_of};
 use crate::error::{ApiError, ErrorBody};
 use crate::request::{Params, id};
+use crate::state::{self, Held};
 use crate::trace::value_json;
 
 const PARAMETERS: [&str; 6] = ["deviceId", "deviceName", "events", "keys", "key", "scope"];
@@ -243,20 +244,15 @@ impl Teller {
                 if !self.wanted.has_scope(scope) {
                     continue;
                 }
-                // It fails for a device that was deleted just now, which the next check will tell.
-                let keys = self.wanted.keys.as_deref();
-                let held = self.api.devices.attributes(id, scope, keys).unwrap_or_default();
+                let keys = self.wanted.keys.clone();
+                let read = state::attributes(&self.api, id, vec![scope], keys).await;
+                let (held, _room) = self.found(read).await?;
                 self.tell_attributes(&device, scope, held).await?;
             }
         }
         if self.wanted.telemetry {
-            let (found, _room) = match self.latest(id).await {
-                Ok(found) => found,
-                Err(error) => {
-                    self.send("ended", json!({"reason": error.message()})).await?;
-                    return Err(Ended);
-                }
-            };
+            let read = state::latest(&self.api, id, self.wanted.keys.clone()).await;
+            let (found, _room) = self.found(read).await?;
             let mut by_time: BTreeMap<Timestamp, Vec<Sample>> = BTreeMap::new();
             for latest in found {
                 let sample = Sample { key: latest.key, value: latest.value };
@@ -269,16 +265,16 @@ impl Teller {
         Ok(())
     }
 
-    /// The latest values, and the room that they take until they are sent.
-    async fn latest(
-        &self,
-        device: DeviceId,
-    ) -> Result<(Vec<Latest>, Option<OwnedSemaphorePermit>), ApiError> {
-        let (devices, keys) = (self.api.devices.clone(), self.wanted.keys.clone());
-        let found = self.api.short_reads.read(move || devices.latest(device, keys.as_deref())).await?;
-        let bytes = |latest: &Latest| size_of_val(latest) + latest.key.len() + latest.value.text_bytes();
-        let room = room(&self.api, found.iter().map(bytes).sum()).await?;
-        Ok((found, room))
+    /// What was read of a device; nothing of one that was deleted just now, which the next check will tell.
+    async fn found<T>(&mut self, read: Result<Held<T>, ApiError>) -> Result<Held<T>, Ended> {
+        match read {
+            Ok(found) => Ok(found),
+            Err(error) if error.is_not_found() => Ok((Vec::new(), None)),
+            Err(error) => {
+                self.send("ended", json!({"reason": error.message()})).await?;
+                Err(Ended)
+            }
+        }
     }
 
     async fn tell(&mut self, event: &Event) -> Result<(), Ended> {

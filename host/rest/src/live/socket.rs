@@ -390,7 +390,9 @@ impl Conversation {
     async fn history(&mut self, id: i64, device: DeviceId, query: &Params) -> Result<(), Failure> {
         let device = self.guest.device(self.api.devices.device(device))?;
         let (values, _room) = read_histories(&self.api, &device, &[query]).await?;
-        Ok(self.send(write(id, &values)).await?)
+        let told = write(id, &values);
+        drop(values);
+        Ok(self.send(told).await?)
     }
 
     /// Everything that a subscription is about. One that cannot be told ends.
@@ -399,7 +401,12 @@ impl Conversation {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return Ok(()) };
         let state = subscription.state(&self.api, &mut left).await;
         match state {
-            Ok((values, _room)) => self.send(write(id, &values)).await,
+            Ok((values, _room)) => {
+                let told = write(id, &values);
+                // It may be large, and the client slow.
+                drop(values);
+                self.send(told).await
+            }
             Err(error) => {
                 self.unsubscribe(id);
                 self.send(write_error(id, &error)).await

@@ -15,6 +15,7 @@ use crate::Api;
 use crate::error::ApiError;
 use crate::history::points;
 use crate::request::Params;
+use crate::state;
 
 /// Values as text by key, each with its time; `None` where a key that was asked for has none.
 pub(crate) type Values = BTreeMap<String, Vec<(i64, Option<String>)>>;
@@ -60,24 +61,19 @@ impl Subscription {
         if self.keys.is_none() {
             left.bytes += std::mem::take(&mut self.key_bytes);
         }
-        let mut room = None;
-        let values = match &self.about {
+        let (values, room) = match &self.about {
             About::Latest => self.latest(api).await?,
             About::Window(window) => {
-                let (values, taken) = self.window(api, window).await?;
-                room = Some(taken);
-                values
+                let (values, room) = self.window(api, window).await?;
+                (values, Some(room))
             }
             About::Attributes(scope) => {
-                let scopes = scope.as_ref().map_or(&Scope::ALL[..], std::slice::from_ref);
-                let keys: Option<Vec<String>> = self.keys.as_ref().map(|keys| keys.iter().cloned().collect());
+                let scopes = scope.map_or(Scope::ALL.to_vec(), |scope| vec![scope]);
+                let (found, room) =
+                    state::attributes(api, self.device.id(), scopes, self.named_keys()).await?;
                 let mut values = Values::new();
-                for scope in scopes {
-                    for found in api.devices.attributes(self.device.id(), *scope, keys.as_deref())? {
-                        add_attribute(&mut values, found);
-                    }
-                }
-                values
+                found.into_iter().for_each(|attribute| add_attribute(&mut values, attribute));
+                (values, room)
             }
         };
         for (key, points) in &values {
@@ -90,9 +86,6 @@ impl Subscription {
             return Err(KeyRoom::refusal());
         }
         self.is_told = true;
-        if room.is_none() {
-            room = super::room(api, bytes(&values)).await?;
-        }
         Ok((values, room))
     }
 
@@ -113,17 +106,20 @@ impl Subscription {
         Ok((values, room))
     }
 
-    async fn latest(&self, api: &Api) -> Result<Values, ApiError> {
-        let keys: Option<Vec<String>> = self.keys.as_ref().map(|keys| keys.iter().cloned().collect());
-        let (devices, device, wanted) = (api.devices.clone(), self.device.id(), keys.clone());
-        let found = api.short_reads.read(move || devices.latest(device, wanted.as_deref())).await?;
+    fn named_keys(&self) -> Option<Vec<String>> {
+        self.keys.as_ref().map(|keys| keys.iter().cloned().collect())
+    }
+
+    async fn latest(&self, api: &Api) -> Result<(Values, Option<OwnedSemaphorePermit>), ApiError> {
+        let keys = self.named_keys();
+        let (found, room) = state::latest(api, self.device.id(), keys.clone()).await?;
         let value =
             |latest: wireglot_device::Latest| (latest.key, vec![(latest.ts.0, Some(latest.value.to_text()))]);
         let mut values: Values = found.into_iter().map(value).collect();
         for key in keys.into_iter().flatten() {
             values.entry(key).or_insert_with(|| vec![(now().0, None)]);
         }
-        Ok(values)
+        Ok((values, room))
     }
 
     /// What of an event there is to tell; empty where there is nothing.
@@ -274,14 +270,6 @@ pub(crate) async fn read_histories(
         values.entry(key).or_default().extend(points);
     }
     Ok((values, room))
-}
-
-/// About what the values take.
-fn bytes(values: &Values) -> usize {
-    let point = |(_, value): &(i64, Option<String>)| {
-        size_of::<(i64, Option<String>)>() + value.as_ref().map_or(0, String::len)
-    };
-    values.iter().map(|(key, points)| key.len() + points.iter().map(point).sum::<usize>()).sum()
 }
 
 fn add_attribute(values: &mut Values, attribute: Attribute) {

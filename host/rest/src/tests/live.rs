@@ -506,6 +506,11 @@ async fn a_large_state_waits_for_its_room_and_a_small_one_does_not() {
     drop(all);
     socket.say(cmds(&[series(2, &large, json!({}))])).await;
     assert_eq!(socket.text().await["data"].as_object().unwrap().len(), 5);
+    let path = format!("/api/plugins/telemetry/DEVICE/{large}/values/timeseries");
+    assert_eq!(site.get(&path).await["k4"][0]["value"], text);
+    while site.api.unsent.free_bytes() < ANSWERS_UNSENT_BYTES_MAX {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
