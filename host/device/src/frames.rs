@@ -268,7 +268,7 @@ impl Devices {
             device.state.attributes.lock().settle(Scope::Client, &samples);
         }
         let draft = self.0.store.draft(&rows).map_err(DeviceError::from)?;
-        let defined = self.0.store.commit(Batch::default()).await.map_err(DeviceError::from)?;
+        let defined = self.0.store.define().await.map_err(DeviceError::from)?;
         let removals = removals(frames, traces.iter());
         self.0.store.revise(&removals, &draft, defined).map_err(DeviceError::from)?;
         removals.iter().for_each(|removal| self.0.bus.refresh(removal.device));

@@ -26,7 +26,7 @@ use crate::series::TimeRange;
 use crate::store::{Chore, Core, Store};
 
 /// Bytes of chunks that are read between two steps: the checkpoint waits meanwhile.
-const STEP_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const STEP_BYTES: usize = 4 * 1024 * 1024;
 
 /// Which points of a device go.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -222,9 +222,11 @@ impl Shot {
 
 /// The path of `Store::commit`: any thread, any executor.
 pub(crate) async fn commit_from_anywhere(core: Arc<Core>, batch: Batch) -> Result<Committed, CommitError> {
-    if batch.is_empty() {
-        return Ok(Committed(()));
-    }
+    if batch.is_empty() { Ok(Committed(())) } else { commit_in_turn(core, batch).await }
+}
+
+/// The same, behind everything that was queued before, whatever is in the batch.
+pub(crate) async fn commit_in_turn(core: Arc<Core>, batch: Batch) -> Result<Committed, CommitError> {
     let shot = Arc::new(Shot::default());
     let mut offered = Some(batch);
     std::future::poll_fn(|context| {

@@ -44,6 +44,6 @@ pub use lane::{Committed, Lane, LaneDriver};
 pub use raw::RawKey;
 pub use records::{LetterFilter, RawPage};
 pub use retention::Retained;
-pub use revise::{Draft, Removal};
+pub use revise::{Defined, Draft, Removal};
 pub use series::{HistoryQuery, Latest, Series, StoredMessage};
 pub use store::{Durability, Store, StoreConfig, StoreCounters};

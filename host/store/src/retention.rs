@@ -1,21 +1,29 @@
 //! The retention sweep: removes telemetry, raw frames and dead letters that are older than their profile keeps them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::ops::Range;
 
+use parking_lot::MutexGuard;
 use wireglot_model::{DeadLetterBounds, Profile, ProfileId, Timestamp};
 
+use crate::arrivals::Arrivals;
 use crate::chunk::{Columns, Rows, pack, read_header};
 use crate::coding::Reader;
+use crate::erase::STEP_BYTES;
 use crate::error::ReadError;
 use crate::keys::{self, ChunkKey, prefix};
 use crate::raw::RawKey;
 use crate::records::read_device;
+use crate::revise::{Changes, free, write};
 use crate::store::{Core, Store};
 
 const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
 /// Removals per batch: the commit thread waits while one is written.
 pub(crate) const REMOVALS: usize = 512;
+
+/// What a look for chunks of a device counts as, in bytes of chunks.
+const LOOK_BYTES: usize = 4 * 1024;
 
 /// What a sweep removed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -42,18 +50,19 @@ impl Store {
     fn sweep_telemetry(&self, profiles: &[Profile], now: Timestamp) -> Result<Retained, ReadError> {
         let core = self.core();
         let _replacer = core.chunk_replacer.lock();
-        let _writer = core.chunk_writer.lock();
         let days = |profile: &Profile| profile.retention_days.map(|days| (profile.id, i64::from(days)));
         let days: HashMap<ProfileId, i64> = profiles.iter().filter_map(days).collect();
-        let mut sweep = Sweep::default();
+        let mut sweep = Sweep { core, step: None, removed: Retained::default() };
         core.each(prefix::DEVICE, |_, record| {
             let (number, device) = read_device(record)?;
-            if let Some(days) = days.get(&device.profile) {
-                sweep.device(core, number, Timestamp(now.0.saturating_sub(days.saturating_mul(DAY_MS))))?;
+            match days.get(&device.profile) {
+                Some(days) => {
+                    sweep.device(number, Timestamp(now.0.saturating_sub(days.saturating_mul(DAY_MS))))
+                }
+                None => Ok(()),
             }
-            Ok(())
         })?;
-        sweep.write(core)?;
+        sweep.end_step()?;
         Ok(sweep.removed)
     }
 }
@@ -139,32 +148,78 @@ impl Core {
 /// What is removed beyond the surplus, so that not every sweep has to.
 const RAW_SURPLUS: f64 = 0.05;
 
-#[derive(Default)]
-struct Sweep {
-    /// In the order that the engine wants; `None` removes.
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+/// What is too old goes in steps, each over as many devices as it takes: the checkpoint waits for one of them at most.
+struct Sweep<'c> {
+    core: &'c Core,
+    step: Option<Step<'c>>,
     removed: Retained,
 }
 
-impl Sweep {
-    fn device(&mut self, core: &Core, device: u32, oldest: Timestamp) -> Result<(), ReadError> {
-        let (low, high) = (ChunkKey::lowest(device, Timestamp(i64::MIN)), ChunkKey::lowest(device, oldest));
-        for guard in core.chunks.range(low.to_bytes()..high.to_bytes()) {
-            let (bytes, chunk) = guard.into_inner()?;
-            let key = ChunkKey::parse(&bytes)?;
-            let (span, count) = read_header(&mut Reader::new(&chunk))?;
-            self.changes.insert(bytes.to_vec(), None);
-            let mut removed = usize::try_from(count).unwrap_or(usize::MAX);
-            if key.first.0.saturating_add_unsigned(span) >= oldest.0 {
-                removed = self.shorten(core, key, &chunk, oldest)?;
-            } else {
-                self.removed.chunks += 1;
+struct Step<'c> {
+    _writer: MutexGuard<'c, Arrivals>,
+    changes: Changes,
+    /// Of chunks that were read.
+    bytes: usize,
+}
+
+impl Sweep<'_> {
+    fn device(&mut self, device: u32, oldest: Timestamp) -> Result<(), ReadError> {
+        let mut next = Some(ChunkKey::lowest(device, Timestamp(i64::MIN)).to_bytes());
+        let end = ChunkKey::lowest(device, oldest).to_bytes();
+        while let Some(low) = next {
+            next = self.part(device, low..end.clone(), oldest)?;
+            if self.step.as_ref().is_some_and(|step| step.bytes > STEP_BYTES) {
+                self.end_step()?;
             }
-            self.removed.messages += removed;
         }
         Ok(())
     }
 
+    /// Looks at chunks of a device; where the step ends before them, it says where to go on.
+    fn part(
+        &mut self,
+        device: u32,
+        chunks: Range<Vec<u8>>,
+        oldest: Timestamp,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let core = self.core;
+        let step = self.step.get_or_insert_with(|| Step {
+            _writer: core.chunk_writer.lock(),
+            changes: Changes::new(),
+            bytes: 0,
+        });
+        step.bytes += LOOK_BYTES;
+        if core.dictionary.is_deleted(device) {
+            return Ok(None);
+        }
+        for guard in core.chunks.range(chunks) {
+            let (bytes, chunk) = guard.into_inner()?;
+            let key = ChunkKey::parse(&bytes)?;
+            if step.bytes > STEP_BYTES {
+                return Ok(Some(key.to_bytes()));
+            }
+            step.bytes += chunk.len();
+            let (span, count) = read_header(&mut Reader::new(&chunk))?;
+            step.changes.insert(bytes.to_vec(), None);
+            if key.first.0.saturating_add_unsigned(span) >= oldest.0 {
+                self.removed.messages += step.shorten(core, key, &chunk, oldest)?;
+            } else {
+                self.removed.messages += usize::try_from(count).unwrap_or(usize::MAX);
+                self.removed.chunks += 1;
+            }
+        }
+        Ok(None)
+    }
+
+    fn end_step(&mut self) -> Result<(), ReadError> {
+        match self.step.take() {
+            Some(step) => write(self.core, step.changes),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Step<'_> {
     /// Puts what is young enough into a chunk of its own, and returns how many messages are not.
     fn shorten(
         &mut self,
@@ -177,25 +232,10 @@ impl Sweep {
         let before = rows.rows.len();
         rows.rows.retain(|row| row.ts >= oldest);
         for packed in pack(&rows) {
-            // Epoch and index stay: of two messages of one time the order must not change.
-            let moved = ChunkKey { first: packed.first, ..key };
+            // Epoch and index stay where they can: of two messages of one time the order must not change.
+            let moved = free(core, &self.changes, ChunkKey { first: packed.first, ..key })?;
             self.changes.insert(moved.to_bytes(), Some(packed.bytes));
         }
         Ok(before - rows.rows.len())
-    }
-
-    fn write(&mut self, core: &Core) -> Result<(), ReadError> {
-        if self.changes.is_empty() {
-            return Ok(());
-        }
-        let mut ingestion = core.chunks.start_ingestion()?;
-        for (key, value) in std::mem::take(&mut self.changes) {
-            match value {
-                Some(value) => ingestion.write(key, value)?,
-                None => ingestion.write_tombstone(key)?,
-            }
-        }
-        ingestion.finish()?;
-        Ok(())
     }
 }

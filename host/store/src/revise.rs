@@ -17,7 +17,6 @@ use crate::dictionary::{Cache, NO_STAMP};
 use crate::error::{CommitError, ReadError, Source};
 use crate::head::Head;
 use crate::keys::{self, ChunkKey};
-use crate::lane::Committed;
 use crate::queue::Pending;
 use crate::store::{Chore, Core, Store};
 
@@ -35,12 +34,16 @@ pub struct Removal {
 /// New values in their stored form, by device number.
 pub struct Draft(BTreeMap<u32, Vec<u8>>);
 
+/// The proof that what drafts have defined is in the journal.
+#[must_use]
+pub struct Defined(pub(crate) ());
+
 /// Changes of `chunks`, in the order that the engine wants; `None` removes.
 pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 impl Store {
     /// Brings the telemetry of a batch into its stored form; its other changes are ignored. Devices that the store
-    /// does not know are left out. What it defines becomes durable with the next commit.
+    /// does not know are left out. What it defines becomes durable with `define`.
     pub fn draft(&self, batch: &Batch) -> Result<Draft, CommitError> {
         let dictionary = &self.core().dictionary;
         let (mut framed, mut cache) = (Pending::default(), Cache::default());
@@ -57,9 +60,9 @@ impl Store {
         Ok(Draft(bodies))
     }
 
-    /// Removes old values and puts the draft in their place. `_defined` is the proof of a commit after the draft.
+    /// Removes old values and puts the draft in their place. `_defined` is the proof of `define` after the draft.
     /// Blocks; off the workers.
-    pub fn revise(&self, removals: &[Removal], draft: &Draft, _defined: Committed) -> Result<(), ReadError> {
+    pub fn revise(&self, removals: &[Removal], draft: &Draft, _defined: Defined) -> Result<(), ReadError> {
         let core = self.core();
         let _replacer = core.chunk_replacer.lock();
         let engine = |error: Source| ReadError::Engine(error);

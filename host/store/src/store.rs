@@ -20,6 +20,7 @@ use crate::files::Files;
 use crate::lane::{self, Committed, Lane, LaneDriver};
 use crate::queue::{Admission, LaneQueue, Pending, Queue, Refused, State};
 use crate::recent::Recent;
+use crate::revise::Defined;
 
 /// When a commit counts as durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -229,6 +230,13 @@ impl Store {
         batch: Batch,
     ) -> impl Future<Output = Result<Committed, CommitError>> + Send + 'static + use<> {
         lane::commit_at_once(&self.handle.core, batch)
+    }
+
+    /// Waits until all that drafts have defined so far is committed; for any thread and any executor. A commit of nothing
+    /// would be done at once, and what a draft has defined is not in the batch that it was made of.
+    pub fn define(&self) -> impl Future<Output = Result<Defined, CommitError>> + Send + 'static + use<> {
+        let committed = lane::commit_in_turn(self.handle.core.clone(), Batch::default());
+        async move { committed.await.map(|_| Defined(())) }
     }
 
     /// Resolves when all that was queued before the call can be read, or nothing will be any more.

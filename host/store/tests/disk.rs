@@ -49,28 +49,29 @@ fn text(number: i64) -> String {
     format!("{number} ").repeat(TEXT / 3)
 }
 
-fn codec() -> CodecStamp {
-    CodecStamp { name: CodecName::parse("c").unwrap(), version: "1".into(), hash: CodecHash([7; 32]) }
+fn codec(version: &str) -> CodecStamp {
+    CodecStamp { name: CodecName::parse("c").unwrap(), version: version.into(), hash: CodecHash([7; 32]) }
 }
 
 fn message(number: i64) -> Batch {
     let mut batch = Batch::default();
-    put(&mut batch, number, text(number));
+    put(&mut batch, number, &codec("1"), text(number));
     batch
 }
 
-fn put(batch: &mut Batch, number: i64, text: String) {
+fn put(batch: &mut Batch, number: i64, codec: &CodecStamp, text: String) {
     let samples = vec![Sample { key: format!("key {}", number % 3), value: Value::Text(text) }];
-    batch.telemetry(id(), Timestamp(number), Some(&codec()), &[Measurement { ts: None, samples }]);
+    batch.telemetry(id(), Timestamp(number), Some(codec), &[Measurement { ts: None, samples }]);
 }
 
-/// Replaces two messages, as a replay does.
+/// Replaces two messages, as a replay does: by what a codec made of them that nobody has heard of before.
 fn revise(store: &Store) -> bool {
+    let codec = codec("2");
     let received: BTreeSet<Timestamp> = REVISED.into_iter().map(Timestamp).collect();
     let mut rows = Batch::default();
-    REVISED.into_iter().for_each(|number| put(&mut rows, number, "revised".to_owned()));
+    REVISED.into_iter().for_each(|number| put(&mut rows, number, &codec, "revised".to_owned()));
     let Ok(draft) = store.draft(&rows) else { return false };
-    let Ok(defined) = block_on(store.commit(Batch::default())) else { return false };
+    let Ok(defined) = block_on(store.define()) else { return false };
     let removal = Removal { device: id(), received, first: Timestamp(0), last: Timestamp(MESSAGES) };
     store.revise(&[removal], &draft, defined).is_ok()
 }

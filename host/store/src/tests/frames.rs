@@ -225,7 +225,7 @@ fn revise(disk: &Disk, times: &[i64], make: impl Fn(i64) -> Vec<Measurement>) {
         rows.telemetry(id(1), Timestamp(*received), Some(&stamp("22")), &make(*received));
     }
     let draft = disk.store().draft(&rows).unwrap();
-    let defined = block_on(disk.store().commit(Batch::default())).unwrap();
+    let defined = block_on(disk.store().define()).unwrap();
     let removal = Removal {
         device: id(1),
         received: times.iter().map(|time| Timestamp(*time)).collect::<BTreeSet<_>>(),
@@ -321,7 +321,7 @@ fn a_revision_of_many_rows_of_one_time_loses_none() {
         let mut batch = Batch::default();
         batch.telemetry(id(1), Timestamp(9), Some(&stamp("22")), &rows);
         let draft = disk.store().draft(&batch).unwrap();
-        let defined = block_on(disk.store().commit(Batch::default())).unwrap();
+        let defined = block_on(disk.store().define()).unwrap();
         let received = times.iter().map(|time| Timestamp(*time)).collect();
         let removal = Removal { device: id(1), received, first: Timestamp(0), last: Timestamp(9) };
         disk.store().revise(&[removal], &draft, defined).unwrap();
@@ -331,4 +331,53 @@ fn a_revision_of_many_rows_of_one_time_loses_none() {
     }
     let latest = disk.store().latest(id(1), Some(&["k3".to_owned()])).unwrap();
     assert_eq!(latest[0].value, Value::Long(1_403), "of one time, the later one");
+}
+
+#[test]
+fn what_is_shortened_takes_no_other_chunks_place() {
+    let disk = Disk::new();
+    let keeps = Profile { retention_days: Some(1), ..a_profile(0xee, None, no_bounds()) };
+    disk.commit(|batch| {
+        batch.put_profile(&keeps);
+        batch.put_device(&device(1));
+    });
+    // Of one revision, so all its chunks have the same numbers; the second one begins at the time that the first ends with.
+    let young = 2 * DAY_MS;
+    let rows: Vec<Measurement> = (0..2_000)
+        .map(|number| {
+            let ts = if number < 3 { number } else { young };
+            measured(Some(ts), &[(&format!("k{}", number % 700), Value::Long(number))])
+        })
+        .collect();
+    let mut batch = Batch::default();
+    batch.telemetry(id(1), Timestamp(9), Some(&stamp("22")), &rows);
+    let draft = disk.store().draft(&batch).unwrap();
+    let defined = block_on(disk.store().define()).unwrap();
+    disk.store().revise(&[], &draft, defined).unwrap();
+    let left = || disk.store().messages(id(1), Timestamp(0), Timestamp(i64::MAX), 9_999).unwrap().len();
+    assert_eq!(left(), 2_000);
+    assert_eq!(disk.store().retain(Timestamp(young + DAY_MS)).unwrap().messages, 3);
+    assert_eq!(left(), 1_997, "what is young stays");
+}
+
+#[test]
+fn a_sweep_goes_on_after_each_of_its_steps() {
+    let disk = Disk::new();
+    let keeps = Profile { retention_days: Some(1), ..a_profile(0xee, None, no_bounds()) };
+    disk.commit(|batch| {
+        batch.put_profile(&keeps);
+        batch.put_device(&device(1));
+    });
+    // Three steps' worth, and one message that stays.
+    let text = "x".repeat(100_000);
+    let old = i64::try_from(3 * crate::erase::STEP_BYTES / text.len()).unwrap();
+    for number in 0..old {
+        disk.send(1, number, &[("k", Value::Text(text.clone()))]);
+    }
+    disk.send(1, 5 * DAY_MS, &[("k", Value::Text(text))]);
+    disk.checkpoint();
+    let removed = disk.store().retain(Timestamp(5 * DAY_MS)).unwrap();
+    assert_eq!(removed.messages, usize::try_from(old).unwrap());
+    assert_eq!(disk.store().messages(id(1), Timestamp(0), Timestamp(i64::MAX), 9_999).unwrap().len(), 1);
+    assert_eq!(disk.store().retain(Timestamp(5 * DAY_MS)).unwrap(), crate::Retained::default());
 }
