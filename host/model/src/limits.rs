@@ -399,6 +399,8 @@ pub const ERASURES_MAX: usize = 8;
 pub const READ_BYTES_HELD_MAX: usize = 64 * 1024 * 1024;
 /// Largest REST body, apart from codec uploads.
 pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest REST body of somebody who has proven nothing yet: login names, passwords, tokens.
+pub const STRANGERS_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a form before its file: what its parser may hold while it looks for a boundary or the end of a header.
 pub const FORM_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Connections to the HTTP port at a time: of users, and of devices that speak HTTP.
@@ -468,8 +470,8 @@ const _: () = assert!(2 * RPCS_UNDER_WAY_MAX <= DEVICE_OUTBOX_MAX);
 const _: () = assert!(2 * LIVE_KEY_BYTES * LIVE_KEYS_MAX + 4 * LIVE_MESSAGE_BYTES_MAX <= LIVE_KEY_BYTES_MAX);
 const _: () = assert!(LIVE_FEEDS_PER_USER_MAX * LIVE_KEY_BYTES_MAX <= 64 * 1024 * 1024);
 const _: () = assert!(LIVE_FEEDS_MAX * LIVE_KEY_BYTES_MAX <= 512 * 1024 * 1024);
-// Whoever waits for devices leaves connections to everybody else.
 const _: () = assert!(ACTIVATION_LEFT_MS_MIN < ACTIVATION_MS);
+// Whoever waits for devices leaves connections to everybody else.
 const _: () = assert!(RPC_WAITERS_MAX + POLLS_MAX + 1_024 <= REST_CONNECTIONS_MAX);
 // Both things that a device can wait for, and the same once more by a connection that is not known to be gone.
 const _: () = assert!(POLLS_PER_DEVICE_MAX >= 4 && POLLS_PER_DEVICE_MAX < POLLS_MAX);

@@ -129,10 +129,16 @@ impl ApiError {
         self.status == StatusCode::NOT_FOUND
     }
 
+    /// Others are before: it may do at another time.
+    pub(crate) fn is_too_many(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// The code that subscriptions of a WebSocket have for it, and the message (REST §4).
     pub(crate) fn of_subscription(&self) -> (u8, &str) {
         let code = match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => 3,
+            StatusCode::TOO_MANY_REQUESTS => 1,
             status if status.is_server_error() => 1,
             _ => 2,
         };

@@ -30,7 +30,7 @@ const POINT_BYTES: usize = 48;
 /// Room for answers is given out in pieces of this size.
 const ROOM_BYTES: usize = 1_024;
 /// How long an answer waits for room, which clients hold that do not take theirs.
-const ROOM_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const ROOM_PATIENCE: Duration = Duration::from_secs(20);
 /// A client that takes an answer more slowly is cut off: the room that it holds is everybody's.
 const ANSWER_BYTES_PER_SECOND_MIN: usize = 128 * 1024;
 
@@ -273,13 +273,21 @@ impl Unsent {
     }
 }
 
+/// How long a client may take what has its room: others wait for that.
+pub(crate) fn time_to_take_all(room: &OwnedSemaphorePermit) -> Duration {
+    time_to_take(room.num_permits() * ROOM_BYTES)
+}
+
+fn time_to_take(bytes: usize) -> Duration {
+    let seconds = u64::try_from(bytes / ANSWER_BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
+    WRITE_TIMEOUT + Duration::from_secs(seconds)
+}
+
 /// An answer that has its room already.
 pub(crate) fn send(answer: String, room: OwnedSemaphorePermit) -> Response {
     let length = answer.len();
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_LENGTH, length.to_string())];
-    let seconds = u64::try_from(length / ANSWER_BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
-    let until = Instant::now() + WRITE_TIMEOUT + Duration::from_secs(seconds);
-    let rest = Rest { bytes: Bytes::from(answer), room, until };
+    let rest = Rest { bytes: Bytes::from(answer), until: Instant::now() + time_to_take(length), room };
     let pieces = futures_util::stream::unfold(rest, async |rest| rest.piece());
     (headers, Body::from_stream(pieces)).into_response()
 }

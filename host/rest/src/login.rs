@@ -15,6 +15,7 @@ use crate::openapi::schemas;
 use crate::peer::Origin;
 use crate::request::{Body, blocking, carried_through};
 use crate::shape;
+use crate::wrong_passwords::Attempt;
 use wireglot_device::{DeviceError, HashedPassword, now};
 use wireglot_model::Timestamp;
 
@@ -60,9 +61,8 @@ pub(crate) async fn login(
     origin: Origin,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let tried = admitted(&api, &origin)?;
     let Login { username, password } = body.json()?;
-    let attempt = api.wrong_passwords.admit(&username, tried.address, now())?;
+    let (tried, attempt) = admitted_as(&api, &origin, &username)?;
     let devices = api.devices.clone();
     let user = hashing(&api, move || devices.login(&username, &password)).await?;
     api.logins.give_back(tried);
@@ -88,6 +88,19 @@ pub(crate) async fn hashing<T: Send + 'static>(
 /// The try of somebody who may try a password now.
 pub(crate) fn admitted(api: &Api, origin: &Origin) -> Result<LoginTry, ApiError> {
     api.logins.admit(origin.network(), now())
+}
+
+/// The same for a login name. A try that its name does not admit counts for no address, or all behind that address would wait
+/// for what others do to one name.
+fn admitted_as(api: &Api, origin: &Origin, name: &str) -> Result<(LoginTry, Attempt), ApiError> {
+    let tried = admitted(api, origin)?;
+    match api.wrong_passwords.admit(name, tried.address, now()) {
+        Ok(attempt) => Ok((tried, attempt)),
+        Err(refused) => {
+            api.logins.give_back(tried);
+            Err(refused)
+        }
+    }
 }
 
 /// Gives a new pair of tokens for a refresh token.
@@ -160,8 +173,7 @@ pub(crate) async fn change_password(
 ) -> Result<Json<Value>, ApiError> {
     caller.session()?;
     let PasswordChange { current_password, new_password } = body.json()?;
-    let tried = admitted(&api, &origin)?;
-    let attempt = api.wrong_passwords.admit(&caller.user.email, tried.address, now())?;
+    let (tried, attempt) = admitted_as(&api, &origin, &caller.user.email)?;
     let (devices, user) = (api.devices.acting_for(caller.actor()), caller.user);
     let (id, generation) = (user.id, user.generation);
     let known = {

@@ -9,7 +9,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::HttpMethod;
-use wireglot_model::limits::{CODEC_MODULE_BYTES_MAX, PACKET_BYTES_MAX, REST_BODY_BYTES_MAX};
+use wireglot_model::limits::{
+    CODEC_MODULE_BYTES_MAX, PACKET_BYTES_MAX, REST_BODY_BYTES_MAX, STRANGERS_BODY_BYTES_MAX,
+};
 
 use crate::access::{require_administrator, require_customer_user, require_device, require_login};
 use crate::error::ApiError;
@@ -85,7 +87,7 @@ where
 
 impl Operation {
     fn public(self) -> Self {
-        Self { access: Access::Public, ..self }
+        Self { access: Access::Public, ..self }.body_bytes_max(STRANGERS_BODY_BYTES_MAX)
     }
 
     fn of_device(self) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! Whoever tries from an address from which that user has logged in since the server started is not counted here, but
 //! only with the address (`login_limit`); everybody else shares the tries of the name, so a user who comes from a new
-//! address waits while somebody guesses, a minute at a time. Names that are nobody's are counted like all others, or the
+//! address may not get in as long as somebody guesses without a pause. Names that are nobody's are counted like all others, or the
 //! answers would tell which names there are. The counters are those of `tries`.
 
 use std::collections::{HashMap, VecDeque};

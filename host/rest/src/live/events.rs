@@ -13,7 +13,7 @@ use axum::response::sse::{Event as SseEvent, KeepAlive};
 use futures_util::Stream;
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use wireglot_bus::{Event, FeedItem, Follower, Kinds};
 use wireglot_device::DeviceHandle;
 use wireglot_model::limits::{LIVE_KEYS_MAX, LIVE_SUBSCRIPTIONS_MAX};
@@ -23,6 +23,7 @@ use super::{Guest, PERIOD, SEND_TIMEOUT, stop};
 use crate::Api;
 use crate::attributes::{scope_name, scope_of};
 use crate::error::{ApiError, ErrorBody};
+use crate::history::time_to_take_all;
 use crate::request::{Params, id};
 use crate::state::{self, Held};
 use crate::trace::value_json;
@@ -78,7 +79,8 @@ pub(crate) async fn listen(
         follower.follow(device.id(), wanted.kinds());
     }
     let devices = devices.into_iter().map(|device| (device.id(), Watched { device, is_connected: None }));
-    let teller = Teller { guest, follower, devices: devices.collect(), wanted, out, api };
+    let devices = devices.collect();
+    let teller = Teller { guest, follower, devices, wanted, out, api, checked: Instant::now(), due: None };
     // It ends with its receiver, which is dropped with the connection.
     tokio::spawn(teller.run());
     let events =
@@ -170,6 +172,10 @@ struct Teller {
     devices: BTreeMap<DeviceId, Watched>,
     wanted: Wanted,
     out: mpsc::Sender<SseEvent>,
+    /// When it was last asked who may listen.
+    checked: Instant,
+    /// Until when what is being told has its room.
+    due: Option<Instant>,
 }
 
 /// The stream is over.
@@ -216,6 +222,7 @@ impl Teller {
 
     /// Ends the stream of a user who may not listen any more, and leaves devices that the user may not see.
     async fn check(&mut self) -> Result<(), Ended> {
+        self.checked = Instant::now();
         if let Err(refused) = self.guest.ask_again(&self.api) {
             self.send("ended", json!({"reason": refused.message()})).await?;
             return Err(Ended);
@@ -230,6 +237,14 @@ impl Teller {
             self.send("gone", json!({"deviceId": device.to_string(), "reason": reason})).await?;
         }
         if self.devices.is_empty() { Err(Ended) } else { Ok(()) }
+    }
+
+    /// Whether a device that may take long to tell may still be told.
+    async fn may_go_on(&mut self, device: DeviceId) -> Result<bool, Ended> {
+        if self.checked.elapsed() >= PERIOD {
+            self.check().await?;
+        }
+        Ok(self.devices.contains_key(&device))
     }
 
     async fn tell_state(&mut self, id: DeviceId) -> Result<(), Ended> {
@@ -248,6 +263,7 @@ impl Teller {
                 let read = state::attributes(&self.api, id, vec![scope], keys).await;
                 let (held, _room) = self.found(read).await?;
                 self.tell_attributes(&device, scope, held).await?;
+                self.due = None;
             }
         }
         if self.wanted.telemetry {
@@ -259,8 +275,12 @@ impl Teller {
                 by_time.entry(latest.ts).or_default().push(sample);
             }
             for (ts, samples) in by_time {
+                if !self.may_go_on(id).await? {
+                    break;
+                }
                 self.tell_telemetry(&device, ts, &samples).await?;
             }
+            self.due = None;
         }
         Ok(())
     }
@@ -268,8 +288,13 @@ impl Teller {
     /// What was read of a device; nothing of one that was deleted just now, which the next check will tell.
     async fn found<T>(&mut self, read: Result<Held<T>, ApiError>) -> Result<Held<T>, Ended> {
         match read {
-            Ok(found) => Ok(found),
+            Ok((found, room)) => {
+                self.due = room.as_ref().map(|room| Instant::now() + time_to_take_all(room));
+                Ok((found, room))
+            }
             Err(error) if error.is_not_found() => Ok((Vec::new(), None)),
+            // Clients come again by themselves, where nobody tells them that they may not.
+            Err(error) if error.is_too_many() => Err(Ended),
             Err(error) => {
                 self.send("ended", json!({"reason": error.message()})).await?;
                 Err(Ended)
@@ -347,6 +372,9 @@ impl Teller {
             by_time.entry(attribute.updated).or_default().push(attribute);
         }
         for (ts, held) in by_time {
+            if !self.may_go_on(device.id()).await? {
+                break;
+            }
             let values = values(held.iter().map(|attribute| (attribute.key.clone(), &attribute.value)));
             let more = json!({"ts": ts.0, "scope": scope_name(scope), "values": values});
             self.send(ATTRIBUTES, about(device, more)).await?;
@@ -368,7 +396,8 @@ impl Teller {
 
     async fn send(&mut self, name: &str, data: Json) -> Result<(), Ended> {
         let event = SseEvent::default().event(name).data(data.to_string());
-        match timeout(SEND_TIMEOUT, self.out.send(event)).await {
+        let until = Instant::now() + SEND_TIMEOUT;
+        match timeout_at(self.due.map_or(until, |due| due.min(until)), self.out.send(event)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Ended),
         }

@@ -298,6 +298,8 @@ impl Conversation {
             self.api.devices.settled().await;
             let ids: Vec<i64> = self.subscriptions.keys().copied().collect();
             for id in ids {
+                // Each one may take long, by a slow client.
+                self.check().await?;
                 self.tell_state(id).await?;
             }
             self.told_all = Instant::now();
@@ -406,6 +408,11 @@ impl Conversation {
                 // It may be large, and the client slow.
                 drop(values);
                 self.send(told).await
+            }
+            // What finds no room comes with all others in a while.
+            Err(error) if error.is_too_many() => {
+                (self.is_behind, self.told_all) = (true, Instant::now());
+                Ok(())
             }
             Err(error) => {
                 self.unsubscribe(id);

@@ -78,8 +78,8 @@ async fn wrong_logins_are_refused_and_slowed_down() {
         assert_eq!(answer["message"], "Invalid username or password");
     }
     let (status, answer) = site.call_as(&[], Method::POST, "/api/auth/login", "{").await;
-    assert_error("not JSON", status, &answer, 400, 31);
-    for _ in 4..LOGINS_PER_MINUTE_MAX {
+    assert_error("not JSON, which is no try", status, &answer, 400, 31);
+    for _ in 3..LOGINS_PER_MINUTE_MAX {
         login("nobody", "").await;
     }
     for _ in 0..3 {
@@ -103,4 +103,9 @@ async fn what_is_not_there_is_told_in_the_shape_of_errors() {
     site.refused(Method::POST, "/api/device", "{\"name\":", 400, 31, "Invalid JSON").await;
     let large = vec![b' '; wireglot_model::limits::REST_BODY_BYTES_MAX + 1];
     site.refused(Method::POST, "/api/device", large, 413, 31, "too large").await;
+    // Who has proven nothing holds little.
+    let large = vec![b' '; wireglot_model::limits::STRANGERS_BODY_BYTES_MAX + 1];
+    for path in ["/api/auth/login", "/api/auth/token", "/api/noauth/activate"] {
+        site.refused(Method::POST, path, large.clone(), 413, 31, "too large").await;
+    }
 }
