@@ -28,8 +28,8 @@ const FLEET: &str = "examples/quickstart/fleet.toml";
 const DEFAULT_MQTT_PORT: u16 = 1883;
 const DEFAULT_HTTP_PORT: u16 = 8080;
 const INTERVAL_MS: &str = "1500";
-/// How long the server may take to say where it listens, and to end.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the server may take to say where it listens, which is after the codecs are compiled, and to end.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What can happen while the demo runs.
 pub(super) enum Happening {
