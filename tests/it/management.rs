@@ -96,5 +96,8 @@ fn a_key_goes_with_its_user_and_nobody_is_left_without_an_administrator() {
     let told = server.rest().get("/api/audit?pageSize=20&page=0&target=second@example.com").expect("a page");
     let actions: Vec<_> =
         told["data"].as_array().expect("an array").iter().map(|row| &row["action"]).collect();
-    assert_eq!(json!(actions), json!(["USER_DELETED", "API_KEY_CREATED", "USER_CREATED"]));
+    assert_eq!(
+        json!(actions),
+        json!(["USER_DELETED", "API_KEY_CREATED", "PASSWORD_CHANGED", "USER_CREATED"])
+    );
 }
